@@ -26,7 +26,6 @@ type Tokens struct {
 
 	mu      sync.Mutex
 	current Token
-	serial  int
 }
 
 // early is how long before its end a token is replaced.
@@ -42,24 +41,14 @@ func Static(header string) *Tokens {
 	return &Tokens{current: Token{Header: header}, now: time.Now}
 }
 
-// get returns the cached header, or a fetched one. With fresh, the cached token has just been refused: it is
-// replaced, but a token that another caller fetched meanwhile is taken as it is.
-func (t *Tokens) get(ctx context.Context, fresh bool) (string, error) {
-	t.mu.Lock()
-	seen := t.serial
-	stale := t.current.Header == "" || (!t.current.Expires.IsZero() && !t.now().Add(early).Before(t.current.Expires))
-	header := t.current.Header
-	t.mu.Unlock()
-	if (!stale && !fresh) || t.fetch == nil {
-		return header, nil
-	}
-	return t.renew(ctx, seen)
-}
-
-func (t *Tokens) renew(ctx context.Context, seen int) (string, error) {
+// get returns the cached header, or a fetched one. refused is the header that a vendor has just answered 401
+// to, or empty: if another caller replaced it meanwhile, theirs is taken.
+func (t *Tokens) get(ctx context.Context, refused string) (string, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.serial != seen {
+	usable := t.current.Header != "" && t.current.Header != refused &&
+		(t.current.Expires.IsZero() || t.now().Add(early).Before(t.current.Expires))
+	if usable || t.fetch == nil {
 		return t.current.Header, nil
 	}
 	token, err := t.fetch(ctx)
@@ -67,6 +56,5 @@ func (t *Tokens) renew(ctx context.Context, seen int) (string, error) {
 		return "", err
 	}
 	t.current = token
-	t.serial++
 	return token.Header, nil
 }

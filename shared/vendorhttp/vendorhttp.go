@@ -144,25 +144,31 @@ func (c *Client) Host() string { return c.base.Host }
 // and no answer came), Throttled (429, with RetryAt), Unauthenticated (401 after one fresh token), or
 // what Classify says. The Response is returned with the error whenever an answer came.
 func (c *Client) Do(ctx context.Context, r Request) (Response, error) {
-	if err := c.admit(r); err != nil {
-		return Response{}, err
+	if !r.NoAuth {
+		if err := c.admit(r); err != nil {
+			return Response{}, err
+		}
 	}
-	select {
-	case c.slots <- struct{}{}:
-		defer func() { <-c.slots }()
-	case <-ctx.Done():
-		c.settle(ctx.Err(), Response{}, true)
-		return Response{}, c.fail(fault.Down, r, ctx.Err())
+	if !r.NoAuth { // a sign-in runs inside the call that needs it and must not wait for that call's slot
+		select {
+		case c.slots <- struct{}{}:
+			defer func() { <-c.slots }()
+		case <-ctx.Done():
+			c.settle(ctx.Err(), Response{}, true)
+			return Response{}, c.fail(fault.Down, r, ctx.Err())
+		}
 	}
 	start := c.cfg.Now()
-	resp, err := c.once(ctx, r, false)
-	if err == nil && resp.Status == http.StatusUnauthorized && c.cfg.Tokens != nil && !r.NoAuth {
-		resp, err = c.once(ctx, r, true)
+	resp, used, err := c.once(ctx, r, "")
+	if err == nil && resp.Status == http.StatusUnauthorized && used != "" {
+		resp, _, err = c.once(ctx, r, used)
 	}
 	if err == nil {
 		err = c.classify(r, resp)
 	}
-	c.settle(err, resp, false)
+	if !r.NoAuth { // a failed sign-in fails the call that asked for it, which is settled once
+		c.settle(err, resp, false)
+	}
 	c.cfg.Observe(Call{c.cfg.Name, r.Op, r.Write, resp.Status, c.cfg.Now().Sub(start), err})
 	return resp, err
 }
@@ -231,16 +237,17 @@ func (c *Client) fail(class fault.Class, r Request, err error) error {
 	return e
 }
 
-func (c *Client) once(ctx context.Context, r Request, fresh bool) (Response, error) {
+// once sends r one time and returns the Authorization header it used. refused is a header not to use again.
+func (c *Client) once(ctx context.Context, r Request, refused string) (Response, string, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
 	target, err := c.url(r)
 	if err != nil {
-		return Response{}, c.fail(fault.Internal, r, err)
+		return Response{}, "", c.fail(fault.Internal, r, err)
 	}
 	req, err := http.NewRequestWithContext(ctx, r.Method, target, bytes.NewReader(r.Body))
 	if err != nil {
-		return Response{}, c.fail(fault.Internal, r, err)
+		return Response{}, "", c.fail(fault.Internal, r, err)
 	}
 	for k, v := range r.Header {
 		req.Header[http.CanonicalHeaderKey(k)] = v
@@ -249,9 +256,9 @@ func (c *Client) once(ctx context.Context, r Request, fresh bool) (Response, err
 		req.Header.Set("Content-Type", "application/json")
 	}
 	if c.cfg.Tokens != nil && !r.NoAuth {
-		token, err := c.cfg.Tokens.get(ctx, fresh)
+		token, err := c.cfg.Tokens.get(ctx, refused)
 		if err != nil {
-			return Response{}, fault.Wrap("", c.op(r), "", err)
+			return Response{}, "", fault.Wrap("", c.op(r), "", err)
 		}
 		req.Header.Set("Authorization", token)
 	}
@@ -263,18 +270,18 @@ func (c *Client) once(ctx context.Context, r Request, fresh bool) (Response, err
 	}
 	answer, err := c.http.Do(req)
 	if err != nil {
-		return Response{}, c.fail(lost(r, sent.Load()), r, clean(err))
+		return Response{}, "", c.fail(lost(r, sent.Load()), r, clean(err))
 	}
 	defer answer.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(answer.Body, MaxAnswer+1))
 	if err != nil {
-		return Response{}, c.fail(lost(r, true), r, clean(err))
+		return Response{}, "", c.fail(lost(r, true), r, clean(err))
 	}
 	if len(body) > MaxAnswer {
-		return Response{}, c.fail(fault.Malformed, r, fmt.Errorf("answer larger than %d bytes", MaxAnswer))
+		return Response{}, "", c.fail(fault.Malformed, r, fmt.Errorf("answer larger than %d bytes", MaxAnswer))
 	}
 	date, _ := http.ParseTime(answer.Header.Get("Date"))
-	return Response{answer.StatusCode, answer.Header, body, date}, nil
+	return Response{answer.StatusCode, answer.Header, body, date}, req.Header.Get("Authorization"), nil
 }
 
 // lost is the class of a call without an answer: a write that may have been sent is Unknown.

@@ -1,0 +1,194 @@
+package twin
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Webhook is one message that the vendor wants delivered. Request builds a fresh HTTP request for one attempt
+// to the given URL, signed at that moment. After decides from an attempt's answer (status 0 = none) whether
+// and when the vendor tries again; nil means it never does.
+type Webhook struct {
+	Request func(url string) (*http.Request, error)
+	After   func(attempt, status int, body []byte) (wait time.Duration, again bool)
+}
+
+// inFlightHooks bounds webhooks being sent at once; more wait their turn, as at a vendor.
+const inFlightHooks = 32
+
+type sender struct {
+	kit    *Kit
+	client *http.Client
+	slots  chan struct{}
+
+	mu      sync.Mutex
+	url     string
+	held    []Webhook // by the reorder fault, each to go after later ones
+	pending int
+	idle    chan struct{} // closed whenever pending is zero
+}
+
+func newSender(k *Kit) *sender {
+	idle := make(chan struct{})
+	close(idle)
+	return &sender{kit: k, slots: make(chan struct{}, inFlightHooks), idle: idle,
+		client: &http.Client{Timeout: 12 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: inFlightHooks}}}
+}
+
+// SendTo sets where webhooks go; an empty url stops them.
+func (k *Kit) SendTo(url string) {
+	k.hooks.mu.Lock()
+	k.hooks.url = url
+	k.hooks.mu.Unlock()
+}
+
+// Target returns where webhooks go.
+func (k *Kit) Target() string { k.hooks.mu.Lock(); defer k.hooks.mu.Unlock(); return k.hooks.url }
+
+// Push sends a webhook in the background, subject to the faults in force. With no target it is not made.
+func (k *Kit) Push(w Webhook) {
+	if k.Target() == "" {
+		return
+	}
+	k.mu.Lock()
+	f := k.faults
+	drop, twice, hold := k.chance(f.DropWebhooks), k.chance(f.DuplicateWebhooks), k.chance(f.ReorderWebhooks)
+	k.stats.Webhooks.Made++
+	switch {
+	case drop:
+		k.stats.Webhooks.Dropped++
+	case hold:
+		k.stats.Webhooks.Reordered++
+	case twice:
+		k.stats.Webhooks.Duplicated++
+	}
+	k.mu.Unlock()
+	switch {
+	case drop:
+	case hold:
+		k.hooks.hold(w)
+	default:
+		k.hooks.start(w)
+		if twice {
+			k.hooks.start(w)
+		}
+		k.hooks.releaseOne()
+	}
+}
+
+// maxHeld is how many webhooks the reorder fault keeps back at most.
+const maxHeld = 8
+
+func (s *sender) hold(w Webhook) {
+	s.mu.Lock()
+	s.held = append(s.held, w)
+	full := len(s.held) > maxHeld
+	s.mu.Unlock()
+	if full {
+		s.releaseOne()
+	}
+}
+
+func (s *sender) releaseOne() {
+	s.mu.Lock()
+	var w *Webhook
+	if len(s.held) > 0 {
+		w = &s.held[0]
+		s.held = s.held[1:]
+	}
+	s.mu.Unlock()
+	if w != nil {
+		s.start(*w)
+	}
+}
+
+func (s *sender) releaseHeld() {
+	s.mu.Lock()
+	held := s.held
+	s.held = nil
+	s.mu.Unlock()
+	for _, w := range held {
+		s.start(w)
+	}
+}
+
+func (s *sender) start(w Webhook) {
+	s.mu.Lock()
+	if s.pending == 0 {
+		s.idle = make(chan struct{})
+	}
+	s.pending++
+	s.mu.Unlock()
+	go s.deliver(w)
+}
+
+func (s *sender) deliver(w Webhook) {
+	defer func() {
+		s.mu.Lock()
+		s.pending--
+		if s.pending == 0 {
+			close(s.idle)
+		}
+		s.mu.Unlock()
+	}()
+	for attempt := 1; ; attempt++ {
+		status, body := s.attempt(w)
+		s.kit.mu.Lock()
+		s.kit.stats.Webhooks.Sent++
+		if status < 200 || status > 299 {
+			s.kit.stats.Webhooks.Refused++
+		}
+		s.kit.mu.Unlock()
+		if w.After == nil {
+			return
+		}
+		wait, again := w.After(attempt, status, body)
+		if !again {
+			return
+		}
+		s.kit.mu.Lock()
+		s.kit.stats.Webhooks.Retried++
+		s.kit.mu.Unlock()
+		<-time.After(wait)
+	}
+}
+
+func (s *sender) attempt(w Webhook) (int, []byte) {
+	s.slots <- struct{}{}
+	defer func() { <-s.slots }()
+	url := s.kit.Target()
+	if url == "" {
+		return 0, nil
+	}
+	req, err := w.Request(url)
+	if err != nil {
+		return 0, nil
+	}
+	resp, err := s.client.Do(req)
+	if err != nil {
+		return 0, nil
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	if err != nil {
+		return 0, nil
+	}
+	return resp.StatusCode, body
+}
+
+// Drain lets held webhooks go and waits until none is under way.
+func (k *Kit) Drain(ctx context.Context) error {
+	k.hooks.releaseHeld()
+	k.hooks.mu.Lock()
+	idle := k.hooks.idle
+	k.hooks.mu.Unlock()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
