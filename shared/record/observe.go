@@ -1,0 +1,165 @@
+package record
+
+import (
+	"maps"
+	"time"
+)
+
+// Observe merges an observation into its platform's view and reports whether anything changed. It is
+// idempotent and commutative: cells merge by version, field by field.
+//
+// The second result is false for a stale or repeated observation: there is nothing to commit.
+func Observe(v View, o Observation) (View, bool) {
+	was := v
+	v.Said = maps.Clone(v.Said)
+	if v.Said == nil {
+		v.Said = make(map[string]Cell, len(o.Fields))
+	}
+	changed := was.ID == ""
+	if v.ID == "" {
+		v.Ref = o.Ref
+	}
+	grow := func(at *Version, to Version) {
+		if to.Compare(*at) > 0 {
+			*at, changed = to, true
+		}
+	}
+	if o.External && !v.External {
+		v.External, changed = true, true
+	}
+	if !o.Born.IsZero() {
+		grow(&v.Born, Version{At: o.Born})
+	}
+	if o.Gone {
+		grow(&v.Died, o.Version)
+	}
+	for f, value := range o.Fields {
+		if value.IsAbsent() {
+			continue
+		}
+		merged := mergeCells(v.Said[f], Cell{Value: value, Version: o.Version, Trace: o.Trace, Ours: o.Ours})
+		if !merged.same(v.Said[f]) {
+			changed = true
+		}
+		v.Said[f] = merged
+	}
+	for f, d := range o.Doubts {
+		d.Version, d.Trace = o.Version, o.Trace
+		merged := mergeCells(v.Said[f], Cell{Doubt: &d})
+		if !merged.same(v.Said[f]) {
+			changed = true
+		}
+		v.Said[f] = merged
+	}
+	if o.Version.Compare(v.Heard) > 0 {
+		// A newer version that says nothing new is worth remembering only together with a change:
+		// Heard orders nothing, it is shown to people.
+		if changed {
+			v.Heard = o.Version
+		}
+	}
+	if !changed {
+		return was, false
+	}
+	return v, true
+}
+
+// mergeCells is the join of two cells: associative, commutative, idempotent.
+func mergeCells(a, b Cell) Cell {
+	out := mergeValues(a, b)
+	out.Doubt = newerDoubt(a.Doubt, b.Doubt)
+	if out.Doubt != nil && !out.Value.IsAbsent() && out.Version.Compare(out.Doubt.Version) > 0 {
+		out.Doubt = nil
+	}
+	return out
+}
+
+func mergeValues(a, b Cell) Cell {
+	switch {
+	case a.Value.IsAbsent():
+		return b
+	case b.Value.IsAbsent():
+		return a
+	}
+	switch c := a.Version.Compare(b.Version); {
+	case c > 0:
+		return a
+	case c < 0:
+		return b
+	}
+	if a.Value != b.Value {
+		if a.Value.Compare(b.Value) < 0 {
+			a, b = b, a
+		}
+		a.Tied = !a.Version.Final
+		return a
+	}
+	a.Tied = a.Tied || b.Tied
+	a.Ours = a.Ours || b.Ours
+	a.Trace = earlier(a.Trace, b.Trace)
+	return a
+}
+
+func newerDoubt(a, b *Doubt) *Doubt {
+	switch {
+	case a == nil:
+		return b
+	case b == nil:
+		return a
+	}
+	switch c := a.Version.Compare(b.Version); {
+	case c > 0:
+		return a
+	case c < 0:
+		return b
+	}
+	if a.Raw != b.Raw || a.Type != b.Type || a.Detail != b.Detail {
+		if a.Type+"\x00"+a.Raw+"\x00"+a.Detail < b.Type+"\x00"+b.Raw+"\x00"+b.Detail {
+			return b
+		}
+		return a
+	}
+	d := *a
+	d.Trace = earlier(a.Trace, b.Trace)
+	return &d
+}
+
+func earlier(a, b string) string {
+	if a == "" || (b != "" && b < a) {
+		return b
+	}
+	return a
+}
+
+func (c Cell) same(d Cell) bool {
+	doubts := (c.Doubt == nil) == (d.Doubt == nil)
+	if doubts && c.Doubt != nil {
+		doubts = c.Doubt.Version.Compare(d.Doubt.Version) == 0 && c.Doubt.Type == d.Doubt.Type &&
+			c.Doubt.Raw == d.Doubt.Raw && c.Doubt.Detail == d.Doubt.Detail && c.Doubt.Trace == d.Doubt.Trace
+	}
+	return doubts && c.Value == d.Value && c.Version.Compare(d.Version) == 0 && c.Trace == d.Trace &&
+		c.Ours == d.Ours && c.Tied == d.Tied
+}
+
+// Confirm records in v that a write of fields reached the platform. before is the view that the write was
+// computed from: what the platform had said by then counts as older than the write, and so does everything up
+// to version, the platform's own version of the write, if it told one (else zero).
+func Confirm(v, before View, fields map[string]Value, version Version, now time.Time, trace string) View {
+	wrote := maps.Clone(v.Wrote)
+	if wrote == nil {
+		wrote = make(map[string]Wrote, len(fields))
+	}
+	for f, value := range fields {
+		base := before.Said[f].Version
+		if version.Compare(base) > 0 {
+			base = version
+		}
+		if old, some := wrote[f]; some && old.Base.Compare(base) > 0 {
+			continue // a later write was confirmed meanwhile
+		}
+		wrote[f] = Wrote{Value: value, Base: base, When: now, Trace: trace}
+	}
+	v.Wrote = wrote
+	v.External = true
+	return v
+}

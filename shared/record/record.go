@@ -1,0 +1,155 @@
+// Package record is Sorrel's vocabulary and its pure core.
+//
+// Observe merges what a platform said into that platform's view, Fold computes the golden fields from all
+// views and the rules, Project computes what a platform still has to be told. None of them has a clock, I/O or
+// randomness, none modifies its arguments, and the result depends on the set of observations only, never on
+// their order or number.
+package record
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// Cell is what one platform said about one field: the newest usable value, and the newest unusable one if
+// that is newer still.
+type Cell struct {
+	Value   Value   // Absent when nothing usable was ever said
+	Version Version // of Value
+	Trace   string  // correlation id that brought Value (the earliest of equal ones)
+	Ours    bool    // the platform marked Value as written by our client
+	Tied    bool    // two different values were pushed with this Version: only a read can settle it
+	Doubt   *Doubt
+}
+
+// Doubt is something a platform said that cannot be used: it holds the field until something newer is said.
+type Doubt struct {
+	Version Version `json:"version"`
+	Type    string  `json:"type"` // exception type: unknown-picklist, invalid-value, contract-violation, missing-reference
+	Raw     string  `json:"raw"`  // what was said, shortened
+	Detail  string  `json:"detail"`
+	Trace   string  `json:"trace"`
+}
+
+// Wrote is our last confirmed write of one field.
+type Wrote struct {
+	Value Value     // what we asked for, in canonical form
+	Base  Version   // everything the platform says up to and including this version was said before our write, or is it
+	When  time.Time // our clock, for people
+	Trace string    // correlation id of the delivery
+}
+
+// View is what one platform is known to hold of one record.
+type View struct {
+	Ref
+	External bool // our external id is known to be on the native record
+	Said     map[string]Cell
+	Wrote    map[string]Wrote
+	Born     Version // newest known creation
+	Died     Version // newest known deletion
+	Heard    Version // newest version observed at all
+}
+
+// Gone reports whether the native record is deleted: it died after it was last born.
+func (v View) Gone() bool { return !v.Died.IsZero() && v.Died.Compare(v.Born) >= 0 }
+
+// Exists reports whether the native record is known to exist.
+func (v View) Exists() bool { return v.ID != "" && !v.Gone() }
+
+// Origin says who put a value where it is.
+type Origin string
+
+const (
+	FromNobody   Origin = ""
+	FromPlatform Origin = "platform" // someone there set it
+	FromSorrel   Origin = "sorrel"   // we wrote it
+)
+
+// Holds returns what the platform is known to hold in a field, and who put it there. A value equal to our
+// last write is ours: that is what makes an echo harmless, whoever's name it carries.
+func (v View) Holds(field string) (Value, Origin) {
+	said, saidSome := v.Said[field]
+	wrote, wroteSome := v.Wrote[field]
+	saidSome = saidSome && !said.Value.IsAbsent()
+	switch {
+	case wroteSome && (!saidSome || said.Version.Compare(wrote.Base) <= 0):
+		return wrote.Value, FromSorrel
+	case !saidSome:
+		return Value{}, FromNobody
+	case said.Ours || (wroteSome && said.Value == wrote.Value):
+		return said.Value, FromSorrel
+	}
+	return said.Value, FromPlatform
+}
+
+// Unsettled lists fields whose value only a read can settle: pushed twice with one version and different
+// values, or pushed with the very version of our own write and a different value.
+func (v View) Unsettled() []string {
+	var out []string
+	for f, c := range v.Said {
+		w, wrote := v.Wrote[f]
+		if c.Tied || (wrote && !c.Version.Final && c.Value != w.Value && !c.Version.IsZero() && c.Version.Compare(w.Base) == 0) {
+			out = append(out, f)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Golden is one field's governed value and the evidence for it.
+type Golden struct {
+	Value   Value
+	From    string // platform that won
+	Version Version
+	Trace   string // correlation id that brought the winning value
+	Rule    string // such as "owner netsuite"
+	At      string // file:line:column of the rule
+}
+
+// Hold stops Sorrel from writing one field of one record to one platform.
+type Hold struct {
+	Type   string    `json:"type"` // exception type
+	Detail string    `json:"detail"`
+	Code   string    `json:"code,omitempty"` // the vendor's
+	Value  Value     `json:"value,omitzero"` // the value that was refused: another value is tried again
+	Since  time.Time `json:"since"`
+	Trace  string    `json:"trace,omitempty"`
+}
+
+// HoldKey names a hold.
+func HoldKey(platform, field string) string { return platform + "/" + field }
+
+// Record is one canonical thing: its views and the golden fields folded from them.
+type Record struct {
+	ID     ID
+	Views  map[string]View // by platform
+	Golden map[string]Golden
+	Held   map[string]Hold // by HoldKey
+	Seq    int64           // number of accepted changes
+	Policy string          // version of the rules of the last fold
+}
+
+// Clone returns a record that shares nothing mutable with r.
+func (r Record) Clone() Record {
+	views := make(map[string]View, len(r.Views))
+	for p, v := range r.Views {
+		v.Said, v.Wrote = maps.Clone(v.Said), maps.Clone(v.Wrote)
+		views[p] = v
+	}
+	r.Views, r.Golden, r.Held = views, maps.Clone(r.Golden), maps.Clone(r.Held)
+	return r
+}
+
+// Observation is what a platform said about one native record at one moment, in canonical fields.
+type Observation struct {
+	Ref
+	Version  Version
+	Born     time.Time
+	Gone     bool
+	External bool // our external id was on the record
+	Ours     bool
+	Fields   map[string]Value
+	Doubts   map[string]Doubt // fields whose native value could not be used
+	Trace    string
+}
