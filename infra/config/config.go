@@ -1,0 +1,10 @@
+// Package config carries the deployable configuration: contract/*.json, policy/*.yaml, mapping/*.yaml, and in
+// schema/ the JSON Schemas that help editors with the YAML files.
+package config
+
+import "embed"
+
+// FS is the configuration that Sorrel uses when it is not told another folder.
+//
+//go:embed all:contract all:policy all:mapping all:schema
+var FS embed.FS
