@@ -10,8 +10,9 @@ import (
 
 // Webhook is one message that the vendor wants delivered. Request builds a fresh HTTP request for one attempt
 // to the given URL, signed at that moment. After decides from an attempt's answer (status 0 = none) whether
-// and when the vendor tries again; nil means it never does.
+// and when the vendor tries again; nil means it never does. To sends it elsewhere than where webhooks go.
 type Webhook struct {
+	To      string
 	Request func(url string) (*http.Request, error)
 	After   func(attempt, status int, body []byte) (wait time.Duration, again bool)
 }
@@ -50,7 +51,7 @@ func (k *Kit) Target() string { k.hooks.mu.Lock(); defer k.hooks.mu.Unlock(); re
 
 // Push sends a webhook in the background, subject to the faults in force. With no target it is not made.
 func (k *Kit) Push(w Webhook) {
-	if k.Target() == "" {
+	if w.To == "" && k.Target() == "" {
 		return
 	}
 	k.mu.Lock()
@@ -159,7 +160,10 @@ func (s *sender) deliver(w Webhook) {
 func (s *sender) attempt(w Webhook) (int, []byte) {
 	s.slots <- struct{}{}
 	defer func() { <-s.slots }()
-	url := s.kit.Target()
+	url := w.To
+	if url == "" {
+		url = s.kit.Target()
+	}
 	if url == "" {
 		return 0, nil
 	}

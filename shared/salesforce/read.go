@@ -1,0 +1,187 @@
+package salesforce
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"sorrel/shared/fault"
+	"sorrel/shared/platform"
+	"sorrel/shared/record"
+	"sorrel/shared/vendorhttp"
+)
+
+// quote makes a SOQL string literal: whatever s holds, it stays inside its quotes.
+func quote(s string) string {
+	r := strings.NewReplacer(`\`, `\\`, `'`, `\'`, "\n", `\n`, "\r", `\r`, "\t", `\t`, "\b", `\b`, "\f", `\f`)
+	return "'" + r.Replace(s) + "'"
+}
+
+// answer of the query resources.
+type answer struct {
+	Done    bool             `json:"done"`
+	Records []map[string]any `json:"records"`
+	now     time.Time        // the vendor's clock when the query began, at the earliest; zero if it did not say
+}
+
+// query runs SOQL by resource query (live records) or queryAll (deleted ones too).
+func (c *Connector) query(ctx context.Context, op, resource, soql string) (answer, error) {
+	began := c.cfg.Now()
+	resp, err := c.do(ctx, vendorhttp.Request{Op: op, Method: http.MethodGet, Path: "/" + resource, Query: url.Values{"q": {soql}},
+		Header: http.Header{"Sforce-Query-Options": {"batchSize=" + strconv.Itoa(max(200, c.cfg.Page))}}})
+	if err != nil {
+		return answer{}, err
+	}
+	dec := json.NewDecoder(bytes.NewReader(resp.Body))
+	dec.UseNumber()
+	var a struct {
+		answer
+		Records *[]map[string]any `json:"records"`
+	}
+	if err := dec.Decode(&a); err != nil || a.Records == nil {
+		return answer{}, unreadable(op, false, err)
+	}
+	a.answer.Records = *a.Records
+	if !resp.Date.IsZero() {
+		a.now = resp.Date.Add(-c.cfg.Now().Sub(began))
+	}
+	return a.answer, nil
+}
+
+// decode turns one row into a Native.
+func (o object) decode(op, name string, row map[string]any, now time.Time) (record.Native, error) {
+	stripAttributes(row)
+	id, _ := row["Id"].(string)
+	at, ok := parseTime(row["SystemModstamp"])
+	if id == "" || !ok {
+		return record.Native{}, unreadable(op, false, fmt.Errorf("a %s without Id or SystemModstamp", name))
+	}
+	n := record.Native{Ref: record.Ref{Platform: record.Salesforce, Object: name, ID: id}, Fields: row,
+		Version: record.Version{At: at, Final: !now.IsZero() && now.Sub(at) > Resolution}}
+	n.External, _ = row[o.external].(string)
+	n.Actor, _ = row["LastModifiedById"].(string)
+	if n.Gone, _ = row["IsDeleted"].(bool); n.Gone {
+		n.Fields = nil
+	} else {
+		n.Born = at
+	}
+	return n, nil
+}
+
+// Read returns the record as it is now. One in the recycle bin is Gone; one that was never there, is erased
+// from the bin or is hidden from the integration user is fault.NotFound.
+func (c *Connector) Read(ctx context.Context, ref record.Ref) (record.Native, error) {
+	o, err := c.object("read", ref.Object)
+	if err != nil {
+		return record.Native{}, err
+	}
+	if _, ok := canonicalID(ref.ID); !ok {
+		return record.Native{}, notFound("read", ref.Object+"/"+ref.ID)
+	}
+	a, err := c.query(ctx, "read", "queryAll", "SELECT "+o.query+" FROM "+ref.Object+" WHERE Id = "+quote(ref.ID)+" LIMIT 1")
+	if err != nil {
+		return record.Native{}, fault.Wrap("", "salesforce.read", ref.Object+"/"+ref.ID, err)
+	}
+	if len(a.Records) == 0 {
+		return record.Native{}, notFound("read", ref.Object+"/"+ref.ID)
+	}
+	return o.decode("read", ref.Object, a.Records[0], a.now)
+}
+
+// Find returns the live record that carries the external id.
+func (c *Connector) Find(ctx context.Context, name, external string) (record.Native, error) {
+	o, err := c.object("find", name)
+	if err != nil {
+		return record.Native{}, err
+	}
+	if external == "" {
+		return record.Native{}, notFound("find", name)
+	}
+	a, err := c.query(ctx, "find", "query", "SELECT "+o.query+" FROM "+name+" WHERE "+o.external+" = "+quote(external)+" LIMIT 2")
+	if err != nil {
+		return record.Native{}, fault.Wrap("", "salesforce.find", name+"/"+external, err)
+	}
+	switch len(a.Records) {
+	case 0:
+		return record.Native{}, notFound("find", name+"/"+external)
+	case 1:
+		return o.decode("find", name, a.Records[0], a.now)
+	}
+	e := c.failure(http.StatusMultipleChoices, nil)
+	e.Op, e.ID, e.Fields = "salesforce.find", name+"/"+external, []string{o.external}
+	return record.Native{}, e
+}
+
+// cursor of Changes: a position in the order (SystemModstamp, Id), and the vendor's clock when the walk to
+// the present began.
+type cursor struct {
+	V     int       `json:"v"`
+	At    time.Time `json:"at,omitzero"`
+	After string    `json:"after,omitempty"` // id at At that was read last; "" = At itself is still to be read
+	Walk  time.Time `json:"walk,omitzero"`
+}
+
+const cursorVersion = 1
+
+// Changes lists what changed, deletions included, in the order (SystemModstamp, Id). It continues by that
+// key and not by nextRecordsUrl, whose locator ends with the session, with ten others or after two days: a
+// page repeated tomorrow from the same cursor is still right, costs the same one call, and any number of
+// records of one second is passed safely. A save becomes visible only when its transaction commits, so a walk
+// that has reached the present starts the next one Overlap before its own beginning, by the vendor's clock.
+func (c *Connector) Changes(ctx context.Context, name, from string) (platform.Page, error) {
+	o, err := c.object("changes", name)
+	if err != nil {
+		return platform.Page{}, err
+	}
+	cur := cursor{V: cursorVersion}
+	if from != "" {
+		if err := json.Unmarshal([]byte(from), &cur); err != nil || cur.V != cursorVersion || (cur.After != "" && cur.At.IsZero()) {
+			return platform.Page{}, &fault.Error{Class: fault.Contract, Op: "salesforce.changes", ID: name, Detail: "the cursor is none of this connector's", Remedy: "start again with an empty one"}
+		}
+	}
+	where := ""
+	if !cur.At.IsZero() {
+		at := cur.At.UTC().Format("2006-01-02T15:04:05Z")
+		where = " WHERE SystemModstamp >= " + at
+		if cur.After != "" {
+			where += " AND (SystemModstamp > " + at + " OR Id > " + quote(cur.After) + ")"
+		}
+	}
+	a, err := c.query(ctx, "changes", "queryAll", fmt.Sprintf("SELECT %s FROM %s%s ORDER BY SystemModstamp, Id LIMIT %d", o.query, name, where, c.cfg.Page))
+	if err != nil {
+		return platform.Page{}, fault.Wrap("", "salesforce.changes", name, err)
+	}
+	page := platform.Page{Natives: make([]record.Native, 0, len(a.Records))}
+	for _, row := range a.Records {
+		n, err := o.decode("changes", name, row, a.now)
+		if err != nil {
+			return platform.Page{}, err
+		}
+		page.Natives = append(page.Natives, n)
+	}
+	next := cursor{V: cursorVersion, At: cur.At, Walk: cur.Walk}
+	if next.Walk.IsZero() {
+		next.Walk = a.now
+	}
+	page.More = len(a.Records) > 0 && (!a.Done || len(a.Records) == c.cfg.Page)
+	switch last := len(page.Natives) - 1; {
+	case page.More:
+		next.At, next.After = page.Natives[last].Version.At, page.Natives[last].ID
+	case !next.Walk.IsZero():
+		next.At, next.Walk = next.Walk.Add(-c.cfg.Overlap).UTC().Truncate(Resolution), time.Time{}
+	case last >= 0: // the vendor's clock is unknown: its newest record is the latest safe sign of it
+		next.At = page.Natives[last].Version.At.Add(-c.cfg.Overlap)
+	}
+	text, err := json.Marshal(next)
+	if err != nil {
+		return platform.Page{}, fault.Wrap(fault.Internal, "salesforce.changes", name, err)
+	}
+	page.Cursor = string(text)
+	return page, nil
+}

@@ -1,0 +1,422 @@
+// Package salesforce connects Sorrel to one Salesforce org: REST for reading and writing, Outbound Messages
+// and Change Data Capture events (through Amazon EventBridge) for what changes there.
+//
+// Native shape. Whatever way a record came, its Fields look like an answer of the REST query resource:
+// flat API names (BillingCity, never a nested BillingAddress), numbers as json.Number, date-times as
+// 2026-11-02T08:15:20.000+0000, dates as 2026-11-02, cleared fields as null, parents nested under their
+// relationship name ({"Account":{"Sorrel_Id__c":"…"}}) and no "attributes". Outbound Messages say everything
+// as text and events say some times as epoch milliseconds, so those fields must have a Kind; the standard
+// fields and those of infra/salesforce have one, more come with Config.Kinds.
+//
+// Versions. At is SystemModstamp, which has whole seconds. An event does not carry SystemModstamp: it takes
+// LastModifiedDate, which the same save set to the same second, and commitTimestamp only where that is
+// missing. The commit can be seconds after the save, and a later save of the same record waits for it, so an
+// event is never newer than a read that already contains a later change. Seq is commit and sequence number,
+// which order the events of one second. A read has no Seq; it is Final once the vendor's clock was past its
+// second when the read began, and then beats the events of that second.
+//
+// A deleted record comes back by UNDELETE with its old CreatedDate. Born therefore is the latest moment at
+// which the present life is known to go on: SystemModstamp of a live read, the commit of an UNDELETE. A live
+// read that is newer than a deletion proves the undelete, even when its event was lost.
+package salesforce
+
+import (
+	"context"
+	"crypto/rsa"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"sorrel/shared/fault"
+	"sorrel/shared/platform"
+	"sorrel/shared/record"
+	"sorrel/shared/vendorhttp"
+)
+
+const (
+	// Resolution of SystemModstamp.
+	Resolution = time.Second
+	// MaxBatch is how many records one sObject Collections call takes.
+	// https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resources_composite_sobjects_collections.htm
+	MaxBatch = 200
+	// maxPage is how many rows one answer of the query resource holds.
+	maxPage = 2000
+	// replayWindow bounds how far ahead of the receiver's clock a pushed version may be.
+	replayWindow = 5 * time.Minute
+)
+
+// Credentials of one org. A caller that only verifies webhooks needs OrgID and WebhookTokens; one that calls
+// the API needs ClientID with either PrivateKey and Username (JWT bearer) or ClientSecret (client credentials).
+type Credentials struct {
+	ClientID      string   `json:"clientId,omitempty"`     // consumer key of the external client app
+	ClientSecret  string   `json:"clientSecret,omitempty"` // client credentials flow
+	Username      string   `json:"username,omitempty"`     // JWT bearer: the integration user
+	PrivateKey    string   `json:"privateKey,omitempty"`   // JWT bearer: RSA key in PEM
+	Audience      string   `json:"audience,omitempty"`     // JWT bearer: https://login.salesforce.com (default) or https://test.salesforce.com
+	OrgID         string   `json:"orgId,omitempty"`        // 15 or 18 characters, starts with 00D
+	WebhookTokens []string `json:"webhookTokens,omitempty"`
+}
+
+// String hides the secrets.
+func (c Credentials) String() string {
+	return fmt.Sprintf("Credentials(clientId %q, org %q, redacted)", c.ClientID, c.OrgID)
+}
+
+// GoString hides the secrets.
+func (c Credentials) GoString() string { return c.String() }
+
+// LogValue hides the secrets.
+func (c Credentials) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+func (c Credentials) api() bool { return c.ClientID+c.ClientSecret+c.Username+c.PrivateKey != "" }
+
+// Missed says that an event told of changes without naming the records: the next Changes of Object finds them.
+type Missed struct {
+	Object string
+	Reason string // "overflow" (GAP_OVERFLOW) or "wildcard" (a record id such as 001*)
+	At     time.Time
+}
+
+// Config of a Connector. Now is required; URL and API credentials may be missing for webhooks alone.
+type Config struct {
+	URL         string // the org's own domain: https://acme.my.salesforce.com
+	Credentials Credentials
+	Now         func() time.Time
+	Observe     func(vendorhttp.Call)
+	Concurrency int           // calls in flight at most; 0 = 10
+	Timeout     time.Duration // of one call; 0 = 15 s
+	Cooldown    time.Duration // first pause of the breaker; 0 = 1 s
+	Version     string        // REST API version; "" = v66.0, at least v46.0
+	Client      string        // marks our calls, so that their events are recognised; "" = Sorrel
+
+	Fields       map[string][]string        // object → fields to read (Parent.Field for one of its parents); nil = DefaultFields
+	External     map[string]string          // object → its external-id field; default Sorrel_Id__c
+	Kinds        map[string]map[string]Kind // object → field → kind, beside the known ones
+	Instances    []string                   // hosts that a token's instance_url may name beside that of URL
+	EventSources []string                   // source prefixes of EventBridge events; nil = aws.partner/salesforce.com/{OrgID}/
+	Missed       func(Missed)               // told of events that name no records; nil = nobody
+	Page         int                        // rows per page of Changes; 0 = 2000
+	Overlap      time.Duration              // how far Changes goes back; must exceed the longest transaction; 0 = 5 minutes
+}
+
+// Connector to one org. It is safe for concurrent use.
+type Connector struct {
+	cfg     Config
+	client  *vendorhttp.Client // nil = no API
+	key     *rsa.PrivateKey    // nil = client credentials flow
+	hosts   []string
+	base    string // /services/data/vNN.0
+	sources []string
+	objects map[string]object
+	usage   atomic.Pointer[Usage]
+}
+
+type object struct {
+	external string
+	query    string            // comma-separated field list
+	parents  map[string]string // relationship name → foreign key field
+	kinds    map[string]Kind
+}
+
+// Usage is the org's rolling 24-hour count of API calls as its last answer said.
+type Usage struct{ Used, Max int }
+
+// DefaultFields are read where Config.Fields is nil: what the mappings of infra/config need.
+func DefaultFields() map[string][]string {
+	return map[string][]string{
+		"Account": strings.Fields(`Name AccountNumber Phone Website BillingStreet BillingCity BillingState BillingPostalCode
+			BillingCountry ShippingStreet ShippingCity ShippingState ShippingPostalCode ShippingCountry ERP_Id__c ERP_Customer_Number__c`),
+		"Order": strings.Fields(`AccountId Account.Sorrel_Id__c EffectiveDate Status PoNumber Description ShippingStreet ShippingCity
+			ShippingState ShippingPostalCode ShippingCountry ERP_Order_Number__c ERP_Status__c ERP_Total__c ERP_Subtotal__c ERP_Tax__c
+			ERP_Freight__c ERP_Currency__c ERP_Requested_Ship_Date__c ERP_Ship_Method__c ERP_Lines__c`),
+		"Shipment__c": strings.Fields(`Name Order__c Order__r.Sorrel_Id__c Status__c Carrier__c Ship_Method__c Tracking_Numbers__c
+			Shipped_On__c ERP_Fulfilment_Number__c Lines__c`),
+	}
+}
+
+// isName reports whether s is an API name.
+func isName(s string) bool {
+	for i, c := range s {
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+		if !letter && (i == 0 || c != '_' && (c < '0' || c > '9')) {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 80
+}
+
+// isField reports whether s is a field, or a field of one of its parents.
+func isField(s string) bool {
+	parts := strings.Split(s, ".")
+	return len(parts) <= 3 && !slices.ContainsFunc(parts, func(p string) bool { return !isName(p) })
+}
+
+// isVersion reports whether s is v46.0 or later.
+func isVersion(s string) bool {
+	var n int
+	_, err := fmt.Sscanf(s, "v%d.0", &n)
+	return err == nil && n >= 46 && n < 1000 && s == fmt.Sprintf("v%d.0", n)
+}
+
+// New checks cfg, naming every problem, and returns a Connector. It calls nobody.
+func New(cfg Config) (*Connector, error) {
+	var problems []error
+	problem := func(format string, a ...any) {
+		problems = append(problems, fmt.Errorf("salesforce: "+format, a...))
+	}
+	if cfg.Now == nil {
+		problem("Now is missing; pass the clock")
+	}
+	if cfg.Version == "" {
+		cfg.Version = "v66.0"
+	}
+	if !isVersion(cfg.Version) {
+		problem("Version %q is not of the form v66.0, or older than v46.0, which bulk upsert needs", cfg.Version)
+	}
+	if cfg.Client == "" {
+		cfg.Client = "Sorrel"
+	}
+	if strings.ContainsAny(cfg.Client, ";,= \r\n") {
+		problem("Client %q contains a separator; use letters and digits", cfg.Client)
+	}
+	if cfg.Page == 0 {
+		cfg.Page = maxPage
+	}
+	if cfg.Page < 1 || cfg.Page > maxPage {
+		problem("Page is %d; it must be from 1 to %d", cfg.Page, maxPage)
+	}
+	if cfg.Overlap == 0 {
+		cfg.Overlap = 5 * time.Minute
+	}
+	if cfg.Overlap < Resolution {
+		problem("Overlap is %s; it must be at least a second", cfg.Overlap)
+	}
+	if cfg.Fields == nil {
+		cfg.Fields = DefaultFields()
+	}
+	if cfg.Missed == nil {
+		cfg.Missed = func(Missed) {}
+	}
+	c := &Connector{cfg: cfg, base: "/services/data/" + cfg.Version, objects: map[string]object{}}
+	for name, fields := range cfg.Fields {
+		o, err := newObject(name, cfg.External[name], fields, cfg.Kinds[name])
+		if err != nil {
+			problem("%v", err)
+		}
+		c.objects[name] = o
+	}
+	problems = append(problems, c.credentials()...)
+	if err := errors.Join(problems...); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func newObject(name, external string, fields []string, kinds map[string]Kind) (object, error) {
+	if external == "" {
+		external = "Sorrel_Id__c"
+	}
+	o := object{external: external, parents: map[string]string{}, kinds: map[string]Kind{}}
+	if !isName(name) {
+		return o, fmt.Errorf("Fields names the object %q; use its API name", name)
+	}
+	for f, k := range knownKinds(name) {
+		o.kinds[f] = k
+	}
+	for f, k := range kinds {
+		o.kinds[f] = k
+	}
+	list := []string{"Id", "SystemModstamp", "CreatedDate", "LastModifiedById", "IsDeleted", external}
+	for _, f := range append(slices.Clone(fields), external) {
+		if !isField(f) {
+			return o, fmt.Errorf("Fields of %s names %q; use API names such as Phone or Account.Sorrel_Id__c", name, f)
+		}
+		if parent, _, ok := strings.Cut(f, "."); ok {
+			o.parents[parent] = foreignKey(parent)
+		}
+		if !slices.ContainsFunc(list, func(have string) bool { return strings.EqualFold(have, f) }) {
+			list = append(list, f)
+		}
+	}
+	o.query = strings.Join(list, ",")
+	return o, nil
+}
+
+// foreignKey is the field behind a relationship name: Order__r → Order__c, Account → AccountId.
+func foreignKey(relationship string) string {
+	if custom, ok := strings.CutSuffix(relationship, "__r"); ok {
+		return custom + "__c"
+	}
+	return relationship + "Id"
+}
+
+func (c *Connector) credentials() []error {
+	var problems []error
+	problem := func(format string, a ...any) {
+		problems = append(problems, fmt.Errorf("salesforce: "+format, a...))
+	}
+	cr := &c.cfg.Credentials
+	if cr.OrgID != "" {
+		id, ok := canonicalID(cr.OrgID)
+		if !ok || !strings.HasPrefix(id, "00D") {
+			problem("orgId %q is not an organization id; see Setup, Company Information", cr.OrgID)
+		}
+		cr.OrgID = id
+	}
+	if len(cr.WebhookTokens) > 0 && cr.OrgID == "" {
+		problem("webhookTokens need orgId beside them: an Outbound Message is checked for both")
+	}
+	for i, t := range cr.WebhookTokens {
+		if len(t) < 16 {
+			problem("webhookTokens[%d] has %d characters; use at least 16 random ones", i, len(t))
+		}
+	}
+	if c.sources = c.cfg.EventSources; c.sources == nil && cr.OrgID != "" {
+		c.sources = []string{"aws.partner/salesforce.com/" + cr.OrgID + "/"}
+	}
+	if !cr.api() {
+		return problems
+	}
+	if cr.ClientID == "" {
+		problem("clientId is missing; it is the consumer key of the external client app")
+	}
+	switch {
+	case cr.PrivateKey != "":
+		key, err := jwt.ParseRSAPrivateKeyFromPEM([]byte(cr.PrivateKey))
+		if err != nil {
+			problem("privateKey is not an RSA key in PEM")
+		}
+		c.key = key
+		if cr.Username == "" {
+			problem("username is missing; the JWT bearer flow signs in as that user")
+		}
+		if cr.Audience == "" {
+			cr.Audience = "https://login.salesforce.com"
+		}
+	case cr.ClientSecret == "":
+		problem("clientSecret (client credentials flow) or privateKey (JWT bearer flow) is missing")
+	}
+	if c.cfg.Now == nil {
+		return problems
+	}
+	client, err := vendorhttp.New(vendorhttp.Config{
+		Name: record.Salesforce, Base: c.cfg.URL, Tokens: vendorhttp.NewTokens(c.signIn, c.cfg.Now),
+		Concurrency: c.cfg.Concurrency, Timeout: c.cfg.Timeout, Cooldown: c.cfg.Cooldown, Now: c.cfg.Now, Observe: c.cfg.Observe,
+		Classify: c.classify,
+	})
+	if err != nil {
+		return append(problems, err)
+	}
+	c.client = client
+	c.hosts = append([]string{client.Host()}, c.cfg.Instances...)
+	return problems
+}
+
+// signIn fetches an access token. Salesforce does not say how long it lives (the org's session policy does):
+// it is used until a call answers 401, and then replaced once. The answer's instance_url must be the host of
+// Config.URL or one of Config.Instances, but calls stay on Config.URL: a token is never sent to a host that
+// an answer named.
+// https://help.salesforce.com/s/articleView?id=xcloud.remoteaccess_oauth_jwt_flow.htm
+func (c *Connector) signIn(ctx context.Context) (vendorhttp.Token, error) {
+	cr := c.cfg.Credentials
+	form := url.Values{}
+	if c.key != nil {
+		assertion, err := jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims{
+			"iss": cr.ClientID, "sub": cr.Username, "aud": cr.Audience, "exp": c.cfg.Now().Add(3 * time.Minute).Unix(),
+		}).SignedString(c.key)
+		if err != nil {
+			return vendorhttp.Token{}, fault.New(fault.Unauthenticated, "salesforce.token", "the assertion cannot be signed with privateKey")
+		}
+		form.Set("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer")
+		form.Set("assertion", assertion)
+	} else {
+		form.Set("grant_type", "client_credentials")
+		form.Set("client_id", cr.ClientID)
+		form.Set("client_secret", cr.ClientSecret)
+	}
+	resp, err := c.client.Do(ctx, vendorhttp.Request{Op: "token", Method: http.MethodPost, Path: "/services/oauth2/token", NoAuth: true,
+		Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "Accept": {"application/json"}}, Body: []byte(form.Encode())})
+	if err != nil {
+		return vendorhttp.Token{}, err
+	}
+	var answer struct {
+		AccessToken string `json:"access_token"`
+		InstanceURL string `json:"instance_url"`
+	}
+	if err := json.Unmarshal(resp.Body, &answer); err != nil || answer.AccessToken == "" {
+		return vendorhttp.Token{}, fault.New(fault.Down, "salesforce.token", "the answer holds no access_token")
+	}
+	instance, err := url.Parse(answer.InstanceURL)
+	if err != nil || !slices.Contains(c.hosts, instance.Host) {
+		return vendorhttp.Token{}, &fault.Error{Class: fault.Unauthenticated, Op: "salesforce.token", Detail: "the token is for another host than URL",
+			Remedy: "set URL to the org's own domain (Setup, My Domain), or allow the host in Instances"}
+	}
+	return vendorhttp.Token{Header: "Bearer " + answer.AccessToken}, nil
+}
+
+// do calls the API. Every call carries the client's name: the vendor puts it into the changeOrigin of the
+// events that the call causes.
+func (c *Connector) do(ctx context.Context, r vendorhttp.Request) (vendorhttp.Response, error) {
+	if c.client == nil {
+		return vendorhttp.Response{}, &fault.Error{Class: fault.Unauthenticated, Op: "salesforce." + r.Op, Detail: "no API credentials are configured",
+			Remedy: "set clientId with clientSecret or privateKey in the platform's secret"}
+	}
+	r.Path = c.base + r.Path
+	if r.Header == nil {
+		r.Header = http.Header{}
+	}
+	r.Header.Set("Sforce-Call-Options", "client="+c.cfg.Client)
+	r.Header.Set("Accept", "application/json")
+	return c.client.Do(ctx, r)
+}
+
+// Usage returns what the last answer said about the daily budget of API calls; zero before the first.
+func (c *Connector) Usage() Usage {
+	if u := c.usage.Load(); u != nil {
+		return *u
+	}
+	return Usage{}
+}
+
+func (c *Connector) object(op, name string) (object, error) {
+	o, ok := c.objects[name]
+	if !ok {
+		return o, &fault.Error{Class: fault.NotFound, Op: "salesforce." + op, ID: name, Detail: "the object is not configured", Remedy: "map it, so that its fields are known"}
+	}
+	return o, nil
+}
+
+// Declaration says what Salesforce promises.
+func (c *Connector) Declaration() platform.Declaration {
+	const docs = "https://developer.salesforce.com/docs/"
+	d := platform.Declaration{
+		Name: record.Salesforce, Title: "Salesforce",
+		Auth: []string{"OAuth 2.0 JWT bearer (RS256, 3 minutes)", "OAuth 2.0 client credentials"},
+		Limits: []platform.Limit{
+			{Scope: "org, rolling 24 hours", Kind: "per-day", Max: 100000, Source: docs + "atlas.en-us.salesforce_app_limits_cheatsheet.meta/salesforce_app_limits_cheatsheet/salesforce_app_limits_platform_api.htm"},
+			{Scope: "org, calls over 20 s", Kind: "concurrency", Max: 25, Source: docs + "atlas.en-us.salesforce_app_limits_cheatsheet.meta/salesforce_app_limits_cheatsheet/salesforce_app_limits_platform_api.htm"},
+			{Scope: "query", Kind: "page", Max: maxPage, Source: docs + "platform/api-rest/guide/headers-queryoptions.html"},
+			{Scope: "sObject Collections", Kind: "batch", Max: MaxBatch, Source: docs + "atlas.en-us.api_rest.meta/api_rest/resources_composite_sobjects_collections.htm"},
+			{Scope: "Outbound Message", Kind: "batch", Max: maxNotifications, Source: docs + "atlas.en-us.api_meta.meta/api/sforce_api_om_outboundmessaging_notifications.htm"},
+		},
+		Webhook:    "Outbound Message (SOAP) with a token in the URL's query and the org's id; Change Data Capture by EventBridge (partner source of the org)",
+		Resolution: Resolution,
+	}
+	for name, o := range c.objects {
+		d.Objects = append(d.Objects, platform.Object{Name: name, External: o.external, Batch: true})
+	}
+	slices.SortFunc(d.Objects, func(a, b platform.Object) int { return strings.Compare(a.Name, b.Name) })
+	for _, r := range errorTable() {
+		d.Errors = append(d.Errors, r.ErrorRow)
+	}
+	return d
+}

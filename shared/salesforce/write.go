@@ -1,0 +1,232 @@
+package salesforce
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+
+	"sorrel/shared/fault"
+	"sorrel/shared/platform"
+	"sorrel/shared/vendorhttp"
+)
+
+// Write creates and updates. A write whose native id is known updates that record and also gives it the
+// external id, so it cannot create a second one; any other one upserts by the external id. Both ways the
+// same write twice has the effect of one, and Key is not needed. Writes of one kind (of one object by
+// external id, or of any object by native id) share one call of up to 200, of which each row succeeds or
+// fails for itself. The vendor answers no version.
+func (c *Connector) Write(ctx context.Context, writes []platform.Write) []platform.Written {
+	out := make([]platform.Written, len(writes))
+	bodies := make([]map[string]any, len(writes))
+	pending := make([]int, 0, len(writes))
+	for i, w := range writes {
+		body, err := c.body(w)
+		if err != nil {
+			out[i].Err = err
+			continue
+		}
+		bodies[i] = body
+		pending = append(pending, i)
+	}
+	for len(pending) > 0 {
+		var calls [][]int
+		calls, pending = plan(writes, pending)
+		var wg sync.WaitGroup
+		for _, call := range calls {
+			wg.Go(func() { c.call(ctx, writes, bodies, call, out) })
+		}
+		wg.Wait()
+	}
+	return out
+}
+
+// plan groups writes into calls. A second write to a record of this round is left for the next one: within
+// one call the vendor refuses it, and side by side their order would be lost.
+func plan(writes []platform.Write, pending []int) (calls [][]int, later []int) {
+	groups := map[string][]int{}
+	taken := map[string]bool{}
+	for _, i := range pending {
+		w := writes[i]
+		group := "id"
+		if w.Ref.ID == "" {
+			group = "external " + w.Ref.Object
+		}
+		keys := []string{w.Ref.Object + " external " + strings.ToLower(w.External), w.Ref.Object + " id " + w.Ref.ID}
+		if taken[keys[0]] || (w.Ref.ID != "" && taken[keys[1]]) {
+			later = append(later, i)
+			continue
+		}
+		taken[keys[0]], taken[keys[1]] = true, true
+		groups[group] = append(groups[group], i)
+	}
+	for _, g := range slices.Sorted(maps.Keys(groups)) {
+		// By native id one call may mix objects, in at most ten runs: keep each object together.
+		slices.SortStableFunc(groups[g], func(a, b int) int { return strings.Compare(writes[a].Ref.Object, writes[b].Ref.Object) })
+		calls = slices.AppendSeq(calls, slices.Chunk(groups[g], MaxBatch))
+	}
+	return calls, later
+}
+
+// body is the JSON of one write, without the ids.
+func (c *Connector) body(w platform.Write) (map[string]any, error) {
+	refuse := func(class fault.Class, detail, remedy string) error {
+		return &fault.Error{Class: class, Op: "salesforce.write", ID: w.Ref.Object + "/" + w.External, Detail: detail, Remedy: remedy}
+	}
+	o, err := c.object("write", w.Ref.Object)
+	if err != nil {
+		return nil, err
+	}
+	if w.External == "" {
+		return nil, refuse(fault.Contract, "External is empty", "every write carries the external id")
+	}
+	if _, ok := canonicalID(w.Ref.ID); w.Ref.ID != "" && !ok {
+		return nil, refuse(fault.Contract, "the native id is not of 15 or 18 letters and digits", "link the record anew")
+	}
+	body := make(map[string]any, len(w.Fields)+1)
+	for k, v := range w.Fields {
+		key, isParent := o.parents[k]
+		switch parent, nested := v.(map[string]any); {
+		case strings.EqualFold(k, "Id") || strings.EqualFold(k, o.external):
+			// The address says them; the vendor refuses them in the body.
+		case isParent && (v == nil || nested && allNull(parent)):
+			body[key] = nil // a parent is cleared by its foreign key
+		default:
+			body[k] = v
+		}
+	}
+	if w.Ref.ID != "" {
+		body[o.external] = w.External
+	}
+	return body, nil
+}
+
+func allNull(m map[string]any) bool {
+	for _, v := range m {
+		if v != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// call does the writes with the given indexes and puts what became of them into out.
+func (c *Connector) call(ctx context.Context, writes []platform.Write, bodies []map[string]any, which []int, out []platform.Written) {
+	if len(which) == 1 {
+		i := which[0]
+		out[i] = c.one(ctx, writes[i], bodies[i])
+		return
+	}
+	rows, err := c.batch(ctx, writes, bodies, which)
+	// One row that cannot even be decoded fails the whole call and nothing is written: then each goes alone.
+	if fault.Is(err, fault.Refused) || fault.Is(err, fault.MissingReference) {
+		var wg sync.WaitGroup
+		for _, i := range which {
+			wg.Go(func() { out[i] = c.one(ctx, writes[i], bodies[i]) })
+		}
+		wg.Wait()
+		return
+	}
+	for n, i := range which {
+		w := writes[i]
+		if err != nil {
+			out[i].Err = fault.Wrap("", "salesforce.write", w.Ref.Object+"/"+w.External, err)
+			continue
+		}
+		out[i] = rows[n].written(c, w)
+	}
+}
+
+// saved is one row of a collection's answer, and the answer to a single upsert.
+type saved struct {
+	ID      string        `json:"id"`
+	Success bool          `json:"success"`
+	Created bool          `json:"created"`
+	Errors  []vendorError `json:"errors"`
+}
+
+func (s saved) written(c *Connector, w platform.Write) platform.Written {
+	id := w.Ref.Object + "/" + w.External
+	switch {
+	case !s.Success:
+		e := c.failure(0, s.Errors)
+		e.Op, e.ID = "salesforce.write", id
+		return platform.Written{Err: e}
+	case s.ID == "" && w.Ref.ID == "":
+		return platform.Written{Err: fault.Wrap(fault.Unknown, "salesforce.write", id, fmt.Errorf("success without an id"))}
+	case s.ID == "":
+		s.ID = w.Ref.ID
+	}
+	return platform.Written{ID: s.ID, Created: s.Created}
+}
+
+// batch is one sObject Collections call.
+// https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resources_composite_sobjects_collections_upsert.htm
+func (c *Connector) batch(ctx context.Context, writes []platform.Write, bodies []map[string]any, which []int) ([]saved, error) {
+	path := "/composite/sobjects"
+	records := make([]map[string]any, 0, len(which))
+	for _, i := range which {
+		w := writes[i]
+		r := maps.Clone(bodies[i])
+		r["attributes"] = map[string]string{"type": w.Ref.Object}
+		if w.Ref.ID != "" {
+			r["id"] = w.Ref.ID
+		} else {
+			external := c.objects[w.Ref.Object].external
+			r[external] = w.External
+			path = "/composite/sobjects/" + w.Ref.Object + "/" + external
+		}
+		records = append(records, r)
+	}
+	body, err := json.Marshal(struct {
+		AllOrNone bool             `json:"allOrNone"`
+		Records   []map[string]any `json:"records"`
+	}{false, records})
+	if err != nil {
+		return nil, fault.Wrap(fault.Contract, "salesforce.write", "", err)
+	}
+	resp, err := c.do(ctx, vendorhttp.Request{Op: "write.batch", Method: http.MethodPatch, Path: path, Body: body, Write: true})
+	if err != nil {
+		return nil, err
+	}
+	var rows []saved
+	if err := json.Unmarshal(resp.Body, &rows); err != nil {
+		return nil, unreadable("write.batch", true, err)
+	}
+	if len(rows) != len(which) {
+		return nil, unreadable("write.batch", true, fmt.Errorf("%d rows for %d records", len(rows), len(which)))
+	}
+	return rows, nil
+}
+
+// one writes a single record.
+// https://developer.salesforce.com/docs/platform/api-rest/guide/dome-upsert.html
+func (c *Connector) one(ctx context.Context, w platform.Write, fields map[string]any) platform.Written {
+	id := w.Ref.Object + "/" + w.External
+	body, err := json.Marshal(fields)
+	if err != nil {
+		return platform.Written{Err: fault.Wrap(fault.Contract, "salesforce.write", id, err)}
+	}
+	address := "/sobjects/" + w.Ref.Object + "/" + w.Ref.ID
+	if w.Ref.ID == "" {
+		address = "/sobjects/" + w.Ref.Object + "/" + c.objects[w.Ref.Object].external + "/" + url.PathEscape(w.External)
+	}
+	resp, err := c.do(ctx, vendorhttp.Request{Op: "write.one", Method: http.MethodPatch, Path: address, Body: body, Write: true})
+	if err != nil {
+		return platform.Written{Err: fault.Wrap("", "salesforce.write", id, err)}
+	}
+	if w.Ref.ID != "" { // 204 without a body
+		return platform.Written{ID: w.Ref.ID}
+	}
+	var s saved
+	if err := json.NewDecoder(bytes.NewReader(resp.Body)).Decode(&s); err != nil {
+		return platform.Written{Err: fault.Wrap("", "salesforce.write", id, unreadable("write.one", true, err))}
+	}
+	return s.written(c, w)
+}
