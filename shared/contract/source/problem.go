@@ -4,20 +4,17 @@ package source
 
 import "fmt"
 
-// Problem is one thing wrong in a configuration file. Line and Column count from 1; 0 means the whole file.
+// Problem is one thing wrong in a configuration file. Line and Column count from 1.
 type Problem struct {
-	File         string `json:"file"`
-	Line, Column int
-	Message      string `json:"message"`
-	Remedy       string `json:"remedy,omitempty"`
+	File    string `json:"file"`
+	Line    int    `json:"line"`
+	Column  int    `json:"column"`
+	Message string `json:"message"`
+	Remedy  string `json:"remedy"`
 }
 
 func (p Problem) String() string {
-	s := p.File
-	if p.Line > 0 {
-		s += fmt.Sprintf(":%d:%d", p.Line, p.Column)
-	}
-	s += ": " + p.Message
+	s := fmt.Sprintf("%s:%d:%d: %s", p.File, p.Line, p.Column, p.Message)
 	if p.Remedy != "" {
 		s += "; " + p.Remedy
 	}
