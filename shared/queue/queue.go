@@ -3,7 +3,7 @@
 // visibility timeout comes back, and after MaxReceives it moves to the dead-letter queue. A dedup id repeated
 // within five minutes of the first send is accepted and dropped.
 //
-// SQS (shared/cloud), a durable file queue and a memory queue (this package) implement it;
+// SQS (shared/cloud), a durable embedded queue (queue/durable) and a memory queue (this package) implement it;
 // shared/queue/queuetest is the suite that all of them pass.
 package queue
 
@@ -11,6 +11,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"sorrel/shared/fault"
 )
 
 // Limits and constants of the contract.
@@ -69,6 +71,25 @@ type Settings struct {
 	MaxReceives int           // default 5; after that many receives the next one moves the message to the dead-letter queue
 }
 
+// WithDefaults returns s with its unset fields filled in.
+func (s Settings) WithDefaults() Settings {
+	if s.Visibility <= 0 {
+		s.Visibility = 30 * time.Second
+	}
+	if s.MaxReceives <= 0 {
+		s.MaxReceives = 5
+	}
+	return s
+}
+
+// ValidateMax checks the max argument of Receive; every adapter calls it first.
+func ValidateMax(max int) error {
+	if max < 1 || max > MaxBatch {
+		return fault.New(fault.Malformed, "queue.receive", fmt.Sprintf("max is %d, want 1 to %d", max, MaxBatch))
+	}
+	return nil
+}
+
 // PartialError names the messages, by index into the Send call, that were not kept.
 type PartialError struct {
 	Failed []int
@@ -88,18 +109,26 @@ func (e *InvalidError) Error() string { return "queue: invalid message: " + e.Re
 // Validate checks messages against the contract; every adapter calls it first.
 func Validate(msgs []Message) error {
 	for i, m := range msgs {
-		for name, v := range map[string]string{"group": m.Group, "dedup id": m.Dedup} {
-			if v == "" || len(v) > MaxID {
-				return &InvalidError{fmt.Sprintf("message %d: %s of %d bytes, want 1 to %d", i, name, len(v), MaxID)}
-			}
-			for _, c := range []byte(v) {
-				if c < 0x21 || c > 0x7e {
-					return &InvalidError{fmt.Sprintf("message %d: %s has a byte outside printable ASCII", i, name)}
-				}
-			}
+		if err := validateID(i, "group", m.Group); err != nil {
+			return err
+		}
+		if err := validateID(i, "dedup id", m.Dedup); err != nil {
+			return err
 		}
 		if len(m.Body) == 0 || len(m.Body) > MaxBody {
 			return &InvalidError{fmt.Sprintf("message %d: body of %d bytes, want 1 to %d", i, len(m.Body), MaxBody)}
+		}
+	}
+	return nil
+}
+
+func validateID(i int, name, v string) error {
+	if v == "" || len(v) > MaxID {
+		return &InvalidError{fmt.Sprintf("message %d: %s of %d bytes, want 1 to %d", i, name, len(v), MaxID)}
+	}
+	for _, c := range []byte(v) {
+		if c < 0x21 || c > 0x7e {
+			return &InvalidError{fmt.Sprintf("message %d: %s has a byte outside printable ASCII", i, name)}
 		}
 	}
 	return nil
