@@ -24,8 +24,10 @@ import (
 
 // Calls says how an adapter makes its requests. The zero value is the production setting.
 type Calls struct {
-	Now      func() time.Time                           // default time.Now
-	Rand     io.Reader                                  // revisions, request tokens and jitter; default crypto/rand
+	Now func() time.Time // default time.Now
+	// Rand makes revisions, request tokens and jitter; default crypto/rand. Tokens are remembered for ten minutes per AWS
+	// account, so a seeded source must not repeat itself there.
+	Rand     io.Reader
 	Attempts int                                        // per request; default 6, so at most about 0.8 s of waiting
 	Timeout  time.Duration                              // of one attempt; default 3 s
 	Wait     func(context.Context, time.Duration) error // between attempts; default a timer that heeds the context
