@@ -175,3 +175,23 @@ func RetryAt(err error) time.Time {
 	}
 	return time.Time{}
 }
+
+// Outermost returns the outermost classified error in err's chain that has something to tell a person, or the
+// outermost one, or nil.
+func Outermost(err error) *Error {
+	var first *Error
+	for err != nil {
+		var e *Error
+		if !errors.As(err, &e) {
+			break
+		}
+		if first == nil {
+			first = e
+		}
+		if e.Detail != "" {
+			return e
+		}
+		err = e.Err
+	}
+	return first
+}

@@ -1,0 +1,485 @@
+// Package deliver brings platforms' copies of records up to date: project, write, confirm.
+//
+// A wake-up is only a hint; what is due is in the ledger. Whatever fails for a while stays due and is
+// acknowledged on the queue, so that an outage burns no receives and fills no dead-letter queue, and a record
+// that changed many times meanwhile is written once.
+package deliver
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"sorrel/shared/fault"
+	"sorrel/shared/ledger"
+	"sorrel/shared/mapping"
+	"sorrel/shared/message"
+	"sorrel/shared/platform"
+	"sorrel/shared/policy"
+	"sorrel/shared/queue"
+	"sorrel/shared/record"
+	"sorrel/shared/telemetry"
+)
+
+// Platform writes native records, and finds one by Sorrel's external id after a write whose answer was lost.
+type Platform interface {
+	Write(ctx context.Context, writes []platform.Write) []platform.Written
+	Find(ctx context.Context, object, external string) (record.Native, error)
+}
+
+// Deps are what deliver needs. All are required.
+type Deps struct {
+	Ledger    *ledger.Ledger
+	Config    *policy.Set
+	Platforms map[string]Platform
+	Now       func() time.Time
+	Rand      func() *rand.Rand // jitter; seeded by the caller
+	Telemetry *telemetry.Recorder
+}
+
+// Flow is the deliver function.
+type Flow struct{ d Deps }
+
+// New returns the function.
+func New(d Deps) *Flow { return &Flow{d} }
+
+const (
+	maxConflict = 12
+	maxDepth    = 3 // prerequisites followed: shipment → order → customer
+	firstWait   = 500 * time.Millisecond
+	longestWait = 2 * time.Minute
+	// stubborn is how many attempts a failure nobody can classify gets before people are told.
+	stubborn = 5
+)
+
+// Apply handles a batch of wake-ups and returns the ids of messages that must come back.
+func (f *Flow) Apply(ctx context.Context, batch []queue.Received) []string {
+	var failed []string
+	type want struct {
+		ids    map[record.ID][]string // record → message ids
+		traces map[record.ID]string
+	}
+	wants := map[string]want{}
+	for _, m := range batch {
+		w, err := message.ParseWake(m.Body)
+		if err != nil {
+			f.d.Telemetry.Event(ctx, telemetry.Event{Step: "failed", Detail: "message " + m.ID, Err: err})
+			failed = append(failed, m.ID)
+			continue
+		}
+		if wants[w.Platform].ids == nil {
+			wants[w.Platform] = want{map[record.ID][]string{}, map[record.ID]string{}}
+		}
+		wants[w.Platform].ids[w.Record] = append(wants[w.Platform].ids[w.Record], m.ID)
+		wants[w.Platform].traces[w.Record] = w.CorrelationID
+	}
+	for _, p := range slices.Sorted(maps.Keys(wants)) {
+		w := wants[p]
+		for id, err := range f.deliver(ctx, p, slices.Sorted(maps.Keys(w.ids)), 0) {
+			f.d.Telemetry.Count("DeliverFailures", p, 1)
+			f.d.Telemetry.Event(ctx, telemetry.Event{Step: "failed", Platform: p, Record: string(id), Trace: w.traces[id], Err: err})
+			failed = append(failed, w.ids[id]...)
+		}
+	}
+	return failed
+}
+
+// job is one record on its way to one platform.
+type job struct {
+	platform string
+	mapping  *mapping.Mapping
+	rules    record.Rules
+	before   ledger.State // as committed
+	view     record.View  // what the patch was computed from, a read-back included
+	patch    record.Patch
+	held     map[string]record.Hold
+	write    platform.Write
+}
+
+func (j *job) id() record.ID { return j.before.Record.ID }
+
+// deliver works on records that are due for one platform. The result names those whose work could not even be
+// put off.
+func (f *Flow) deliver(ctx context.Context, name string, ids []record.ID, depth int) map[record.ID]error {
+	failed := map[record.ID]error{}
+	states, err := f.d.Ledger.Load(ctx, ids...)
+	if err != nil {
+		for _, id := range ids {
+			failed[id] = err
+		}
+		return failed
+	}
+	p, connected := f.d.Platforms[name]
+	var jobs []*job
+	for _, id := range ids {
+		due, is := states[id].Due[name]
+		if !is || due.NotBefore.After(f.d.Now()) {
+			continue
+		}
+		m, mapped := f.d.Config.ByEntity(id.Entity(), name)
+		if !connected || !mapped {
+			continue // stays due: the configuration has to be completed
+		}
+		j := &job{platform: name, mapping: m, rules: f.d.Config.Rules(id.Entity()), before: states[id], view: states[id].Record.Views[name]}
+		ready, err := f.prepare(ctx, p, j)
+		if err != nil {
+			failed[id] = err
+		} else if ready {
+			jobs = append(jobs, j)
+		}
+	}
+	targets := f.targets(ctx, name, jobs, depth, failed)
+	var writes []platform.Write
+	var sent []*job
+	for _, j := range jobs {
+		if failed[j.id()] != nil {
+			continue
+		}
+		ready, err := f.render(ctx, j, targets)
+		if err != nil {
+			failed[j.id()] = err
+		} else if ready {
+			writes, sent = append(writes, j.write), append(sent, j)
+		}
+	}
+	if len(writes) == 0 {
+		return failed
+	}
+	for i, w := range p.Write(ctx, writes) {
+		if err := f.settle(ctx, sent[i], w); err != nil {
+			failed[sent[i].id()] = err
+		}
+	}
+	return failed
+}
+
+// prepare projects the patch, after reading back an unknown write. It reports false when nothing is to be
+// written; that is then committed.
+func (f *Flow) prepare(ctx context.Context, p Platform, j *job) (bool, error) {
+	now := f.d.Now()
+	if j.before.Due[j.platform].Unknown {
+		n, err := p.Find(ctx, j.mapping.Object, j.id().External())
+		f.d.Telemetry.Count("ReadBacks", j.platform, 1)
+		switch {
+		case fault.Is(err, fault.NotFound): // it never arrived
+		case err != nil:
+			return false, f.postpone(ctx, j, err, true)
+		default:
+			o, _, err := j.mapping.Observe(n)
+			if err != nil {
+				return false, f.postpone(ctx, j, err, true)
+			}
+			o.Fields = maps.Clone(o.Fields)
+			confirmed := map[string]record.Value{}
+			for field, g := range j.before.Record.Golden {
+				if v, said := o.Fields[field]; said && j.mapping.As(field, v) == j.mapping.As(field, g.Value) {
+					confirmed[field] = g.Value
+				}
+			}
+			v, _ := record.Observe(j.view, o)
+			j.view = record.Confirm(v, v, confirmed, record.Version{}, now, f.trace(j))
+		}
+	}
+	r := j.before.Record.Clone()
+	r.Views[j.platform] = j.view
+	if j.view.ID == "" {
+		delete(r.Views, j.platform)
+	}
+	j.patch = record.Project(r, j.rules, j.platform, j.mapping.As)
+	if j.patch.Empty() {
+		return false, f.finish(ctx, j, platform.Written{ID: j.view.ID}, false)
+	}
+	return true, nil
+}
+
+// targets finds what references point to on the platform. A referenced record that is not there yet is
+// delivered first.
+func (f *Flow) targets(ctx context.Context, name string, jobs []*job, depth int, failed map[record.ID]error) map[record.ID]mapping.Target {
+	wanted := map[record.ID]struct{}{}
+	for _, j := range jobs {
+		for field, v := range j.patch.Fields {
+			if id := record.ID(v.Raw()); j.mapping.IsReference(field) && v.Kind() == record.Text && id.Validate() == nil {
+				wanted[id] = struct{}{}
+			}
+		}
+	}
+	out := map[record.ID]mapping.Target{}
+	if len(wanted) == 0 {
+		return out
+	}
+	find := func(ids []record.ID) (missing []record.ID) {
+		states, err := f.d.Ledger.Load(ctx, ids...)
+		if err != nil {
+			for _, j := range jobs {
+				failed[j.id()] = err
+			}
+			return nil
+		}
+		for _, id := range ids {
+			if v := states[id].Record.Views[name]; v.Exists() {
+				out[id] = mapping.Target{NativeID: v.ID, External: id.External()}
+			} else {
+				missing = append(missing, id)
+			}
+		}
+		return missing
+	}
+	missing := find(slices.Sorted(maps.Keys(wanted)))
+	if len(missing) > 0 && depth < maxDepth {
+		f.deliver(ctx, name, missing, depth+1) // its own wake-up reports its own failures
+		find(missing)
+	}
+	return out
+}
+
+// render turns the patch into a native write. It reports false when nothing can be written now.
+func (f *Flow) render(ctx context.Context, j *job, targets map[record.ID]mapping.Target) (bool, error) {
+	var missing []string
+	native, held, err := j.mapping.Write(j.patch.Fields, j.patch.Create, func(field string, id record.ID) (mapping.Target, bool) {
+		t, ok := targets[id]
+		if !ok {
+			missing = append(missing, fmt.Sprintf("%s → %s", field, id))
+		}
+		return t, ok
+	})
+	switch {
+	case len(missing) > 0:
+		return false, f.postpone(ctx, j, &fault.Error{Class: fault.MissingReference, Op: "deliver", ID: string(j.id()),
+			Detail: "not on " + j.platform + " yet: " + strings.Join(missing, ", ")}, false)
+	case err != nil:
+		return false, f.postpone(ctx, j, fault.Wrap(fault.Internal, "deliver.render", string(j.id()), err), false)
+	}
+	j.held = held
+	for field := range held {
+		delete(j.patch.Fields, field)
+	}
+	if len(native) == 0 || len(j.patch.Fields) == 0 {
+		j.patch.Fields = nil
+		return false, f.finish(ctx, j, platform.Written{ID: j.view.ID}, false)
+	}
+	due := j.before.Due[j.platform]
+	j.write = platform.Write{Ref: record.Ref{Platform: j.platform, Object: j.mapping.Object, ID: j.view.ID}, External: j.id().External(),
+		Fields: native, Key: fmt.Sprintf("%s-%d-%d", j.id().External(), j.before.Record.Seq, due.Attempts)}
+	return true, nil
+}
+
+// settle turns a vendor's answer into the next state.
+func (f *Flow) settle(ctx context.Context, j *job, w platform.Written) error {
+	f.d.Telemetry.Count("ProviderWrites", j.platform, 1)
+	row := fault.RowOf(w.Err)
+	switch {
+	case w.Err == nil:
+		return f.finish(ctx, j, w, true)
+	case row.Class == fault.Refused || row.Class == fault.Contract || row.Class == fault.TooLarge:
+		return f.refuse(ctx, j, w.Err)
+	}
+	return f.postpone(ctx, j, w.Err, false)
+}
+
+// finish commits what was written (or that nothing had to be), and ends the due work unless there is news.
+func (f *Flow) finish(ctx context.Context, j *job, w platform.Written, written bool) error {
+	return f.commit(ctx, j, func(s *ledger.State, e *ledger.Entry, now time.Time) {
+		view := s.Record.Views[j.platform]
+		known := view.ID != ""
+		if !known {
+			view = j.view
+		} else {
+			for field, said := range j.view.Wrote { // what a read-back confirmed
+				if _, newer := view.Wrote[field]; !newer {
+					view = record.Confirm(view, j.view, map[string]record.Value{field: said.Value}, record.Version{}, now, said.Trace)
+				}
+			}
+		}
+		if written {
+			if view.ID == "" {
+				view.Ref = record.Ref{Platform: j.platform, Object: j.mapping.Object, ID: w.ID}
+			}
+			view = record.Confirm(view, j.view, j.patch.Fields, w.Version, now, f.trace(j))
+		}
+		if view.ID != "" {
+			s.Record.Views[j.platform] = view
+			if !known { // a view that an echo made meanwhile brought its link with it
+				e.Links[view.Ref] = j.id()
+			}
+		}
+		held := maps.Clone(s.Record.Held)
+		if held == nil {
+			held = map[string]record.Hold{}
+		}
+		for field := range j.patch.Fields {
+			delete(held, record.HoldKey(j.platform, field))
+		}
+		for field, h := range j.held {
+			h.Value, h.Since, h.Trace = j.before.Record.Golden[field].Value, now, f.trace(j)
+			held[record.HoldKey(j.platform, field)] = h
+		}
+		s.Record.Held = held
+		f.end(j, s)
+		step := ledger.Step{Step: "unchanged", Detail: "nothing to write"}
+		if written {
+			step = ledger.Step{Step: "written", Native: record.Ref{Platform: j.platform, Object: j.mapping.Object, ID: view.ID}.String(), Fields: slices.Sorted(maps.Keys(j.patch.Fields))}
+			if w.Created {
+				step.Detail = "created"
+			}
+		}
+		for field, h := range j.held {
+			step.Detail = strings.TrimPrefix(step.Detail+"; "+field+" held: "+h.Detail, "; ")
+		}
+		f.steps(j, e, step, now)
+	}, func(s ledger.State) {
+		switch {
+		case written:
+			f.d.Telemetry.Count("Written", j.platform, 1)
+			f.d.Telemetry.Took("Freshness", j.platform, f.d.Now().Sub(j.before.Due[j.platform].Since))
+			f.tell(ctx, j, "written", "", slices.Sorted(maps.Keys(j.patch.Fields)), nil)
+		default:
+			f.d.Telemetry.Count("NothingToWrite", j.platform, 1)
+			f.tell(ctx, j, "unchanged", "", nil, nil)
+		}
+		for field, h := range j.held {
+			f.tell(ctx, j, "held", h.Type+": "+h.Detail, []string{field}, nil)
+		}
+	})
+}
+
+// end removes the due entry if, after all, the platform's copy is as it should be.
+func (f *Flow) end(j *job, s *ledger.State) {
+	due := s.Due[j.platform]
+	delete(s.Due, j.platform)
+	if !record.Project(s.Record, j.rules, j.platform, j.mapping.As).Empty() {
+		due = ledger.Due{Since: due.Since, Traces: due.Traces}
+		if s.Due == nil {
+			s.Due = map[string]ledger.Due{}
+		}
+		s.Due[j.platform] = due
+	}
+}
+
+// refuse holds the refused fields, so that everything else keeps flowing, and tells people why.
+func (f *Flow) refuse(ctx context.Context, j *job, why error) error {
+	e := fault.Outermost(why)
+	fields := j.mapping.Canonical(e.Fields)
+	fields = slices.DeleteFunc(fields, func(field string) bool { _, sent := j.patch.Fields[field]; return !sent })
+	if len(fields) == 0 {
+		fields = slices.Sorted(maps.Keys(j.patch.Fields)) // the vendor does not say which
+	}
+	return f.commit(ctx, j, func(s *ledger.State, entry *ledger.Entry, now time.Time) {
+		held := maps.Clone(s.Record.Held)
+		if held == nil {
+			held = map[string]record.Hold{}
+		}
+		for field, h := range j.held {
+			h.Value, h.Since, h.Trace = j.before.Record.Golden[field].Value, now, f.trace(j)
+			held[record.HoldKey(j.platform, field)] = h
+		}
+		for _, field := range fields {
+			held[record.HoldKey(j.platform, field)] = record.Hold{Type: "refused-write", Detail: strings.TrimSpace(e.Code + " " + e.Detail), Code: e.Code,
+				Value: j.patch.Fields[field], Since: now, Trace: f.trace(j)}
+		}
+		s.Record.Held = held
+		f.end(j, s)
+		f.steps(j, entry, ledger.Step{Step: "refused", Fields: fields, Detail: e.Code + " " + e.Detail}, now)
+	}, func(s ledger.State) {
+		f.d.Telemetry.Count("Refused", j.platform, 1)
+		f.tell(ctx, j, "refused", e.Code, fields, why)
+	})
+}
+
+// postpone keeps the work due for later. found says that the failure happened while reading back, so that the
+// last write is still unknown.
+func (f *Flow) postpone(ctx context.Context, j *job, why error, found bool) error {
+	unknown := fault.Is(why, fault.Unknown) || found
+	return f.commit(ctx, j, func(s *ledger.State, e *ledger.Entry, now time.Time) {
+		due, still := s.Due[j.platform]
+		if !still {
+			return
+		}
+		due.Attempts++
+		due.Unknown = due.Unknown || unknown
+		due.Reason = why.Error()
+		due.Stuck = due.Attempts >= stubborn && fault.RowOf(why).Queue != fault.Keep
+		due.NotBefore = f.later(now, due.Attempts, fault.RetryAt(why))
+		if unknown && !found {
+			due.NotBefore = now.Add(firstWait) // read back soon
+		}
+		s.Due[j.platform] = due
+		if due.Attempts == 1 || fault.RowOf(why).Class != fault.Down { // an outage would write one line per record and attempt
+			f.steps(j, e, ledger.Step{Step: "kept-due", Detail: string(fault.ClassOf(why))}, now)
+		}
+	}, func(s ledger.State) {
+		f.d.Telemetry.Count("KeptDue", j.platform, 1)
+		if fault.Is(why, fault.Down) {
+			f.d.Telemetry.Count("PlatformDown", j.platform, 1)
+		}
+		f.tell(ctx, j, "kept-due", string(fault.ClassOf(why)), nil, why)
+	})
+}
+
+// later is a jittered pause that doubles, and respects what the vendor asked for.
+func (f *Flow) later(now time.Time, attempts int, asked time.Time) time.Time {
+	wait := min(firstWait<<min(attempts-1, 10), longestWait)
+	at := now.Add(wait/2 + time.Duration(f.d.Rand().Int64N(int64(wait/2)+1)))
+	if asked.After(at) {
+		at = asked
+	}
+	return at
+}
+
+func (f *Flow) trace(j *job) string {
+	if t := j.before.Due[j.platform].Traces; len(t) > 0 {
+		return t[len(t)-1]
+	}
+	return ""
+}
+
+// steps adds one trace line for every correlation id that the due work stands for.
+func (f *Flow) steps(j *job, e *ledger.Entry, s ledger.Step, now time.Time) {
+	s.At, s.Platform, s.Record = now, j.platform, j.id()
+	for _, t := range j.before.Due[j.platform].Traces {
+		s.Trace = t
+		e.Steps = append(e.Steps, s)
+	}
+}
+
+func (f *Flow) tell(ctx context.Context, j *job, step, detail string, fields []string, err error) {
+	f.d.Telemetry.Event(ctx, telemetry.Event{Step: step, Platform: j.platform, Record: string(j.id()), Trace: f.trace(j), Detail: detail, Fields: fields, Err: err})
+}
+
+// commit applies change to the newest state of the record until no other worker interferes, then calls done.
+func (f *Flow) commit(ctx context.Context, j *job, change func(*ledger.State, *ledger.Entry, time.Time), done func(ledger.State)) error {
+	base := j.before
+	for attempt := 0; ; attempt++ {
+		now := f.d.Now().UTC()
+		after := base.Clone()
+		e := ledger.Entry{Before: base, Links: map[record.Ref]record.ID{}}
+		change(&after, &e, now)
+		folded, changes, decisions := record.Fold(after.Record, j.rules)
+		after.Record, e.Changes = folded, changes
+		if len(changes) > 0 { // what a read-back brought concerns other platforms too; the sweep wakes them
+			after.MarkDue(j.rules, f.d.Config.As, f.trace(j), now)
+		}
+		exceptions, err := f.d.Ledger.Reconcile(ctx, &after, now, ledger.Rightful(after, decisions))
+		if err != nil {
+			return err
+		}
+		e.Exceptions, e.After = exceptions, after
+		err = f.d.Ledger.Commit(ctx, e)
+		if err == nil {
+			done(after)
+			return nil
+		}
+		if !fault.Is(err, fault.Conflict) || attempt >= maxConflict {
+			return err
+		}
+		f.d.Telemetry.Count("DeliverConflicts", j.platform, 1)
+		states, err := f.d.Ledger.Load(ctx, j.id())
+		if err != nil {
+			return err
+		}
+		base = states[j.id()]
+	}
+}

@@ -1,0 +1,496 @@
+// Package hub governs: it turns what platforms said into views, golden fields and due work, one commit per
+// record.
+//
+// Every step may be repeated. A crash before the commit leaves nothing; a crash after it leaves due work that
+// the sweep wakes. Messages of one native record that arrive together become one commit.
+package hub
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"sorrel/shared/fault"
+	"sorrel/shared/ledger"
+	"sorrel/shared/mapping"
+	"sorrel/shared/message"
+	"sorrel/shared/policy"
+	"sorrel/shared/queue"
+	"sorrel/shared/record"
+	"sorrel/shared/telemetry"
+)
+
+// Reader reads one native record.
+type Reader interface {
+	Read(ctx context.Context, r record.Ref) (record.Native, error)
+}
+
+// Deps are what the hub needs. All are required; a platform without a reader cannot resolve hints, one
+// without a waker is served by the sweep alone.
+type Deps struct {
+	Ledger    *ledger.Ledger
+	Config    *policy.Set
+	Readers   map[string]Reader
+	Wake      map[string]queue.Sender
+	Now       func() time.Time
+	Telemetry *telemetry.Recorder
+}
+
+// Flow is the hub function.
+type Flow struct{ d Deps }
+
+// New returns the function.
+func New(d Deps) *Flow { return &Flow{d} }
+
+const (
+	parallel    = 10 // groups handled at once, the size of a batch
+	maxConflict = 12 // commits lost to other workers before the message goes back to its queue
+	maxDepth    = 3  // references followed: shipment → order → customer
+	// settleAfter is when a tie can be settled by reading: coarse clocks count seconds.
+	settleAfter = 2 * time.Second
+	recheckIn   = 5 * time.Second
+)
+
+// Apply handles a batch and returns the ids of messages that must come back. When one message of a group
+// fails, so do all later ones of that group; other groups go on.
+func (f *Flow) Apply(ctx context.Context, batch []queue.Received) []string {
+	type unit struct {
+		ids []string
+		in  []message.Inbound
+	}
+	var order []string
+	units := map[string]*unit{}
+	var failed []string
+	blocked := map[string]bool{}
+	for _, m := range batch {
+		in, err := message.ParseInbound(m.Body)
+		if err != nil || blocked[m.Group] {
+			if err != nil {
+				f.poison(ctx, m, err)
+			}
+			blocked[m.Group] = true
+			failed = append(failed, m.ID)
+			continue
+		}
+		if units[m.Group] == nil {
+			units[m.Group] = &unit{}
+			order = append(order, m.Group)
+		}
+		u := units[m.Group]
+		u.ids, u.in = append(u.ids, m.ID), append(u.in, in)
+	}
+	errs := make([]error, len(order))
+	w := &wakes{by: map[string][]queue.Message{}}
+	var g errgroup.Group
+	g.SetLimit(parallel)
+	for i, group := range order {
+		g.Go(func() error {
+			errs[i] = f.take(ctx, units[group].in, w, 0)
+			return nil
+		})
+	}
+	_ = g.Wait() // errors are per group, in errs
+	f.send(ctx, w)
+	for i, group := range order {
+		if errs[i] != nil {
+			f.d.Telemetry.Count("HubFailures", "", 1)
+			f.d.Telemetry.Event(ctx, telemetry.Event{Step: "failed", Record: units[group].in[0].Native.Ref.String(),
+				Trace: units[group].in[0].CorrelationID, Err: errs[i]})
+			failed = append(failed, units[group].ids...)
+		}
+	}
+	return failed
+}
+
+// poison notes a message that cannot be read. It stays on its queue until the dead-letter queue takes it,
+// payload and all.
+func (f *Flow) poison(ctx context.Context, m queue.Received, err error) {
+	f.d.Telemetry.Event(ctx, telemetry.Event{Step: "failed", Detail: "message " + m.ID, Err: err})
+	x := ledger.Exception{Type: "poison-message", Native: "message " + m.ID, Detail: err.Error(),
+		Remedy: "find the message by its id in the inbound dead-letter queue"}
+	if err := f.d.Ledger.Park(ctx, x); err != nil {
+		f.d.Telemetry.Event(ctx, telemetry.Event{Step: "failed", Detail: "parking message " + m.ID, Err: err})
+	}
+}
+
+// take handles what was said about one native record, in order.
+func (f *Flow) take(ctx context.Context, in []message.Inbound, w *wakes, depth int) error {
+	ref := in[0].Native.Ref
+	m, ok := f.d.Config.ByObject(ref.Platform, ref.Object)
+	if !ok {
+		return f.park(ctx, ledger.Exception{Type: "unmatched", Native: ref.Platform + "/" + ref.Object, Platform: ref.Platform,
+			Detail: "no mapping for this object", Remedy: "add a mapping, or stop the webhook that sends it", Trace: in[0].CorrelationID})
+	}
+	natives, read, err := f.complete(ctx, in)
+	if err != nil || len(natives) == 0 {
+		return err
+	}
+	said, err := f.translate(ctx, m, natives)
+	if err != nil || len(said) == 0 {
+		return err
+	}
+	for range maxConflict {
+		err = f.govern(ctx, m, said, read, w, depth)
+		if !fault.Is(err, fault.Conflict) {
+			return err
+		}
+		f.d.Telemetry.Count("HubConflicts", ref.Platform, 1)
+	}
+	return err
+}
+
+// sourced is one native record with where it came from.
+type sourced struct {
+	native record.Native
+	trace  string
+	source message.Source
+	at     time.Time
+}
+
+// complete replaces hints by one read. A platform that is away leaves a recheck, so that the message need not
+// come back.
+func (f *Flow) complete(ctx context.Context, in []message.Inbound) ([]sourced, bool, error) {
+	var out []sourced
+	var hint *message.Inbound
+	for i, m := range in {
+		if m.Native.Hint() {
+			hint = &in[i]
+			continue
+		}
+		out = append(out, sourced{m.Native, m.CorrelationID, m.Source, m.ReceivedAt})
+	}
+	if hint == nil {
+		return out, false, nil
+	}
+	ref := hint.Native.Ref
+	n, err := f.read(ctx, ref, hint.CorrelationID)
+	switch {
+	case err == nil:
+		return append(out, sourced{n, hint.CorrelationID, hint.Source, hint.ReceivedAt}), true, nil
+	case fault.Is(err, fault.NotFound):
+		return out, false, f.park(ctx, ledger.Exception{Type: "unmatched", Native: ref.String(), Platform: ref.Platform,
+			Detail: "the platform does not know this id", Remedy: "check the sender of the event, and the integration user's permission", Trace: hint.CorrelationID})
+	case fault.RowOf(err).Queue == fault.Keep || fault.Is(err, fault.Unauthenticated):
+		at := f.d.Now().Add(recheckIn)
+		if retry := fault.RetryAt(err); retry.After(at) {
+			at = retry
+		}
+		return out, false, f.d.Ledger.Postpone(ctx, ledger.Recheck{Ref: ref, NotBefore: at, Reason: err.Error(), Trace: hint.CorrelationID})
+	}
+	return nil, false, err
+}
+
+func (f *Flow) read(ctx context.Context, ref record.Ref, trace string) (record.Native, error) {
+	r, ok := f.d.Readers[ref.Platform]
+	if !ok {
+		return record.Native{}, &fault.Error{Class: fault.NotFound, Op: "hub.read", ID: ref.String(), Detail: "platform is not connected"}
+	}
+	n, err := r.Read(ctx, ref)
+	f.d.Telemetry.Count("ProviderReads", ref.Platform, 1)
+	f.d.Telemetry.Event(ctx, telemetry.Event{Step: "read", Platform: ref.Platform, Record: ref.String(), Trace: trace, Err: err})
+	return n, fault.Wrap("", "hub.read", ref.String(), err)
+}
+
+func (f *Flow) park(ctx context.Context, x ledger.Exception) error {
+	f.d.Telemetry.Count("Parked", x.Platform, 1)
+	f.d.Telemetry.Event(ctx, telemetry.Event{Step: "parked", Platform: x.Platform, Record: x.Native, Trace: x.Trace, Detail: x.Type + ": " + x.Detail})
+	return f.d.Ledger.Park(ctx, x)
+}
+
+// saying is a translated native record.
+type saying struct {
+	sourced
+	record.Observation
+	refs map[string]record.Ref
+}
+
+func (f *Flow) translate(ctx context.Context, m *mapping.Mapping, natives []sourced) ([]saying, error) {
+	var out []saying
+	for _, s := range natives {
+		o, refs, err := m.Observe(s.native)
+		if err != nil {
+			if err := f.park(ctx, ledger.Exception{Type: "contract-violation", Native: s.native.Ref.String(), Platform: m.Platform,
+				Detail: err.Error(), Remedy: "correct the record on " + m.Platform + "; its next event is taken again", Trace: s.trace}); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		o.Trace = s.trace
+		out = append(out, saying{s, o, refs})
+	}
+	return out, nil
+}
+
+// govern reads the record, merges, folds, and commits.
+func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, read bool, w *wakes, depth int) error {
+	ref := said[0].Ref
+	before, links, linked, err := f.open(ctx, m, said, w, depth)
+	if err != nil {
+		return err
+	}
+	rules := f.d.Config.Rules(m.Entity)
+	if !before.Exists() && !linked && !creates(rules, ref.Platform) {
+		return f.strange(ctx, m, said)
+	}
+	after := before.Clone()
+	view, changed := after.Record.Views[ref.Platform], !linked
+	for i := range said {
+		for field, to := range said[i].refs {
+			said[i].Fields[field] = record.TextValue(string(links[to].id))
+		}
+		v, news := record.Observe(view, said[i].Observation)
+		view, changed = v, changed || news
+	}
+	if view.ID != ref.ID {
+		return f.second(ctx, before.Record.ID, view.Ref, ref, said[0].trace)
+	}
+	var rechecks []ledger.Recheck
+	if unsettled := view.Unsettled(); len(unsettled) > 0 && changed {
+		view, rechecks = f.settle(ctx, m, view, said, read, links)
+	}
+	after.Record.Views[ref.Platform] = view
+	if !changed && before.Record.Policy == rules.Version {
+		f.d.Telemetry.Count("Repeats", ref.Platform, 1)
+		return nil
+	}
+	now := f.d.Now().UTC()
+	folded, changes, decisions := record.Fold(after.Record, rules)
+	after.Record = folded
+	trace := said[len(said)-1].trace
+	due := after.MarkDue(rules, f.d.Config.As, trace, now)
+	exceptions, err := f.d.Ledger.Reconcile(ctx, &after, now, ledger.Rightful(after, decisions))
+	if err != nil {
+		return err
+	}
+	entry := ledger.Entry{Before: before, After: after, Changes: changes, Exceptions: exceptions, Rechecks: rechecks, Links: map[record.Ref]record.ID{}}
+	if !linked {
+		entry.Links[ref] = after.Record.ID
+	}
+	for to, l := range links {
+		if l.fresh {
+			entry.Links[to] = l.id
+			if l.recheck != nil {
+				entry.Rechecks = append(entry.Rechecks, *l.recheck)
+			}
+		}
+	}
+	echo := len(changes) == 0 && len(due) == 0 && len(exceptions) == 0 && linked
+	if !echo {
+		entry.Steps = steps(said, after.Record.ID, changes, decisions, now)
+	}
+	if err := f.d.Ledger.Commit(ctx, entry); err != nil {
+		return err
+	}
+	f.tell(ctx, said, after.Record.ID, changes, decisions, echo)
+	return w.add(due, after.Record.ID, trace)
+}
+
+// link is where a reference leads.
+type link struct {
+	id      record.ID
+	fresh   bool // this commit makes the link
+	recheck *ledger.Recheck
+}
+
+// open finds the record and what it refers to. A referenced native record that nobody has seen is read and
+// governed first; if that cannot be done now, its id is fixed here and a recheck is left.
+func (f *Flow) open(ctx context.Context, m *mapping.Mapping, said []saying, w *wakes, depth int) (ledger.State, map[record.Ref]link, bool, error) {
+	sighting := ledger.Sighting{Ref: said[0].Ref, Entity: m.Entity}
+	wanted := map[record.Ref]struct{}{}
+	for _, s := range said {
+		if id, ok := record.ParseExternal(s.native.External); ok && id.Entity() == m.Entity {
+			sighting.External = id
+		}
+		for _, to := range s.refs {
+			wanted[to] = struct{}{}
+		}
+	}
+	refs := slices.SortedFunc(maps.Keys(wanted), func(a, b record.Ref) int { return strings.Compare(a.String(), b.String()) })
+	found, known, err := f.d.Ledger.Open(ctx, []ledger.Sighting{sighting}, refs)
+	if err != nil {
+		return ledger.State{}, nil, false, err
+	}
+	links := map[record.Ref]link{}
+	for _, to := range refs {
+		if id, ok := known[to]; ok {
+			links[to] = link{id: id}
+			continue
+		}
+		l, err := f.follow(ctx, to, said[0].trace, w, depth)
+		if err != nil {
+			return ledger.State{}, nil, false, err
+		}
+		links[to] = l
+	}
+	return found[0].State, links, found[0].Linked, nil
+}
+
+func (f *Flow) follow(ctx context.Context, to record.Ref, trace string, w *wakes, depth int) (link, error) {
+	target, ok := f.d.Config.ByObject(to.Platform, to.Object)
+	if !ok {
+		return link{}, &fault.Error{Class: fault.Internal, Op: "hub.follow", ID: to.String(), Detail: "a mapping refers to an object without a mapping"}
+	}
+	later := &ledger.Recheck{Ref: to, NotBefore: f.d.Now().Add(recheckIn), Reason: "referred to, not seen yet", Trace: trace}
+	if depth >= maxDepth {
+		return link{ledger.Mint(target.Entity, to), true, later}, nil
+	}
+	hint := message.Inbound{CorrelationID: trace, ReceivedAt: f.d.Now().UTC(), Source: message.Recheck, Native: record.Native{Ref: to}}
+	if err := f.take(ctx, []message.Inbound{hint}, w, depth+1); err != nil {
+		return link{}, err
+	}
+	id, ok, err := f.d.Ledger.Lookup(ctx, to)
+	if err != nil || ok {
+		return link{id: id}, err
+	}
+	return link{ledger.Mint(target.Entity, to), true, later}, nil
+}
+
+// creates reports whether a platform's native records may become records of the entity: it owns a field.
+func creates(rules record.Rules, platform string) bool {
+	for _, r := range rules.Fields {
+		if r.Kind == record.Owner && r.Owner == platform {
+			return true
+		}
+	}
+	return false
+}
+
+// strange parks a native record of a platform that may not create records, and that belongs to none.
+func (f *Flow) strange(ctx context.Context, m *mapping.Mapping, said []saying) error {
+	if said[len(said)-1].Gone {
+		f.d.Telemetry.Count("Repeats", m.Platform, 1)
+		return nil
+	}
+	return f.park(ctx, ledger.Exception{Type: "unmatched", Native: said[0].Ref.String(), Platform: m.Platform,
+		Detail: fmt.Sprintf("%s may not create a %s, and this one belongs to none", m.Platform, m.Entity),
+		Remedy: "create it in its owner, or let this platform own a field of the policy", Trace: said[0].trace})
+}
+
+// second parks a second native record of one platform that claims the same record.
+func (f *Flow) second(ctx context.Context, id record.ID, first, other record.Ref, trace string) error {
+	return f.park(ctx, ledger.Exception{Type: "possible-duplicate", Record: id, Native: other.String(), Platform: other.Platform,
+		Detail: fmt.Sprintf("%s and %s both claim to be %s", first, other, id),
+		Remedy: "merge the two on " + other.Platform + ", or remove the external id from one", Trace: trace})
+}
+
+// settle reads a native record whose pushed values tie. If it is too early for a final answer, a recheck is left.
+func (f *Flow) settle(ctx context.Context, m *mapping.Mapping, view record.View, said []saying, read bool, links map[record.Ref]link) (record.View, []ledger.Recheck) {
+	trace := said[0].trace
+	later := []ledger.Recheck{{Ref: view.Ref, NotBefore: f.d.Now().Add(settleAfter), Reason: "two values of one version: " + strings.Join(view.Unsettled(), " "), Trace: trace}}
+	if read {
+		return view, later
+	}
+	n, err := f.read(ctx, view.Ref, trace)
+	if err != nil {
+		return view, later
+	}
+	o, refs, err := m.Observe(n)
+	if err != nil {
+		return view, later
+	}
+	for field, to := range refs {
+		l, known := links[to]
+		if !known {
+			return view, later // the reference itself is new: its own observation comes
+		}
+		o.Fields[field] = record.TextValue(string(l.id))
+	}
+	o.Trace = trace
+	view, _ = record.Observe(view, o)
+	if len(view.Unsettled()) == 0 {
+		later = nil
+	}
+	return view, later
+}
+
+// wakes collects the wake-ups of one batch, so that they cost one queue request per platform.
+type wakes struct {
+	mu sync.Mutex
+	by map[string][]queue.Message
+}
+
+func (w *wakes) add(due []string, id record.ID, trace string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, p := range due {
+		m, err := message.Wake{Platform: p, Record: id, CorrelationID: trace}.Message()
+		if err != nil {
+			return err
+		}
+		w.by[p] = append(w.by[p], m)
+	}
+	return nil
+}
+
+// send wakes the target queues. A failure loses nothing: the sweep wakes what is due.
+func (f *Flow) send(ctx context.Context, w *wakes) {
+	for p, msgs := range w.by {
+		q, ok := f.d.Wake[p]
+		if !ok {
+			continue
+		}
+		if err := q.Send(ctx, msgs...); err != nil {
+			f.d.Telemetry.Count("WakeFailures", p, 1)
+			f.d.Telemetry.Event(ctx, telemetry.Event{Step: "failed", Platform: p, Detail: "waking", Err: err})
+		}
+	}
+}
+
+func (f *Flow) tell(ctx context.Context, said []saying, id record.ID, changes []record.Change, decisions []record.Decision, echo bool) {
+	p, trace := said[0].Platform, said[len(said)-1].trace
+	switch {
+	case echo:
+		f.d.Telemetry.Count("Echoes", p, 1)
+	case len(changes) > 0:
+		f.d.Telemetry.Count("Changes", p, 1)
+		f.d.Telemetry.Event(ctx, telemetry.Event{Step: "changed", Platform: p, Record: string(id), Trace: trace, Fields: fieldsOf(changes)})
+	default:
+		f.d.Telemetry.Event(ctx, telemetry.Event{Step: "observed", Platform: p, Record: string(id), Trace: trace})
+	}
+	for _, d := range decisions {
+		if d.Loser.Platform == p && (d.Path == record.Revert || d.Path == record.Reject) {
+			f.d.Telemetry.Count("Reverts", p, 1)
+			f.d.Telemetry.Event(ctx, telemetry.Event{Step: "to-be-put-back", Platform: p, Record: string(id), Trace: trace, Fields: []string{d.Field}, Detail: d.At})
+		}
+	}
+	f.d.Telemetry.Took("HubLag", p, f.d.Now().Sub(said[0].at))
+}
+
+func fieldsOf(changes []record.Change) []string {
+	out := make([]string, len(changes))
+	for i, c := range changes {
+		out[i] = c.Field
+	}
+	return out
+}
+
+// steps are the trace lines of one commit: one for each correlation id that took part.
+func steps(said []saying, id record.ID, changes []record.Change, decisions []record.Decision, now time.Time) []ledger.Step {
+	var out []ledger.Step
+	seen := map[string]bool{}
+	for i := len(said) - 1; i >= 0; i-- {
+		s := said[i]
+		if seen[s.trace] {
+			continue
+		}
+		seen[s.trace] = true
+		step := ledger.Step{At: now, Trace: s.trace, Step: "observed", Platform: s.Platform, Record: id, Native: s.Ref.String(),
+			Detail: fmt.Sprintf("by %s, received %s", s.source, s.at.UTC().Format(time.RFC3339Nano))}
+		if len(changes) > 0 {
+			step.Step, step.Fields = "changed", fieldsOf(changes)
+		}
+		for _, d := range decisions {
+			if d.Loser.Platform == s.Platform {
+				step.Detail += fmt.Sprintf("; %s: %s (%s)", d.Field, d.Path, d.At)
+			}
+		}
+		out = append(out, step)
+	}
+	return out
+}

@@ -1,0 +1,120 @@
+package ledger
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"fmt"
+	"hash/fnv"
+	"strings"
+
+	"sorrel/shared/record"
+	"sorrel/shared/store"
+)
+
+// The key table, schema version 1. Components are joined by an escaping encoder that keeps their order, so
+// that no component can be confused with a separator.
+//
+//	part                            sort                      value
+//	1 record <id>                   state                     stored: the record, what is due, open exceptions
+//	1 record <id>                   change <seq>              Change entries accepted in one commit
+//	1 link <platform> <object> <id> record                    the record id
+//	1 due <platform> <shard>        <record id>               dueIndex: a pointer for the sweep
+//	1 recheck <shard>               <platform> <object> <id>  Recheck: a native record to be read (again)
+//	1 trace <correlation id>        <time> <n>                Step
+//	1 exception                     <exception id>            Exception
+//	1 cursor                        <platform> <object>       Cursor
+const schema = "1"
+
+// shards spread what is due over partitions: 1,000 writes/s each (DynamoDB's partition limit).
+const shards = 8
+
+const separator, escape = 0x01, 0x02
+
+// key joins components so that comparing keys bytewise compares the components one after the other.
+func key(parts ...string) string {
+	var sb strings.Builder
+	for i, p := range parts {
+		if i > 0 {
+			sb.WriteByte(separator)
+		}
+		for j := 0; j < len(p); j++ {
+			if c := p[j]; c <= escape {
+				sb.WriteByte(escape)
+				sb.WriteByte(c + escape + 1)
+			} else {
+				sb.WriteByte(c)
+			}
+		}
+	}
+	return sb.String()
+}
+
+// split undoes key.
+func split(k string) []string {
+	parts := strings.Split(k, string(rune(separator)))
+	for i, p := range parts {
+		if strings.IndexByte(p, escape) < 0 {
+			continue
+		}
+		var sb strings.Builder
+		for j := 0; j < len(p); j++ {
+			c := p[j]
+			if c == escape && j+1 < len(p) {
+				j++
+				c = p[j] - escape - 1
+			}
+			sb.WriteByte(c)
+		}
+		parts[i] = sb.String()
+	}
+	return parts
+}
+
+func stateKey(id record.ID) store.Key {
+	return store.Key{Part: key(schema, "record", string(id)), Sort: "state"}
+}
+
+func changeKey(id record.ID, seq int64) store.Key {
+	return store.Key{Part: key(schema, "record", string(id)), Sort: key("change", fmt.Sprintf("%016x", seq))}
+}
+
+func linkKey(r record.Ref) store.Key {
+	return store.Key{Part: key(schema, "link", r.Platform, r.Object, r.ID), Sort: "record"}
+}
+
+func duePart(platform string, shard uint32) string {
+	return key(schema, "due", platform, fmt.Sprintf("%02d", shard))
+}
+
+func dueKey(platform string, id record.ID) store.Key {
+	return store.Key{Part: duePart(platform, shardOf(string(id))), Sort: key(string(id))}
+}
+
+func recheckPart(shard uint32) string { return key(schema, "recheck", fmt.Sprintf("%02d", shard)) }
+
+func recheckKey(r record.Ref) store.Key {
+	return store.Key{Part: recheckPart(shardOf(r.String())), Sort: key(r.Platform, r.Object, r.ID)}
+}
+
+func tracePart(trace string) string { return key(schema, "trace", trace) }
+
+func exceptionKey(id string) store.Key {
+	return store.Key{Part: key(schema, "exception"), Sort: key(id)}
+}
+
+func cursorKey(platform, object string) store.Key {
+	return store.Key{Part: key(schema, "cursor"), Sort: key(platform, object)}
+}
+
+func shardOf(s string) uint32 {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(s)) // never fails
+	return h.Sum32() % shards
+}
+
+// Mint gives a native record the record id that it gets when it is the first of its kind to be seen. It is a
+// pure function, so that two workers, or one before and after a crash, mint the same.
+func Mint(entity string, r record.Ref) record.ID {
+	sum := sha256.Sum256([]byte(key(r.Platform, r.Object, r.ID)))
+	return record.ID(entity + "/" + strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:10])))
+}

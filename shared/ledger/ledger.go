@@ -1,0 +1,474 @@
+// Package ledger is what Sorrel remembers: domain verbs over the store, each of them one conditional commit.
+// It is the only package that knows keys and store operations; flows never touch a store.Op.
+//
+// The unit of consistency is one record: its state item is rewritten, with its revision as the condition, by
+// every commit that concerns it, so that what is due, which exceptions are open and what each platform holds
+// can never disagree.
+//
+// Price of each verb on DynamoDB, in requests and request units by the price rules, for a state of n KB
+// (rounded up; a transaction costs double, a strongly consistent read 1 unit per 4 KB):
+//
+//	verb             requests  read units           write units
+//	Open             1 (2 a)   1 per key + ⌈n/4⌉    -
+//	Accept           1         -                    2·(n + 1 change + 1 trace + 1 per new link, new due, exception)
+//	Accept, echo b   1         -                    n (a plain conditional put)
+//	Load             1         ⌈n/4⌉                -
+//	Settle           1         -                    2·(n + 1 trace + 1 due pointer)
+//	Postpone         1         -                    2·(n + 1 due pointer)
+//
+// a: a second read only where the link points to another record than the guess. b: a view that changed without
+// consequence.
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"time"
+
+	"sorrel/shared/fault"
+	"sorrel/shared/record"
+	"sorrel/shared/store"
+)
+
+// Retention of what is not needed for correctness.
+const (
+	keepTraces     = 30 * 24 * time.Hour
+	keepChanges    = 400 * 24 * time.Hour
+	keepExceptions = 400 * 24 * time.Hour // after resolution
+	maxTraces      = 8                    // correlation ids remembered per due entry
+)
+
+// Due is the durable fact that a platform's copy of a record may need a write.
+type Due struct {
+	Since     time.Time `json:"since"`
+	NotBefore time.Time `json:"notBefore,omitzero"`
+	Attempts  int       `json:"attempts,omitempty"`
+	Unknown   bool      `json:"unknown,omitempty"` // the last write got no answer: read back before writing
+	Stuck     bool      `json:"stuck,omitempty"`   // failing again and again for no known reason: people are told
+	Reason    string    `json:"reason,omitempty"`  // of the last failure
+	Traces    []string  `json:"traces,omitempty"`
+}
+
+// State is everything that one commit protects about a record.
+type State struct {
+	Record record.Record
+	Due    map[string]Due // by platform
+	Open   []string       // ids of open exceptions, sorted
+	rev    store.Rev
+}
+
+// Exists reports whether the state was ever committed.
+func (s State) Exists() bool { return s.rev != "" }
+
+// Clone returns a state that shares nothing mutable with s.
+func (s State) Clone() State {
+	s.Record = s.Record.Clone()
+	s.Due = maps.Clone(s.Due)
+	s.Open = slices.Clone(s.Open)
+	return s
+}
+
+// Step is one line of a trace.
+type Step struct {
+	At       time.Time `json:"at"`
+	Trace    string    `json:"correlationId"`
+	Step     string    `json:"step"` // observed, changed, written, unchanged, refused, …
+	Platform string    `json:"platform,omitempty"`
+	Record   record.ID `json:"record,omitempty"`
+	Native   string    `json:"native,omitempty"`
+	Fields   []string  `json:"fields,omitempty"`
+	Detail   string    `json:"detail,omitempty"`
+}
+
+// ChangeEntry is one accepted change of one field in the change log.
+type ChangeEntry struct {
+	record.Change
+	Before any `json:"before"`
+	After  any `json:"after"`
+}
+
+// Ledger remembers. It is safe for concurrent use.
+type Ledger struct {
+	store store.Store
+	now   func() time.Time
+	seen  *recent
+}
+
+// New returns a ledger over s. It keeps the most recently decoded states in memory (they are immutable per
+// revision) to save decoding, never to save a read.
+func New(s store.Store, now func() time.Time) *Ledger {
+	return &Ledger{store: s, now: now, seen: newRecent(4096)}
+}
+
+func classify(op, id string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case store.IsConflict(err):
+		return fault.Wrap(fault.Conflict, op, id, err)
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return fault.Wrap(fault.Down, op, id, err)
+	}
+	return fault.Wrap("", op, id, err)
+}
+
+// Sighting asks for the record of a native record.
+type Sighting struct {
+	Ref      record.Ref
+	Entity   string
+	External record.ID // the record id that the native record claims, if any
+}
+
+// Found answers a Sighting. State.Record.ID is set in any case: of the linked record, else of the claimed
+// one if it exists, else the minted id of a record that does not exist yet.
+type Found struct {
+	State  State
+	Linked bool // the link exists
+}
+
+// Open finds links and states for sightings, and links for further refs, in one round trip where the first
+// guess is right.
+func (l *Ledger) Open(ctx context.Context, sightings []Sighting, refs []record.Ref) ([]Found, map[record.Ref]record.ID, error) {
+	keys := map[store.Key]struct{}{}
+	for _, s := range sightings {
+		keys[linkKey(s.Ref)] = struct{}{}
+		keys[stateKey(Mint(s.Entity, s.Ref))] = struct{}{}
+		if s.External != "" {
+			keys[stateKey(s.External)] = struct{}{}
+		}
+	}
+	for _, r := range refs {
+		keys[linkKey(r)] = struct{}{}
+	}
+	got, err := l.get(ctx, keys)
+	if err != nil {
+		return nil, nil, err
+	}
+	links := map[record.Ref]record.ID{}
+	for _, r := range refs {
+		if e, ok := got[linkKey(r)]; ok {
+			links[r] = record.ID(e.Value)
+		}
+	}
+	more := map[store.Key]struct{}{}
+	ids := make([]record.ID, len(sightings))
+	for i, s := range sightings {
+		_, claimed := got[stateKey(s.External)]
+		if e, ok := got[linkKey(s.Ref)]; ok {
+			ids[i] = record.ID(e.Value)
+			links[s.Ref] = ids[i]
+		} else if s.External != "" && claimed {
+			ids[i] = s.External
+		} else {
+			ids[i] = Mint(s.Entity, s.Ref)
+		}
+		if k := stateKey(ids[i]); !has(keys, k) {
+			more[k] = struct{}{}
+		}
+	}
+	if len(more) > 0 {
+		second, err := l.get(ctx, more)
+		if err != nil {
+			return nil, nil, err
+		}
+		maps.Copy(got, second)
+	}
+	out := make([]Found, len(sightings))
+	for i, s := range sightings {
+		_, linked := links[s.Ref]
+		state, err := l.state(ids[i], got)
+		if err != nil {
+			return nil, nil, fault.Wrap(fault.Internal, "ledger.open", string(ids[i]), err)
+		}
+		out[i] = Found{state, linked}
+	}
+	return out, links, nil
+}
+
+func has(m map[store.Key]struct{}, k store.Key) bool { _, ok := m[k]; return ok }
+
+func (l *Ledger) get(ctx context.Context, keys map[store.Key]struct{}) (map[store.Key]store.Entry, error) {
+	got, err := store.GetMany(ctx, l.store, slices.Collect(maps.Keys(keys))...)
+	return got, classify("ledger.read", "", err)
+}
+
+func (l *Ledger) state(id record.ID, got map[store.Key]store.Entry) (State, error) {
+	e, ok := got[stateKey(id)]
+	if !ok {
+		return State{Record: record.Record{ID: id, Views: map[string]record.View{}}}, nil
+	}
+	if s, ok := l.seen.get(e.Key, e.Rev); ok {
+		return s.Clone(), nil
+	}
+	s, err := decode(e.Value)
+	if err != nil {
+		return State{}, err
+	}
+	s.rev = e.Rev
+	l.seen.put(e.Key, s)
+	return s.Clone(), nil
+}
+
+// Load reads states by record id. A record that does not exist has State.Exists() == false.
+func (l *Ledger) Load(ctx context.Context, ids ...record.ID) (map[record.ID]State, error) {
+	keys := make(map[store.Key]struct{}, len(ids))
+	for _, id := range ids {
+		keys[stateKey(id)] = struct{}{}
+	}
+	got, err := l.get(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[record.ID]State, len(ids))
+	for _, id := range ids {
+		s, err := l.state(id, got)
+		if err != nil {
+			return nil, fault.Wrap(fault.Internal, "ledger.load", string(id), err)
+		}
+		out[id] = s
+	}
+	return out, nil
+}
+
+// Entry is one commit about one record. Before is the state as it was read; After its Record, Due and Open as
+// they shall be.
+type Entry struct {
+	Before, After State
+	Links         map[record.Ref]record.ID // new links; a link that exists meanwhile is a conflict
+	Changes       []record.Change
+	Steps         []Step
+	Exceptions    []Exception // to be written as they are (opened, updated or resolved)
+	Rechecks      []Recheck
+}
+
+// dueIndex is the sweep's pointer to a due entry. It is written when work becomes due or is postponed, not
+// when more reasons are added.
+type dueIndex struct {
+	Since     time.Time `json:"since"`
+	NotBefore time.Time `json:"notBefore,omitzero"`
+}
+
+// Commit writes an entry, all or nothing. fault.Conflict: somebody else was first; read again.
+func (l *Ledger) Commit(ctx context.Context, e Entry) error {
+	id := e.After.Record.ID
+	value, err := encode(e.After)
+	if err != nil {
+		return fault.Wrap(fault.Internal, "ledger.commit", string(id), err)
+	}
+	ops := []store.Op{{Kind: store.Put, Key: stateKey(id), Value: value, IfRev: e.Before.rev, Absent: e.Before.rev == ""}}
+	put := func(k store.Key, a any, expires time.Duration, absent bool) error {
+		b, err := json.Marshal(a)
+		if err != nil {
+			return err
+		}
+		op := store.Op{Kind: store.Put, Key: k, Value: b, Absent: absent}
+		if expires > 0 {
+			op.Expires = l.now().Add(expires).Truncate(time.Second)
+		}
+		ops = append(ops, op)
+		return nil
+	}
+	var problems []error
+	for ref, to := range e.Links {
+		ops = append(ops, store.Op{Kind: store.Put, Key: linkKey(ref), Value: []byte(to), Absent: true})
+	}
+	for p, d := range e.After.Due {
+		if old, was := e.Before.Due[p]; !was || !old.NotBefore.Equal(d.NotBefore) {
+			problems = append(problems, put(dueKey(p, id), dueIndex{d.Since, d.NotBefore}, 0, false))
+		}
+	}
+	for p := range e.Before.Due {
+		if _, still := e.After.Due[p]; !still {
+			ops = append(ops, store.Op{Kind: store.Delete, Key: dueKey(p, id)})
+		}
+	}
+	if len(e.Changes) > 0 {
+		entries := make([]ChangeEntry, len(e.Changes))
+		for i, c := range e.Changes {
+			entries[i] = ChangeEntry{c, c.Before.Any(), c.After.Any()}
+		}
+		problems = append(problems, put(changeKey(id, e.After.Record.Seq), entries, keepChanges, false))
+	}
+	for i, s := range e.Steps {
+		k := store.Key{Part: tracePart(s.Trace), Sort: key(s.At.UTC().Format("20060102T150405.000000000"), string(s.Record), s.Platform, fmt.Sprint(i))}
+		problems = append(problems, put(k, s, keepTraces, false))
+	}
+	for _, x := range e.Exceptions {
+		problems = append(problems, put(exceptionKey(x.ID), x, x.keep(), false))
+	}
+	for _, r := range e.Rechecks {
+		problems = append(problems, put(recheckKey(r.Ref), r, 0, false))
+	}
+	if err := errors.Join(problems...); err != nil {
+		return fault.Wrap(fault.Internal, "ledger.commit", string(id), err)
+	}
+	return classify("ledger.commit", string(id), l.store.Commit(ctx, ops...))
+}
+
+// AddDue marks a platform's copy as due, keeping what is known about earlier attempts.
+func (s *State) AddDue(platform, trace string, now time.Time) {
+	if s.Due == nil {
+		s.Due = map[string]Due{}
+	}
+	d, was := s.Due[platform]
+	if !was {
+		d.Since = now
+	}
+	if trace != "" && !slices.Contains(d.Traces, trace) && len(d.Traces) < maxTraces {
+		d.Traces = append(slices.Clone(d.Traces), trace)
+	}
+	s.Due[platform] = d
+}
+
+// MarkDue adds a due entry for every target that has something to be told, and returns the targets that may
+// be woken now. as gives, per entity and platform, the form that a value takes there.
+func (s *State) MarkDue(rules record.Rules, as func(entity, platform string) (func(string, record.Value) record.Value, bool), trace string, now time.Time) []string {
+	var wake []string
+	for _, p := range rules.Targets() {
+		form, mapped := as(rules.Entity, p)
+		if !mapped || record.Project(s.Record, rules, p, form).Empty() {
+			continue
+		}
+		s.AddDue(p, trace, now)
+		if !s.Due[p].NotBefore.After(now) {
+			wake = append(wake, p)
+		}
+	}
+	return wake
+}
+
+// Pending is one pointer found by DueFor.
+type Pending struct {
+	Record    record.ID
+	Since     time.Time
+	NotBefore time.Time
+}
+
+// DueFor lists what is due for a platform, in no useful order.
+func (l *Ledger) DueFor(ctx context.Context, platform string) iter.Seq2[Pending, error] {
+	return func(yield func(Pending, error) bool) {
+		for shard := range uint32(shards) {
+			for e, err := range l.store.Range(ctx, duePart(platform, shard), "\x00", "") {
+				if err != nil {
+					yield(Pending{}, classify("ledger.due", platform, err))
+					return
+				}
+				var d dueIndex
+				if err := json.Unmarshal(e.Value, &d); err != nil {
+					yield(Pending{}, fault.Wrap(fault.Internal, "ledger.due", e.Key.String(), err))
+					return
+				}
+				if !yield(Pending{record.ID(split(e.Sort)[0]), d.Since, d.NotBefore}, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Recheck is a native record that has to be read, not before a time: a hint whose platform was away, or two
+// pushed values that only a read can settle.
+type Recheck struct {
+	Ref       record.Ref `json:"ref"`
+	NotBefore time.Time  `json:"notBefore"`
+	Reason    string     `json:"reason"`
+	Trace     string     `json:"correlationId"`
+	rev       store.Rev
+}
+
+// Postpone remembers a recheck by itself.
+func (l *Ledger) Postpone(ctx context.Context, r Recheck) error {
+	b, err := json.Marshal(r)
+	if err != nil {
+		return fault.Wrap(fault.Internal, "ledger.postpone", r.Ref.String(), err)
+	}
+	return classify("ledger.postpone", r.Ref.String(), l.store.Commit(ctx, store.Op{Kind: store.Put, Key: recheckKey(r.Ref), Value: b}))
+}
+
+// Rechecks lists what has to be read.
+func (l *Ledger) Rechecks(ctx context.Context) iter.Seq2[Recheck, error] {
+	return func(yield func(Recheck, error) bool) {
+		for shard := range uint32(shards) {
+			for e, err := range l.store.Range(ctx, recheckPart(shard), "\x00", "") {
+				var r Recheck
+				if err == nil {
+					err = json.Unmarshal(e.Value, &r)
+					r.rev = e.Rev
+				}
+				if !yield(r, classify("ledger.rechecks", "", err)) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Rechecked forgets a recheck once its hint is durably queued. One that was asked for anew meanwhile stays.
+func (l *Ledger) Rechecked(ctx context.Context, r Recheck) error {
+	err := l.store.Commit(ctx, store.Op{Kind: store.Delete, Key: recheckKey(r.Ref), IfRev: r.rev})
+	if store.IsConflict(err) {
+		return nil
+	}
+	return classify("ledger.rechecked", r.Ref.String(), err)
+}
+
+// Trace lists the steps of one business transaction in order of time.
+func (l *Ledger) Trace(ctx context.Context, trace string) ([]Step, error) {
+	var out []Step
+	for e, err := range l.store.Range(ctx, tracePart(trace), "\x00", "") {
+		if err != nil {
+			return nil, classify("ledger.trace", trace, err)
+		}
+		var s Step
+		if err := json.Unmarshal(e.Value, &s); err != nil {
+			return nil, fault.Wrap(fault.Internal, "ledger.trace", trace, err)
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// Changes lists the change log of a record in order.
+func (l *Ledger) Changes(ctx context.Context, id record.ID) ([]ChangeEntry, error) {
+	var out []ChangeEntry
+	for e, err := range l.store.Range(ctx, stateKey(id).Part, key("change", ""), key("change", "\xff")) {
+		if err != nil {
+			return nil, classify("ledger.changes", string(id), err)
+		}
+		var c []ChangeEntry
+		if err := json.Unmarshal(e.Value, &c); err != nil {
+			return nil, fault.Wrap(fault.Internal, "ledger.changes", string(id), err)
+		}
+		out = append(out, c...)
+	}
+	return out, nil
+}
+
+// Cursor returns where an incremental listing stands, empty at its beginning.
+func (l *Ledger) Cursor(ctx context.Context, platform, object string) (string, error) {
+	e, err := l.store.Get(ctx, cursorKey(platform, object))
+	if errors.Is(err, store.ErrNotFound) {
+		return "", nil
+	}
+	return string(e.Value), classify("ledger.cursor", platform+"/"+object, err)
+}
+
+// SaveCursor moves an incremental listing. Call it only after everything listed is durably queued.
+func (l *Ledger) SaveCursor(ctx context.Context, platform, object, cursor string) error {
+	return classify("ledger.cursor", platform+"/"+object,
+		l.store.Commit(ctx, store.Op{Kind: store.Put, Key: cursorKey(platform, object), Value: []byte(cursor)}))
+}
+
+// Lookup returns the record that a native record is linked to, or false.
+func (l *Ledger) Lookup(ctx context.Context, r record.Ref) (record.ID, bool, error) {
+	e, err := l.store.Get(ctx, linkKey(r))
+	if errors.Is(err, store.ErrNotFound) {
+		return "", false, nil
+	}
+	return record.ID(e.Value), err == nil, classify("ledger.lookup", r.String(), err)
+}

@@ -1,0 +1,135 @@
+// Package message is the two messages that travel between functions: Inbound (a platform said something about
+// one native record) and Wake (a platform's copy of a record may be due). Queues only carry them; losing a Wake
+// loses nothing, because what is due is in the ledger.
+package message
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"sorrel/shared/fault"
+	"sorrel/shared/queue"
+	"sorrel/shared/record"
+)
+
+const version = 1
+
+// Source says how an Inbound came about.
+type Source string
+
+const (
+	Webhook Source = "webhook"
+	Batch   Source = "batch"
+	Recheck Source = "recheck"
+)
+
+// Inbound carries one native record, or a hint at one, from intake, batch or sweep to the hub.
+type Inbound struct {
+	V             int           `json:"v"`
+	CorrelationID string        `json:"correlationId"`
+	ReceivedAt    time.Time     `json:"receivedAt"`
+	Source        Source        `json:"source"`
+	Native        record.Native `json:"native"`
+}
+
+// Message gives the queue message. Its group is the native record, so that one record's messages stay in
+// order. event identifies the vendor's event or the listing's row: the same one sent twice within the queue's
+// dedup window is dropped, which saves work and nothing else (the hub is idempotent).
+func (in Inbound) Message(event string) (queue.Message, error) {
+	in.V = version
+	body, err := json.Marshal(in)
+	if err != nil {
+		return queue.Message{}, &fault.Error{Class: fault.Malformed, Op: "message.inbound", ID: in.Native.Ref.String(), Err: err}
+	}
+	if len(body) > queue.MaxBody {
+		return queue.Message{}, &fault.Error{Class: fault.TooLarge, Op: "message.inbound", ID: in.Native.Ref.String(),
+			Detail: fmt.Sprintf("%d bytes after decoding, at most %d", len(body), queue.MaxBody)}
+	}
+	return queue.Message{Group: token(in.Native.Ref.String()), Dedup: digest(event + "\x00" + in.Native.Ref.String()), Body: body}, nil
+}
+
+// ParseInbound reads an Inbound strictly.
+func ParseInbound(body []byte) (Inbound, error) {
+	var in Inbound
+	if err := parse(body, &in, true); err != nil {
+		return Inbound{}, fault.Wrap(fault.Malformed, "message.inbound", "", err)
+	}
+	switch {
+	case in.V != version:
+		return in, fault.New(fault.Malformed, "message.inbound", fmt.Sprintf("message version %d, this program knows %d", in.V, version))
+	case in.CorrelationID == "" || in.Native.Platform == "" || in.Native.Object == "" || in.Native.ID == "":
+		return in, fault.New(fault.Malformed, "message.inbound", "correlationId, native.platform, native.object and native.id must be set")
+	}
+	return in, nil
+}
+
+// Wake asks deliver to look at one record for one platform.
+type Wake struct {
+	V             int       `json:"v"`
+	Platform      string    `json:"platform"`
+	Record        record.ID `json:"record"`
+	CorrelationID string    `json:"correlationId"`
+}
+
+// Message gives the queue message. Its group is the record.
+func (w Wake) Message() (queue.Message, error) {
+	w.V = version
+	body, err := json.Marshal(w)
+	if err != nil {
+		return queue.Message{}, &fault.Error{Class: fault.Internal, Op: "message.wake", ID: string(w.Record), Err: err}
+	}
+	return queue.Message{Group: token(string(w.Record)), Dedup: digest(w.CorrelationID + "\x00" + string(w.Record)), Body: body}, nil
+}
+
+// ParseWake reads a Wake strictly.
+func ParseWake(body []byte) (Wake, error) {
+	var w Wake
+	if err := parse(body, &w, false); err != nil {
+		return Wake{}, fault.Wrap(fault.Malformed, "message.wake", "", err)
+	}
+	if w.V != version || w.Platform == "" {
+		return w, fault.New(fault.Malformed, "message.wake", fmt.Sprintf("version %d and platform %q, want version %d and a platform", w.V, w.Platform, version))
+	}
+	if err := w.Record.Validate(); err != nil {
+		return w, fault.Wrap(fault.Malformed, "message.wake", "", err)
+	}
+	return w, nil
+}
+
+func parse(body []byte, into any, numbers bool) error {
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.DisallowUnknownFields()
+	if numbers {
+		dec.UseNumber()
+	}
+	if err := dec.Decode(into); err != nil {
+		return err
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return fmt.Errorf("more than one JSON value")
+	}
+	return nil
+}
+
+// token is s itself where a queue takes it as a group id, else a digest.
+func token(s string) string {
+	if len(s) > queue.MaxID {
+		return digest(s)
+	}
+	for i := range len(s) {
+		if s[i] < 0x21 || s[i] > 0x7e {
+			return digest(s)
+		}
+	}
+	return s
+}
+
+func digest(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:16])
+}

@@ -1,0 +1,12 @@
+package policy
+
+import "sorrel/shared/record"
+
+// As gives the form that an entity's values take on a platform, and whether the entity is mapped there.
+func (s *Set) As(entity, platform string) (func(field string, v record.Value) record.Value, bool) {
+	m, ok := s.ByEntity(entity, platform)
+	if !ok {
+		return nil, false
+	}
+	return m.As, true
+}
