@@ -99,12 +99,16 @@ func (x *index) settle(g *group) {
 
 func (x *index) isDead(m *message) bool { return x.deadAt > 0 && m.receives >= x.deadAt }
 
-// deadOf returns the dead messages of a group: always its oldest, as a later message is never received more often.
-func (x *index) deadOf(g *group) []*message {
+// deadOf returns the dead messages of free groups in order of sending. They are the oldest of each group, as a later
+// message is never received more often.
+func (x *index) deadOf(groups []*group) []*message {
 	var dead []*message
-	for m := g.head; m != nil && x.isDead(m); m = m.behind {
-		dead = append(dead, m)
+	for _, g := range groups {
+		for m := g.head; m != nil && x.isDead(m); m = m.behind {
+			dead = append(dead, m)
+		}
 	}
+	slices.SortFunc(dead, func(a, b *message) int { return cmp.Compare(a.seq, b.seq) })
 	return dead
 }
 

@@ -191,14 +191,11 @@ func (q *Queue) receive(ctx context.Context, max int) ([]queue.Received, time.Du
 	}
 	now := q.now().UnixNano()
 	q.index.expire(now)
-	for len(q.index.dead) > 0 {
-		g := q.index.dead[0]
-		q.index.dead = q.index.dead[1:]
-		if err := q.bury(ctx, g); err != nil { // lets go of the lock meanwhile
+	if len(q.index.dead) > 0 {
+		if err := q.bury(ctx); err != nil {
 			q.mu.Unlock()
 			return nil, 0, nil, err
 		}
-		q.index.expire(now)
 	}
 	picked := q.index.pick(max)
 	if len(picked) == 0 {
@@ -230,10 +227,12 @@ func (q *Queue) receive(ctx context.Context, max int) ([]queue.Received, time.Du
 	return got, 0, nil, err
 }
 
-// bury moves the dead head of a group to the dead-letter queue, where its dedup id is its message id, as on SQS: a
-// move that is repeated after a crash is dropped there. Called with mu held; it lets go while it writes.
-func (q *Queue) bury(ctx context.Context, g *group) error {
-	dead := q.index.deadOf(g)
+// bury moves all dead messages to the dead-letter queue, where their dedup id is their message id, as on SQS: a move
+// that is repeated after a crash is dropped there. Called with mu held; it lets go while it writes.
+func (q *Queue) bury(ctx context.Context) error {
+	groups := q.index.dead
+	q.index.dead = nil
+	dead := q.index.deadOf(groups)
 	frames := make([]frame, len(dead))
 	marks := make([]mark, len(dead))
 	for i, m := range dead {
@@ -258,7 +257,9 @@ func (q *Queue) bury(ctx context.Context, g *group) error {
 		}
 		q.garbage()
 	}
-	q.index.settle(g)
+	for _, g := range groups {
+		q.index.settle(g)
+	}
 	q.wake()
 	if err != nil {
 		return fmt.Errorf("move %s to the dead-letter queue: %w", q.id(marks[0].seq), err)
