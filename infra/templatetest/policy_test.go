@@ -129,7 +129,7 @@ func TestRulesCanFail(t *testing.T) {
 		{"alarms", "MetricName: Throttles", "MetricName: Throttled", "no alarm on Throttles"},
 		{"alarms", "Threshold: 8000", "Threshold: 9000", "80 % of the timeout (8000 ms)"},
 		{"alarms", "MetricName: SystemErrors", "MetricName: UserErrors", "no alarm on SystemErrors of Table"},
-		{"alarms", "MetricName: PlatformDown", "MetricName: PlatformUp", "no alarm on PlatformDown"},
+		{"alarms", "{Name: Platform, Value: zendesk}]\n      Statistic: Maximum", "{Name: Platform, Value: netsuite}]\n      Statistic: Maximum", "no alarm on PlatformDown of zendesk"},
 		{"alarms", "AlarmActions: [!Ref AlarmTopic]", "ActionsEnabled: true", "AlarmActions does not go to the topic"},
 		{"alarms", "Threshold: 0\n", "Threshold: 1\n", "does not tell of the first message"},
 		{"runbooks", "Runbook: infra/runbooks/due-age.md", "", "no runbook in"},

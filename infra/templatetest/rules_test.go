@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"sorrel/shared/record"
 )
 
 const (
@@ -43,6 +45,9 @@ func rules(reads environment) []rule {
 		{"dashboard", dashboard},
 	}
 }
+
+// platforms are those that batch reads and deliver writes.
+var platforms = []string{record.NetSuite, record.Salesforce, record.Zendesk}
 
 // problems collects what a rule finds.
 type problems []string
@@ -328,7 +333,7 @@ func table(s stack) []string {
 
 func schedules(s stack) []string {
 	var p problems
-	platforms := map[string]bool{}
+	started := map[string]bool{}
 	seen := func(id, function string, props, name node) {
 		input := props.at("Input")
 		if !input.is() {
@@ -344,7 +349,7 @@ func schedules(s stack) []string {
 		var in struct{ Platform string }
 		p.unless(json.Unmarshal([]byte(input.text()), &in) == nil, "%s: input is not JSON", id)
 		if folder(function) == "batch" {
-			platforms[in.Platform] = true
+			started[in.Platform] = true
 		}
 	}
 	for _, f := range s.functions() {
@@ -363,8 +368,8 @@ func schedules(s stack) []string {
 	for _, id := range s.resources("AWS::Scheduler::Schedule") {
 		seen(id, s.prop(id, "Target", "Arn").target(), s.prop(id), s.prop(id, "Name"))
 	}
-	want := []string{"netsuite", "salesforce", "zendesk"}
-	p.unless(slices.Equal(slices.Sorted(maps.Keys(platforms)), want), "batch is scheduled for %v, want %v", slices.Sorted(maps.Keys(platforms)), want)
+	got := slices.Sorted(maps.Keys(started))
+	p.unless(slices.Equal(got, platforms), "batch is scheduled for %v, want %v", got, platforms)
 	return p
 }
 
@@ -379,8 +384,8 @@ func alarms(s stack) []string {
 		p.unless(s.prop(id, "TreatMissingData").is(), "%s: TreatMissingData is not set", id)
 		s.prop(id).each(func(n node) {
 			for _, d := range n.at("Dimensions").list() {
-				key := fmt.Sprint(n.at("Namespace").text(), " ", n.at("MetricName").text(), " of ", d.at("Value").target())
-				watched[key] = true
+				of := d.at("Value").target() + d.at("Value").text() // a resource, or a platform by name
+				watched[n.at("Namespace").text()+" "+n.at("MetricName").text()+" of "+of] = true
 				if n.at("MetricName").text() == "Duration" {
 					limit := s.setting(d.at("Value").target(), "Timeout").number() * 800
 					p.unless(n.at("Threshold").number() == limit, "%s: threshold is not 80 %% of the timeout (%v ms)", id, limit)
@@ -419,7 +424,9 @@ func alarms(s stack) []string {
 		want("AWS/Scheduler", "TargetErrorCount", id)
 	}
 	for _, metric := range []string{"WebhooksRefused", "PlatformDown", "DueOldestAge"} {
-		want("Sorrel", metric, "Stage")
+		for _, platform := range platforms {
+			want("Sorrel", metric, platform)
+		}
 	}
 	return p
 }
