@@ -6,5 +6,5 @@ import "embed"
 
 // FS is the configuration that Sorrel uses when it is not told another folder.
 //
-//go:embed all:contract all:policy all:mapping all:schema
+//go:embed contract policy mapping schema
 var FS embed.FS

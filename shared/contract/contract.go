@@ -100,7 +100,7 @@ func (c *Contract) Check(field string, v record.Value) error {
 	if !ok {
 		return c.violation(field, "is no field of "+c.Name(), "add it to the contract, or under custom: in the policy file")
 	}
-	if detail, remedy := f.check(v); detail != "" {
+	if detail, remedy := f.Fault(v); detail != "" {
 		return c.violation(field, detail, remedy)
 	}
 	return nil
@@ -110,8 +110,8 @@ func (c *Contract) violation(field, detail, remedy string) error {
 	return &fault.Error{Class: fault.Contract, Op: "contract.check", ID: c.Name(), Fields: []string{field}, Detail: field + " " + detail, Remedy: remedy}
 }
 
-// check returns what is wrong with v, and what would be right.
-func (f *Field) check(v record.Value) (detail, remedy string) {
+// Fault says what is wrong with v, by its shape and never by its value, and what would be right; "" when v may stand in f.
+func (f *Field) Fault(v record.Value) (detail, remedy string) {
 	switch v.Kind() {
 	case record.Absent:
 		return "", ""
@@ -174,7 +174,7 @@ func (f *Field) checkList(v record.Value) (detail, remedy string) {
 		if err != nil || value.Raw() == "" {
 			return fmt.Sprintf("item %d is empty", i+1), "leave empty items out"
 		}
-		if d, r := item.check(value); d != "" {
+		if d, r := item.Fault(value); d != "" {
 			return fmt.Sprintf("item %d %s", i+1, d), r
 		}
 	}
@@ -200,7 +200,7 @@ func (f *Field) checkTable(v record.Value) (detail, remedy string) {
 			if err != nil {
 				return fmt.Sprintf("row %d column %s is unreadable", i+1, name), "send a " + string(column.Type)
 			}
-			if d, r := column.check(value); d != "" {
+			if d, r := column.Fault(value); d != "" {
 				return fmt.Sprintf("row %d column %s %s", i+1, name, d), r
 			}
 		}
@@ -258,6 +258,12 @@ func (c *Contract) CheckRecord(fields map[string]record.Value) error {
 		return fault.Wrap(fault.Contract, "contract.check", c.Name(), err)
 	}
 	return nil
+}
+
+// Compile compiles the JSON Schema now instead of at the first CheckRecord.
+func (c *Contract) Compile() error {
+	_, err := c.schema()
+	return err
 }
 
 // Schema is the JSON Schema of c with its custom fields.

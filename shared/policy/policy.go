@@ -1,8 +1,29 @@
-// Package policy loads the whole configuration (contracts, policies, mappings) and compiles its rules.
+// Package policy loads the whole configuration (contracts, mappings, governance rules) and compiles the rules
+// that shared/record folds and projects by. Everything wrong is found at load time, all at once, each with
+// file:line:column and a remedy; a Set exists only when nothing is wrong.
+//
+// A policy file governs one entity. Its rules stand at three levels, and the most specific one wins: entity,
+// group, field. At each level
+//
+//	owner: P                         one platform decides
+//	survivorship: latest, of: [P, Q] the newest value that someone set on one of them
+//	survivorship: rank, of: [P, Q]   the first of them that has said anything
+//	targets: [P, Q]                  who receives the field
+//	paths: {P: accept|revert|reject|ignore}  what happens to a change seen on P
+//
+// The rule (owner, or survivorship with of) is inherited as a whole, targets as a whole, paths per platform.
+// Targets that are inherited from the entity or a group leave out platforms whose mapping lists the field as
+// unmapped; a target that the field itself names must be mapped.
 package policy
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
+	"strings"
 
 	"sorrel/shared/contract"
 	"sorrel/shared/contract/source"
@@ -14,43 +35,303 @@ import (
 type Problem = source.Problem
 
 // Set is a loaded configuration. It is immutable and safe for concurrent use.
-type Set struct{}
-
-// Load reads and compiles a configuration. With any problem there is no Set.
-func Load(fsys fs.FS) (*Set, []Problem) { return &Set{}, nil }
-
-// Validate lists everything wrong in a configuration.
-func Validate(fsys fs.FS) []Problem {
-	_, ps := Load(fsys)
-	return ps
+type Set struct {
+	version  string
+	entities map[string]*entity
+	objects  map[[2]string]*mapping.Mapping // by platform, native object
 }
 
-// Version changes whenever anything in the configuration changes.
-func (s *Set) Version() string { return "" }
+// entity is everything about one kind of record.
+type entity struct {
+	contract  *contract.Contract
+	rules     record.Rules
+	platforms map[string]string // platform → native object
+	mappings  map[string]*mapping.Mapping
+	deletes   string
+	policy    file
+}
+
+type file struct {
+	name string
+	root source.Node
+}
+
+// Load reads contract/*.json, policy/*.yaml and mapping/*.yaml. With any problem there is no Set.
+func Load(fsys fs.FS) (*Set, []Problem) {
+	var ps source.Problems
+	s := load(fsys, &ps)
+	if ps.Len() > 0 {
+		return nil, ps.Sorted()
+	}
+	return s, nil
+}
+
+// Validate lists everything wrong in a configuration, and compiles what Load leaves for later.
+func Validate(fsys fs.FS) []Problem {
+	s, problems := Load(fsys)
+	if s == nil {
+		return problems
+	}
+	for _, e := range s.entities {
+		if err := e.contract.Compile(); err != nil {
+			problems = append(problems, Problem{File: "contract/" + e.contract.Name() + ".json", Line: 1, Column: 1, Message: err.Error(), Remedy: "repair the schema"})
+		}
+	}
+	return problems
+}
+
+// Version changes whenever anything in the configuration changes in meaning.
+func (s *Set) Version() string { return s.version }
 
 // Entities lists the entities, sorted.
-func (s *Set) Entities() []string { return nil }
+func (s *Set) Entities() []string { return slices.Sorted(maps.Keys(s.entities)) }
 
 // Platforms lists the platforms that any entity names, sorted.
-func (s *Set) Platforms() []string { return nil }
+func (s *Set) Platforms() []string {
+	var out []string
+	for _, e := range s.entities {
+		out = slices.AppendSeq(out, maps.Keys(e.platforms))
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
 
 // PlatformsOf lists the platforms of one entity, sorted.
-func (s *Set) PlatformsOf(entity string) []string { return nil }
+func (s *Set) PlatformsOf(name string) []string {
+	if e, ok := s.entities[name]; ok {
+		return slices.Sorted(maps.Keys(e.platforms))
+	}
+	return nil
+}
 
-// Rules governs entity; the zero Rules when there is no such entity.
-func (s *Set) Rules(entity string) record.Rules { return record.Rules{} }
+// Rules governs an entity; the zero Rules when there is no such entity. Callers must not modify it.
+func (s *Set) Rules(name string) record.Rules {
+	if e, ok := s.entities[name]; ok {
+		return e.rules
+	}
+	return record.Rules{}
+}
 
-// Contract is entity's contract with its custom fields, or nil.
-func (s *Set) Contract(entity string) *contract.Contract { return nil }
+// Contract is an entity's contract with its custom fields, or nil.
+func (s *Set) Contract(name string) *contract.Contract {
+	if e, ok := s.entities[name]; ok {
+		return e.contract
+	}
+	return nil
+}
 
 // ByObject finds the mapping of a native object.
-func (s *Set) ByObject(platform, object string) (*mapping.Mapping, bool) { return nil, false }
+func (s *Set) ByObject(platform, object string) (*mapping.Mapping, bool) {
+	m, ok := s.objects[[2]string{platform, object}]
+	return m, ok
+}
 
 // ByEntity finds the mapping of an entity on a platform.
-func (s *Set) ByEntity(entity, platform string) (*mapping.Mapping, bool) { return nil, false }
+func (s *Set) ByEntity(name, platform string) (*mapping.Mapping, bool) {
+	e, ok := s.entities[name]
+	if !ok {
+		return nil, false
+	}
+	m, ok := e.mappings[platform]
+	return m, ok
+}
+
+// Objects lists the native objects of a platform, sorted.
+func (s *Set) Objects(platform string) []string {
+	var out []string
+	for k := range s.objects {
+		if k[0] == platform {
+			out = append(out, k[1])
+		}
+	}
+	slices.Sort(out)
+	return out
+}
 
 // NativeFields lists the native paths that a connector must read, sorted.
-func (s *Set) NativeFields(platform, object string) []string { return nil }
+func (s *Set) NativeFields(platform, object string) []string {
+	if m, ok := s.ByObject(platform, object); ok {
+		return m.NativeFields()
+	}
+	return nil
+}
 
-// Explain says in words how one field is governed.
-func (s *Set) Explain(entity, field string) (string, bool) { return "", false }
+// Explain says in words how one field is governed; false when there is no such field.
+func (s *Set) Explain(name, field string) (string, bool) {
+	e, ok := s.entities[name]
+	if !ok {
+		return "", false
+	}
+	rule, ok := e.rules.Fields[field]
+	if !ok {
+		return "", false
+	}
+	var sb strings.Builder
+	fmt.Fprintf(&sb, "%s.%s: %s (%s)\n", name, field, rule.Text(), rule.At)
+	for _, p := range slices.Sorted(maps.Keys(e.platforms)) {
+		native, in, _ := e.mappings[p].Native(field)
+		if native == "" {
+			fmt.Fprintf(&sb, "  %s: no such field\n", p)
+			continue
+		}
+		fmt.Fprintf(&sb, "  %s %s %s:", p, e.platforms[p], native)
+		var says []string
+		if rule.Kind == record.Owner && rule.Owner == p {
+			says = append(says, "owns it")
+		}
+		if slices.Contains(rule.Targets, p) {
+			says = append(says, "receives it")
+		}
+		if path, governed := rule.Paths[p]; governed && in {
+			says = append(says, "changes there: "+string(path))
+		}
+		fmt.Fprintf(&sb, " %s\n", strings.Join(says, ", "))
+	}
+	return sb.String(), true
+}
+
+func load(fsys fs.FS, ps *source.Problems) *Set {
+	s := &Set{entities: map[string]*entity{}, objects: map[[2]string]*mapping.Mapping{}}
+	normal := map[string][]string{} // entity → normalised texts
+	latest := map[string]*contract.Contract{}
+	for name, data := range files(fsys, "contract", ".json", ps) {
+		c, root := contract.Load(name, data, ps)
+		if c == nil {
+			continue
+		}
+		if old := latest[c.Entity]; old == nil || old.Version < c.Version {
+			latest[c.Entity] = c
+			normal[c.Entity] = []string{root.Normal()}
+		}
+	}
+	known := slices.Sorted(maps.Keys(latest))
+	for name, data := range files(fsys, "policy", ".yaml", ps) {
+		root, ok := source.Parse(name, data, ps)
+		if !ok || !root.Known(ps, "a policy", "entity", "contract", "platforms", "deletes", "owner", "survivorship", "of", "targets", "paths", "groups", "fields", "custom") {
+			continue
+		}
+		who := root.String(ps, "entity", true)
+		c := latest[who]
+		switch {
+		case who == "":
+			continue
+		case c == nil:
+			ps.Add(root.Get("entity"), fmt.Sprintf("unknown entity %q", who), source.Suggest(who, known))
+			continue
+		case s.entities[who] != nil:
+			ps.Add(root.Get("entity"), fmt.Sprintf("%s is governed by %s already", who, s.entities[who].policy.name), "keep one policy per entity")
+			continue
+		}
+		e := &entity{contract: c, policy: file{name, root}, mappings: map[string]*mapping.Mapping{}, platforms: map[string]string{}}
+		if n := root.String(ps, "contract", true); n != "" && n != c.Name() {
+			ps.Add(root.Get("contract"), fmt.Sprintf("contract %q is not the newest of %s", n, who), "write "+c.Name())
+		}
+		if custom := root.Get("custom"); custom.Kind == source.Map {
+			e.contract = c.With(contract.Custom(custom, c, ps))
+		} else if custom.Kind != source.None {
+			ps.Add(custom, "custom must be a block of field: {type: …}", "write it as loyaltyTier: {type: text, maxLength: 20}")
+		}
+		s.entities[who] = e
+		normal[who] = append(normal[who], root.Normal())
+	}
+	contractOf := func(name string) *contract.Contract {
+		if e := s.entities[name]; e != nil {
+			return e.contract
+		}
+		return nil
+	}
+	for name, data := range files(fsys, "mapping", ".yaml", ps) {
+		m, root := mapping.Load(name, data, contractOf, s.Entities(), ps)
+		if m == nil {
+			continue
+		}
+		e := s.entities[m.Entity]
+		if other, twice := e.mappings[m.Platform]; twice {
+			ps.Add(root, fmt.Sprintf("%s is mapped to %s by %s already", m.Entity, m.Platform, other.File), "keep one of the files")
+			continue
+		}
+		if other, twice := s.objects[[2]string{m.Platform, m.Object}]; twice {
+			ps.Add(root.Get("object"), fmt.Sprintf("%s %s is mapped by %s already", m.Platform, m.Object, other.File), "keep one of the files")
+			continue
+		}
+		e.mappings[m.Platform], s.objects[[2]string{m.Platform, m.Object}] = m, m
+		normal[m.Entity] = append(normal[m.Entity], root.Normal())
+	}
+	all := ""
+	for _, name := range s.Entities() {
+		e := s.entities[name]
+		e.compile(ps)
+		sum := hash(normal[name])
+		e.rules.Version = sum
+		all += name + sum
+	}
+	s.version = hash([]string{all})
+	s.references(ps)
+	return s
+}
+
+// references reports references to entities, and to native objects, that nothing governs.
+func (s *Set) references(ps *source.Problems) {
+	for _, name := range s.Entities() {
+		e := s.entities[name]
+		for _, f := range e.contract.Fields() {
+			if f.Type != contract.Reference {
+				continue
+			}
+			to := s.entities[f.To]
+			if to == nil {
+				ps.Add(e.policy.root, fmt.Sprintf("%s.%s refers to %s, which no policy governs", name, f.Name, f.To), "add policy/"+f.To+".yaml")
+				continue
+			}
+			for _, p := range slices.Sorted(maps.Keys(e.mappings)) {
+				m := e.mappings[p]
+				if object, is := m.Refers(f.Name); is && to.mappings[p] != nil && to.mappings[p].Object != object {
+					ps.Add(source.Node{File: m.File, Line: 1, Column: 1}, fmt.Sprintf("%s points to %s %s, but %s is mapped to %s", f.Name, p, object, f.To, to.mappings[p].Object), "write to: "+to.mappings[p].Object)
+				}
+			}
+		}
+	}
+}
+
+// files reads the files of one folder in name order.
+func files(fsys fs.FS, dir, suffix string, ps *source.Problems) func(func(string, []byte) bool) {
+	return func(yield func(string, []byte) bool) {
+		entries, err := fs.ReadDir(fsys, dir)
+		if err != nil {
+			ps.Add(source.Node{File: dir, Line: 1, Column: 1}, "the folder cannot be read", "a configuration has the folders contract, policy and mapping")
+			return
+		}
+		some := false
+		for _, d := range entries {
+			name := dir + "/" + d.Name()
+			if d.IsDir() || strings.HasPrefix(d.Name(), ".") {
+				continue
+			}
+			if !strings.HasSuffix(name, suffix) {
+				ps.Add(source.Node{File: name, Line: 1, Column: 1}, "this file is not read", "files in "+dir+" end with "+suffix)
+				continue
+			}
+			data, err := fs.ReadFile(fsys, name)
+			if err != nil {
+				ps.Add(source.Node{File: name, Line: 1, Column: 1}, "the file cannot be read: "+err.Error(), "check its permissions")
+				continue
+			}
+			some = true
+			if !yield(name, data) {
+				return
+			}
+		}
+		if !some {
+			ps.Add(source.Node{File: dir, Line: 1, Column: 1}, "the folder holds no "+suffix+" file", "add one")
+		}
+	}
+}
+
+// hash is 12 hex digits over texts, in their order.
+func hash(texts []string) string {
+	h := sha256.New()
+	for _, t := range texts {
+		fmt.Fprintf(h, "%d:%s", len(t), t)
+	}
+	return hex.EncodeToString(h.Sum(nil))[:12]
+}
