@@ -10,11 +10,13 @@ import (
 
 // Webhook is one message that the vendor wants delivered. Request builds a fresh HTTP request for one attempt
 // to the given URL, signed at that moment. After decides from an attempt's answer (status 0 = none) whether
-// and when the vendor tries again; nil means it never does. To sends it elsewhere than where webhooks go.
+// and when the vendor tries again; nil means it never does. Retry is After for vendors whose rules look at the
+// answer's header, and wins over it. To sends it elsewhere than where webhooks go.
 type Webhook struct {
 	To      string
 	Request func(url string) (*http.Request, error)
 	After   func(attempt, status int, body []byte) (wait time.Duration, again bool)
+	Retry   func(attempt, status int, header http.Header) (wait time.Duration, again bool)
 }
 
 // inFlightHooks bounds webhooks being sent at once; more wait their turn, as at a vendor.
@@ -136,17 +138,21 @@ func (s *sender) deliver(w Webhook) {
 		s.mu.Unlock()
 	}()
 	for attempt := 1; ; attempt++ {
-		status, body := s.attempt(w)
+		status, header, body := s.attempt(w)
 		s.kit.mu.Lock()
 		s.kit.stats.Webhooks.Sent++
 		if status < 200 || status > 299 {
 			s.kit.stats.Webhooks.Refused++
 		}
 		s.kit.mu.Unlock()
-		if w.After == nil {
-			return
+		var wait time.Duration
+		var again bool
+		switch {
+		case w.Retry != nil:
+			wait, again = w.Retry(attempt, status, header)
+		case w.After != nil:
+			wait, again = w.After(attempt, status, body)
 		}
-		wait, again := w.After(attempt, status, body)
 		if !again {
 			return
 		}
@@ -157,7 +163,7 @@ func (s *sender) deliver(w Webhook) {
 	}
 }
 
-func (s *sender) attempt(w Webhook) (int, []byte) {
+func (s *sender) attempt(w Webhook) (int, http.Header, []byte) {
 	s.slots <- struct{}{}
 	defer func() { <-s.slots }()
 	url := w.To
@@ -165,22 +171,22 @@ func (s *sender) attempt(w Webhook) (int, []byte) {
 		url = s.kit.Target()
 	}
 	if url == "" {
-		return 0, nil
+		return 0, nil, nil
 	}
 	req, err := w.Request(url)
 	if err != nil {
-		return 0, nil
+		return 0, nil, nil
 	}
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return 0, nil
+		return 0, nil, nil
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	if err != nil {
-		return 0, nil
+		return 0, nil, nil
 	}
-	return resp.StatusCode, body
+	return resp.StatusCode, resp.Header, body
 }
 
 // Drain lets held webhooks go and waits until none is under way.

@@ -38,6 +38,7 @@ type Config struct {
 	Now         func() time.Time
 	Observe     func(Call) // called after every call; nil = nobody
 	Classify    func(Response) error
+	Local       func(Response) bool // this over-limit answer is about one record or endpoint: other calls go on; nil = never
 	Transport   http.RoundTripper // nil = a pooled transport
 }
 
@@ -205,6 +206,8 @@ func (c *Client) settle(err error, resp Response, unused bool) {
 	switch class := fault.ClassOf(err); {
 	case err == nil:
 		c.failures, c.reason = 0, ""
+	case class == fault.Throttled && c.cfg.Local != nil && c.cfg.Local(resp):
+		c.failures = 0
 	case class == fault.Throttled:
 		if at := fault.RetryAt(err); at.After(c.until) && at.After(now) {
 			c.reason, c.until = fault.Throttled, at
