@@ -2,6 +2,7 @@ package boltstore
 
 import (
 	"encoding/binary"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,8 +19,8 @@ import (
 // a prefix of another, and byte order within a partition is the byte order of sort. Integers are big endian.
 // expires is in Unix seconds, 0 = never. The sequence of the bucket "entries" is the last revision given out.
 //
-// A row of "expiry" is a hint, written with each expiring put and never on the hot path removed: Expire
-// looks at the entry before it removes anything.
+// A row of "expiry" is a hint, written with each expiring put and not removed when the entry changes: Expire looks at
+// the entry before it removes anything.
 const (
 	recordHead = 16
 	format     = "sorrel-store/1"
@@ -44,8 +45,8 @@ func encodeKey(k store.Key) []byte { return append(prefix(k.Part), k.Sort...) }
 // bounds returns the encoded half-open interval [lo, hi) of one Range.
 func bounds(part, from, to string) (lo, hi []byte) {
 	p := prefix(part)
-	lo = append(p[:len(p):len(p)], from...)
-	hi = append(p[:len(p):len(p)], to...)
+	lo = slices.Concat(p, []byte(from))
+	hi = slices.Concat(p, []byte(to))
 	if to == "" {
 		hi[len(hi)-1]++ // 00 01 -> 00 02: behind every sort of this part, before any other part
 	}
