@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -114,11 +115,13 @@ const (
 	lost                     // no usable answer: it may have been done
 )
 
-// outcome of all attempts of one request. anyLost is set when any attempt, not only the last, was lost.
+// outcome of all attempts of one request. anyLost is set when any attempt, not only the last, was lost; ended when
+// the caller's context has ended.
 type outcome struct {
 	err     error
 	verdict verdict
 	anyLost bool
+	ended   error
 }
 
 // do attempts call until it has a final answer, attempts are used up or ctx ends. extra is added to the timeout
@@ -134,13 +137,18 @@ func (c *caller) do(ctx context.Context, extra time.Duration, call func(context.
 		o.verdict = verdictOf(o.err)
 		o.anyLost = o.anyLost || o.verdict == lost
 		if o.verdict == final || n+1 >= c.attempts || c.wait(ctx, c.backoff(n)) != nil {
+			o.ended = ctx.Err()
 			return o
 		}
 	}
 }
 
-// readFault classifies the failure of a request that changes nothing.
+// readFault classifies the failure of a request that changes nothing or may be made again. That the caller's own
+// time is up says nothing about AWS: that stays a plain context error.
 func (o outcome) readFault(op, id string) error {
+	if o.ended != nil && o.verdict == lost {
+		return fmt.Errorf("%s(%s): %w: %w", op, id, o.ended, o.err)
+	}
 	e := &fault.Error{Class: fault.Internal, Op: op, ID: id, Err: o.err}
 	var api smithy.APIError
 	if errors.As(o.err, &api) {

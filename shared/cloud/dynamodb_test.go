@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"sorrel/shared/cloud/localservers"
 	"sorrel/shared/fault"
 	"sorrel/shared/store"
+	"sorrel/shared/store/storetest"
 )
 
 // table is one table of a running DynamoDB Local.
@@ -39,13 +41,6 @@ func newTable(t *testing.T, endpoint string) *table {
 	}
 	w.calls = nil
 	return tb
-}
-
-// script makes steps the next ones of the wire.
-func (tb *table) play(steps ...step) {
-	tb.mu.Lock()
-	defer tb.mu.Unlock()
-	tb.wire.script = steps
 }
 
 // open takes true randomness: all tables of one server share the request tokens.
@@ -69,6 +64,26 @@ func (tb *table) raw(t *testing.T, k store.Key) map[string]types.AttributeValue 
 func TestDynamoDBLocal(t *testing.T) {
 	t.Parallel()
 	endpoint := localservers.DynamoDB(t)
+	t.Run("conformance", func(t *testing.T) {
+		t.Parallel()
+		var wires sync.Map // *cloud.Store to the *wire under it
+		storetest.Run(t, storetest.Harness{
+			Slow: testing.Short(),
+			New: func(t *testing.T, now func() time.Time) store.Store {
+				tb := newTable(t, endpoint)
+				s := tb.open(cloud.Calls{Now: now}, nil)
+				wires.Store(s, tb.wire)
+				return s
+			},
+			LoseAnswer: func(t *testing.T, s store.Store) {
+				w, ok := wires.Load(s)
+				if !ok {
+					t.Fatal("unknown store")
+				}
+				w.(*wire).play(loseReply)
+			},
+		})
+	})
 	for name, test := range map[string]func(*testing.T, string){
 		"schema":                testSchema,
 		"lost acknowledgements": testLostAcknowledgements,

@@ -67,6 +67,9 @@ func (q *Queue) Send(ctx context.Context, msgs ...queue.Message) error {
 				"message %d: body has a byte or character that SQS would replace; send JSON or base64", i)}
 		}
 	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("cloud.send(%s): %w", q.url, err)
+	}
 	for start := 0; start < len(msgs); {
 		end := batchEnd(msgs, start)
 		failed, err := q.sendBatch(ctx, msgs, start, end)
@@ -161,12 +164,13 @@ func (q *Queue) batch(ctx context.Context, op string, start, end int,
 		if err != nil {
 			return err
 		}
-		pending = nil
-		var again types.BatchResultErrorEntry
+		var again []int
+		var why types.BatchResultErrorEntry // the first failure for SQS's own reasons
 		for _, f := range failed {
 			i, err := strconv.Atoi(deref(f.Id))
-			if err != nil || i < start || i >= end {
-				return &entriesError{code: "UnknownId", message: fmt.Sprintf("the answer names entry %q, which was not sent", deref(f.Id)), failures: len(failed)}
+			if err != nil || !slices.Contains(pending, i) {
+				return &entriesError{code: "UnknownId", failures: len(failed),
+					message: fmt.Sprintf("the answer names entry %q, which was not sent", deref(f.Id))}
 			}
 			if f.SenderFault {
 				if refused = append(refused, i); len(refused) == 1 {
@@ -174,13 +178,14 @@ func (q *Queue) batch(ctx context.Context, op string, start, end int,
 				}
 				continue
 			}
-			if pending = append(pending, i); len(pending) == 1 {
-				again = f
+			if again = append(again, i); len(again) == 1 {
+				why = f
 			}
 		}
-		slices.Sort(pending)
+		slices.Sort(again)
+		pending = again
 		if len(pending) > 0 {
-			return &entriesError{retry: true, code: deref(again.Code), message: deref(again.Message), failures: len(pending)}
+			return &entriesError{retry: true, code: deref(why.Code), message: deref(why.Message), failures: len(pending)}
 		}
 		if len(refused) > 0 {
 			return &entriesError{code: deref(first.Code), message: deref(first.Message), failures: len(refused)}
@@ -192,12 +197,18 @@ func (q *Queue) batch(ctx context.Context, op string, start, end int,
 	}
 	failed := append(refused, pending...)
 	slices.Sort(failed)
-	return failed, o.readFault(op, q.url)
+	return slices.Compact(failed), o.readFault(op, q.url)
 }
 
 // Receive implements queue.Receiver. SQS waits in whole seconds: wait is rounded up, to at most 20 s. The attempt id
 // makes a second attempt after a lost answer return the same messages instead of finding their groups locked.
 func (q *Queue) Receive(ctx context.Context, max int, wait time.Duration) ([]queue.Received, error) {
+	if err := queue.ValidateMax(max); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("cloud.receive(%s): %w", q.url, err)
+	}
 	id, err := q.calls.token()
 	if err != nil {
 		return nil, err
@@ -205,7 +216,7 @@ func (q *Queue) Receive(ctx context.Context, max int, wait time.Duration) ([]que
 	wait = min(wholeSecondsUp(wait), maxLongPoll)
 	in := &sqs.ReceiveMessageInput{
 		QueueUrl:                &q.url,
-		MaxNumberOfMessages:     int32(min(max, queue.MaxBatch)),
+		MaxNumberOfMessages:     int32(max),
 		WaitTimeSeconds:         int32(wait / time.Second),
 		ReceiveRequestAttemptId: &id,
 		MessageSystemAttributeNames: []types.MessageSystemAttributeName{

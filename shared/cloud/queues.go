@@ -25,10 +25,8 @@ type QueueAdminAPI interface {
 type QueueURLs struct{ Main, DeadLetter string }
 
 const (
-	fifoSuffix         = ".fifo"
-	defaultVisibility  = 30 * time.Second
-	defaultMaxReceives = 5
-	deadLetterDays     = 14
+	fifoSuffix     = ".fifo"
+	deadLetterDays = 14
 )
 
 // DeadLetterName of the queue called name: "inbound.fifo" has "inbound-dlq.fifo".
@@ -46,14 +44,8 @@ func CreateQueues(ctx context.Context, api QueueAdminAPI, settings ...queue.Sett
 			return nil, &fault.Error{Class: fault.Contract, Op: "cloud.createqueues", ID: s.Name, Fields: []string{"Name"},
 				Detail: "is not the name of a FIFO queue", Remedy: "end it in " + fifoSuffix}
 		}
-		if s.Visibility == 0 {
-			s.Visibility = defaultVisibility
-		}
-		if s.MaxReceives == 0 {
-			s.MaxReceives = defaultMaxReceives
-		}
 		var err error
-		if out[i], err = createQueue(ctx, api, s); err != nil {
+		if out[i], err = createQueue(ctx, api, s.WithDefaults()); err != nil {
 			return nil, fault.Wrap(fault.Internal, "cloud.createqueues", s.Name, err)
 		}
 	}

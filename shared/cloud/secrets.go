@@ -101,7 +101,7 @@ func (s *Secrets) acquire(ctx context.Context) (func(), error) {
 	case s.lock <- struct{}{}:
 		return func() { <-s.lock }, nil
 	case <-ctx.Done():
-		return nil, fault.Wrap(fault.Down, "cloud.secrets", s.id, ctx.Err())
+		return nil, fmt.Errorf("cloud.secrets(%s): %w", s.id, ctx.Err())
 	}
 }
 

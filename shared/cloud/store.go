@@ -172,7 +172,7 @@ func (s *Store) batchGet(ctx context.Context, keys []item) ([]store.Entry, error
 				Detail: fmt.Sprintf("%d keys stay unprocessed", len(left)), Remedy: "try again later"}
 		}
 		if err := s.calls.wait(ctx, s.calls.backoff(idle)); err != nil {
-			return nil, fault.Wrap(fault.Down, "cloud.getmany", id, err)
+			return nil, fmt.Errorf("cloud.getmany(%s): %w", id, err)
 		}
 		keys = left
 	}

@@ -42,6 +42,13 @@ type step func(w *wire, req *http.Request) (*http.Response, error)
 
 var errBroken = errors.New("connection broken by the test")
 
+// play makes steps the next ones.
+func (w *wire) play(steps ...step) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.script = steps
+}
+
 // pass lets the server answer.
 func pass(w *wire, req *http.Request) (*http.Response, error) {
 	if w.next == nil {
