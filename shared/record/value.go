@@ -77,6 +77,9 @@ const maxExponent = 40
 
 // ParseNumber reads a decimal of at most 40 digits' exponent.
 func ParseNumber(s string) (Value, error) {
+	if plain, ok := plainNumber(s); ok {
+		return Value{Number, plain}, nil
+	}
 	if len(s) > 80 {
 		return Value{}, fmt.Errorf("number of %d characters, at most 80", len(s))
 	}
@@ -88,6 +91,31 @@ func ParseNumber(s string) (Value, error) {
 		return Value{}, fmt.Errorf("number with exponent %d, at most ±%d", d.Exponent(), maxExponent)
 	}
 	return NumberValue(d), nil
+}
+
+// plainNumber is the short way for what nearly all numbers look like: digits, perhaps a point, no exponent.
+func plainNumber(s string) (string, bool) {
+	digits := strings.TrimPrefix(s, "-")
+	if digits == "" || len(s) > 30 || digits[0] == '.' || digits[0] == '0' && len(digits) > 1 && digits[1] != '.' {
+		return "", false
+	}
+	point := -1
+	for i := range len(digits) {
+		switch c := digits[i]; {
+		case c >= '0' && c <= '9':
+		case c == '.' && point < 0 && i+1 < len(digits):
+			point = i
+		default:
+			return "", false
+		}
+	}
+	if point >= 0 {
+		s = strings.TrimRight(strings.TrimRight(s, "0"), ".")
+	}
+	if s == "-0" {
+		s = "0"
+	}
+	return s, true
 }
 
 // Decimal returns the number, or false when v is none.
@@ -197,8 +225,24 @@ func canonical(sb *strings.Builder, a any, depth int) error {
 }
 
 func writeString(sb *strings.Builder, s string) {
+	if plainText(s) {
+		sb.WriteByte('"')
+		sb.WriteString(s)
+		sb.WriteByte('"')
+		return
+	}
 	b, _ := json.Marshal(s) // a string always marshals
 	sb.Write(b)
+}
+
+// plainText reports whether JSON encoding leaves s as it is.
+func plainText(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			return false
+		}
+	}
+	return true
 }
 
 func (v Value) write(sb *strings.Builder) {

@@ -1,0 +1,288 @@
+package mapping_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/shopspring/decimal"
+
+	"sorrel/shared/fault"
+	"sorrel/shared/mapping"
+	"sorrel/shared/policy"
+	"sorrel/shared/record"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+func native(t testing.TB, m *mapping.Mapping, data []byte) record.Native {
+	t.Helper()
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.UseNumber()
+	n := record.Native{Ref: record.Ref{Platform: m.Platform, Object: m.Object, ID: "1"}, Version: record.Version{At: time.Unix(1, 0)}, External: "x"}
+	if err := dec.Decode(&n.Fields); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// golden is what one native record means, and what writing that back would look like.
+type golden struct {
+	Observed map[string]record.Value
+	Refs     map[string]string      `json:",omitempty"`
+	Doubts   map[string][]string    `json:",omitempty"`
+	Written  map[string]any         // as a create
+	Held     map[string]record.Hold `json:",omitempty"`
+	Refused  string                 `json:",omitempty"`
+}
+
+func TestGolden(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, _ *policy.Set, m *mapping.Mapping) {
+		base := filepath.Join("testdata", "golden", m.Platform+"."+m.Entity)
+		data, err := os.ReadFile(base + ".native.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, refs, err := m.Observe(native(t, m, data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := golden{Observed: o.Fields, Refs: map[string]string{}, Doubts: map[string][]string{}}
+		fields := map[string]record.Value{}
+		for f, v := range o.Fields {
+			if _, _, out := m.Native(f); out {
+				fields[f] = v
+			}
+		}
+		for f, r := range refs {
+			g.Refs[f] = r.String()
+			fields[f] = record.TextValue("customer/abc")
+		}
+		for f, d := range o.Doubts {
+			g.Doubts[f] = []string{d.Type, d.Detail, d.Raw}
+		}
+		body, held, err := m.Write(fields, true, everyone)
+		if err != nil {
+			g.Refused = err.Error()
+		}
+		g.Written, g.Held = body, held
+		var got bytes.Buffer
+		enc := json.NewEncoder(&got)
+		enc.SetEscapeHTML(false)
+		enc.SetIndent("", "  ")
+		if err := enc.Encode(g); err != nil {
+			t.Fatal(err)
+		}
+		if *update {
+			if err := os.WriteFile(base+".golden.json", got.Bytes(), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(base + ".golden.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got.Bytes(), want) {
+			t.Errorf("differs from %s.golden.json; run go test ./shared/mapping -update and read the difference\n%s", base, got.String())
+		}
+	})
+}
+
+func find(t testing.TB, entity, platform string) *mapping.Mapping {
+	t.Helper()
+	m, ok := load(t).ByEntity(entity, platform)
+	if !ok {
+		t.Fatalf("no mapping of %s on %s", entity, platform)
+	}
+	return m
+}
+
+func TestAbsentNullAndValueStayApart(t *testing.T) {
+	t.Parallel()
+	m := find(t, "order", record.NetSuite)
+	for text, want := range map[string]string{
+		`{"tranId":"1"}`: "(absent)", `{"memo":null,"shippingAddress":{}}`: "(absent)", `{"shippingAddress":null}`: "(null)",
+		`{"shippingAddress":{"city":null}}`: "(null)", `{"shippingAddress":{"city":"  "}}`: "(null)", `{"shippingAddress":{"city":" Ärö "}}`: "Ärö",
+	} {
+		o, _, err := m.Observe(native(t, m, []byte(text)))
+		if err != nil || o.Fields["shippingAddress.city"].String() != want {
+			t.Errorf("%s: %v %v, want %s", text, o.Fields["shippingAddress.city"], err, want)
+		}
+	}
+	o, refs, err := m.Observe(native(t, m, []byte(`{"entity":null}`)))
+	if err != nil || !o.Fields["customer"].IsNull() || len(refs) != 0 {
+		t.Errorf("null reference: %v %v %v", o.Fields, refs, err)
+	}
+	body, _, err := m.Write(map[string]record.Value{"memo": record.NullValue(), "poNumber": {}}, false, everyone)
+	if v, there := body["memo"]; err != nil || !there || v != nil || len(body) != 1 {
+		t.Errorf("clearing: %v %v", body, err)
+	}
+}
+
+func TestObserveRefusesWhatSaysNothing(t *testing.T) {
+	t.Parallel()
+	m := find(t, "order", record.Salesforce)
+	good := native(t, m, []byte(`{"PoNumber":"1"}`))
+	for name, spoil := range map[string]func(*record.Native){
+		"hint":          func(n *record.Native) { n.Fields = nil },
+		"no version":    func(n *record.Native) { n.Version = record.Version{} },
+		"nothing known": func(n *record.Native) { n.Fields = map[string]any{"x": 1} },
+		"other object":  func(n *record.Native) { n.Object = "Account" },
+	} {
+		n := good
+		spoil(&n)
+		if _, _, err := m.Observe(n); err == nil {
+			t.Errorf("%s: observed", name)
+		}
+	}
+	n := good
+	n.Fields, n.Partial = map[string]any{"x": 1}, true
+	if o, _, err := m.Observe(n); err != nil || len(o.Fields) != 0 {
+		t.Errorf("a partial native without mapped fields: %v %v", o, err)
+	}
+	n.Gone, n.Fields = true, nil
+	if o, _, err := m.Observe(n); err != nil || !o.Gone {
+		t.Errorf("a tombstone: %v %v", o, err)
+	}
+}
+
+func TestWriteHoldsWhatDoesNotFit(t *testing.T) {
+	t.Parallel()
+	m := find(t, "order", record.Salesforce)
+	nobody := func(string, record.ID) (mapping.Target, bool) { return mapping.Target{}, false }
+	body, held, err := m.Write(map[string]record.Value{
+		"status":                    record.TextValue("teleported"),
+		"shippingAddress.city":      record.TextValue(strings.Repeat("ä", 41)),
+		"total":                     record.NumberValue(decimal.New(12345, -3)),
+		"customer":                  record.TextValue("customer/abc"),
+		"number":                    record.TextValue("10248"),
+		"shippingAddress.addressee": record.TextValue("nobody there"),
+	}, false, nobody)
+	if err != nil || len(body) != 1 || body["ERP_Order_Number__c"] != "10248" {
+		t.Errorf("body %v %v", body, err)
+	}
+	for f, want := range map[string]string{"status": mapping.UnknownPicklist, "shippingAddress.city": mapping.InvalidValue, "total": mapping.InvalidValue,
+		"customer": mapping.MissingReference, "shippingAddress.addressee": mapping.ContractViolation} {
+		if held[f].Type != want || held[f].Value.IsAbsent() || !strings.Contains(held[f].Detail, f) {
+			t.Errorf("%s: %+v, want %s", f, held[f], want)
+		}
+	}
+	if _, _, err := m.Write(map[string]record.Value{"placedOn": record.TextValue("2026-01-01"), "customer": record.TextValue("customer/abc")}, true, nobody); !fault.Is(err, fault.MissingReference) {
+		t.Errorf("an order before its customer: %v", err)
+	}
+	if _, _, err := m.Write(map[string]record.Value{"customer": record.TextValue("customer/abc")}, true, everyone); !fault.Is(err, fault.Contract) || !strings.Contains(err.Error(), "placedOn") {
+		t.Errorf("an order without its date: %v", err)
+	}
+	if got := m.As("shippingAddress.city", record.TextValue(strings.Repeat("ä", 41))).Raw(); len(got) != 82 {
+		t.Errorf("a value that does not fit was cut to %q", got)
+	}
+}
+
+func TestReferencesByRelationAndByNativeID(t *testing.T) {
+	t.Parallel()
+	fields := map[string]record.Value{"customer": record.TextValue("customer/abc")}
+	for platform, want := range map[string]string{
+		record.Salesforce: `{"Account":{"Sorrel_Id__c":"customer-abc"}}`,
+		record.Zendesk:    `{"custom_object_fields":{"organization":"ncustomer-abc"}}`,
+		record.NetSuite:   `{"entity":{"id":"ncustomer-abc"}}`,
+	} {
+		body, held, err := find(t, "order", platform).Write(fields, false, everyone)
+		got, _ := json.Marshal(body)
+		if err != nil || len(held) > 0 || string(got) != want {
+			t.Errorf("%s: %s %v %v", platform, got, held, err)
+		}
+	}
+	body, _, err := find(t, "order", record.Salesforce).Write(map[string]record.Value{"memo": record.NullValue(), "customer": record.NullValue()}, false, everyone)
+	if err != nil || len(body) != 1 { // the customer is required there and cannot be cleared
+		t.Errorf("clearing a required reference: %v %v", body, err)
+	}
+}
+
+func FuzzObserve(f *testing.F) {
+	files, _ := filepath.Glob("testdata/golden/*.native.json")
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Add([]byte(`{"item":{"items":[[1]]},"entity":[],"orderStatus":{},"shippingAddress":"x","ERP_Lines__c":"a\\|b|","tranDate":1e99}`))
+	s := load(f)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		dec := json.NewDecoder(bytes.NewReader(data))
+		dec.UseNumber()
+		var fields map[string]any
+		if dec.Decode(&fields) != nil || fields == nil {
+			return
+		}
+		for _, p := range s.Platforms() {
+			for _, object := range s.Objects(p) {
+				m, _ := s.ByObject(p, object)
+				o, _, err := m.Observe(record.Native{Ref: record.Ref{Platform: p, Object: object, ID: "1"}, Version: record.Version{At: time.Unix(1, 0)}, Fields: fields, Partial: true})
+				if err != nil {
+					t.Fatal(err)
+				}
+				out := map[string]record.Value{}
+				for field, v := range o.Fields {
+					if err := s.Contract(m.Entity).Check(field, v); err != nil {
+						t.Fatalf("observed what the contract refuses: %v", err)
+					}
+					if as := m.As(field, v); m.As(field, as) != as {
+						t.Fatalf("%s: As(As(%v)) = %v, not %v", field, v, m.As(field, as), as)
+					}
+					if _, _, written := m.Native(field); written {
+						out[field] = v
+					}
+				}
+				if body, _, err := m.Write(out, false, everyone); err != nil {
+					t.Fatal(err)
+				} else if _, err := json.Marshal(body); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	})
+}
+
+func BenchmarkObserve(b *testing.B) {
+	m := find(b, "order", record.NetSuite)
+	data, err := os.ReadFile("testdata/golden/netsuite.order.native.json")
+	if err != nil {
+		b.Fatal(err)
+	}
+	n := native(b, m, data)
+	b.ReportAllocs()
+	for b.Loop() {
+		if o, _, err := m.Observe(n); err != nil || len(o.Doubts) > 0 {
+			b.Fatal(err, o.Doubts)
+		}
+	}
+}
+
+// BenchmarkAs is one projection of an order: every field of it, once.
+func BenchmarkAs(b *testing.B) {
+	in, out := find(b, "order", record.NetSuite), find(b, "order", record.Salesforce)
+	data, err := os.ReadFile("testdata/golden/netsuite.order.native.json")
+	if err != nil {
+		b.Fatal(err)
+	}
+	o, _, err := in.Observe(native(b, in, data))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		for f, v := range o.Fields {
+			if out.As(f, v).IsAbsent() {
+				b.Fatal(f)
+			}
+		}
+	}
+}
