@@ -27,7 +27,7 @@ func TestKilledProcess(t *testing.T) {
 		t.Skip("runs as the child of TestKill")
 	}
 	round := os.Getenv(killDir + "_ROUND")
-	l := limits{segment: 32 << 10, slack: 16 << 10, chunk: 8 << 10, sync: syncData}
+	l := limits{segment: 32 << 10, slack: 16 << 10, chunk: 8 << 10, write: (*os.File).WriteAt, sync: syncData}
 	q, err := open(dir, queue.Settings{Name: "q", Visibility: time.Minute}, nil, time.Now, l)
 	if err != nil {
 		t.Fatal(err)

@@ -55,11 +55,12 @@ type limits struct {
 	segment int64 // bytes after which a new segment begins
 	slack   int64 // bytes of garbage that never matter
 	chunk   int   // bytes of one write
+	write   func(f *os.File, b []byte, off int64) (int, error)
 	sync    func(*os.File) error
 }
 
 func standard() limits {
-	return limits{segment: 8 << 20, slack: 32 << 20, chunk: 4 << 20, sync: syncData}
+	return limits{segment: 8 << 20, slack: 32 << 20, chunk: 4 << 20, write: (*os.File).WriteAt, sync: syncData}
 }
 
 // Queue is an open queue. All methods may be called concurrently.

@@ -157,7 +157,7 @@ func TestDamageOfTheLastRecordAfterClose(t *testing.T) {
 
 func TestMissingSegment(t *testing.T) {
 	t.Parallel()
-	dir, _ := crashed(t, limits{segment: 700, slack: 1 << 20, chunk: 1 << 10, sync: syncData})
+	dir, _ := crashed(t, limits{segment: 700, slack: 1 << 20, chunk: 1 << 10, write: (*os.File).WriteAt, sync: syncData})
 	files := logFiles(t, dir)
 	if len(files) < 3 {
 		t.Fatalf("want at least 3 segments, have %d", len(files))
@@ -198,6 +198,15 @@ func TestDamageWhileOpenStopsTheQueue(t *testing.T) {
 	}
 }
 
+func TestNameIsChecked(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"", "two words", strings.Repeat("n", queue.MaxID)} {
+		if _, err := Open(t.TempDir(), queue.Settings{Name: name}, nil, time.Now); !fault.Is(err, fault.Malformed) {
+			t.Errorf("name %q: %v, want it refused", name, err)
+		}
+	}
+}
+
 func TestSecondOpenIsRefused(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -234,6 +243,122 @@ func TestFailedFlushStopsTheQueue(t *testing.T) {
 	}
 	if err := q.Close(); !errors.Is(err, syscall.EIO) {
 		t.Fatalf("close: %v, want EIO", err)
+	}
+}
+
+// A full disk refuses what it has no room for and nothing else; afterwards the queue goes on.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	l := standard()
+	full := false
+	l.write = func(f *os.File, b []byte, off int64) (int, error) {
+		if !full {
+			return f.WriteAt(b, off)
+		}
+		n, err := f.WriteAt(b[:len(b)/2], off)
+		return n, errors.Join(err, syscall.ENOSPC)
+	}
+	dir := t.TempDir()
+	q, err := open(dir, queue.Settings{Name: "q"}, nil, time.Now, l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Send(t.Context(), text("g", 1, 100)); err != nil {
+		t.Fatal(err)
+	}
+	full = true
+	err = q.Send(t.Context(), text("g", 2, 100), text("g", 3, 100))
+	if !errors.Is(err, syscall.ENOSPC) || !fault.Is(err, fault.Down) {
+		t.Fatalf("send: %v, want a full disk", err)
+	}
+	if _, err := q.Receive(t.Context(), 1, 0); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("receive: %v, want a full disk, as its count could not be kept", err)
+	}
+	full = false
+	if err := q.Send(t.Context(), text("g", 2, 100)); err != nil { // not taken for a repeat
+		t.Fatal(err)
+	}
+	got, err := q.Receive(t.Context(), 10, 0)
+	if err != nil || len(got) != 2 || got[0].Receives != 1 {
+		t.Fatalf("received %v, %v; want both messages for the first time", got, err)
+	}
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	q = mustOpen(t, dir, queue.Settings{Name: "q"}, nil, time.Now, standard())
+	if n := depthOf(t, q); n != 2 || q.Cut() != 0 {
+		t.Fatalf("%d messages, cut %d bytes; want 2 and 0", n, q.Cut())
+	}
+}
+
+// A send that does not fit into one flush and fails on the way says which messages are not kept.
+func TestPartlyKeptSend(t *testing.T) {
+	t.Parallel()
+	l := small()
+	writes := 0
+	l.write = func(f *os.File, b []byte, off int64) (int, error) {
+		if writes++; writes > 1 {
+			return 0, syscall.ENOSPC
+		}
+		return f.WriteAt(b, off)
+	}
+	q, err := open(t.TempDir(), queue.Settings{Name: "q"}, nil, time.Now, l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var partial *queue.PartialError
+	err = q.Send(t.Context(), text("g", 0, 600), text("g", 1, 600), text("g", 2, 600), text("g", 3, 600))
+	if !errors.As(err, &partial) || fmt.Sprint(partial.Failed) != "[2 3]" || !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("error is %v, want messages 2 and 3 refused by a full disk", err)
+	}
+	if n := depthOf(t, q); n != 2 {
+		t.Fatalf("%d messages, want 2", n)
+	}
+	if err := q.Close(); !errors.Is(err, syscall.ENOSPC) { // its closing mark has no room either
+		t.Fatalf("close: %v", err)
+	}
+}
+
+// A crash after the dead letter is written and before its message is removed moves it once.
+func TestRepeatedMoveIsDropped(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	dead := mustOpen(t, filepath.Join(root, "dead"), queue.Settings{Name: "dead"}, nil, time.Now, standard())
+	settings := queue.Settings{Name: "q", MaxReceives: 1}
+	dir := filepath.Join(root, "q")
+	q, err := open(dir, settings, dead, time.Now, standard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Send(t.Context(), text("g", 1, 10)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := q.Receive(t.Context(), 1, 0); err != nil || len(got) != 1 {
+		t.Fatal(got, err)
+	}
+	abandon(t, q)
+	file := logFiles(t, dir)[0]
+	before, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := os.WriteFile(file, before, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if q, err = open(dir, settings, dead, time.Now, standard()); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := q.Receive(t.Context(), 1, 0); err != nil || len(got) != 0 {
+			t.Fatalf("received %v, %v; want it moved", got, err)
+		}
+		if n := depthOf(t, q); n != 0 {
+			t.Fatalf("%d messages are left", n)
+		}
+		abandon(t, q)
+	}
+	if n := depthOf(t, dead); n != 1 {
+		t.Fatalf("%d dead letters, want 1", n)
 	}
 }
 

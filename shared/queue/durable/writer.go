@@ -142,7 +142,7 @@ func (q *Queue) finishWrite(w *pendingWrite) error {
 	if cap(q.scratch) > 1<<20 {
 		q.scratch = nil
 	}
-	if _, err := w.seg.file.WriteAt(w.buf, w.seg.size); err != nil {
+	if _, err := q.limits.write(w.seg.file, w.buf, w.seg.size); err != nil {
 		err = &fault.Error{Class: fault.Down, Op: "durable.write", ID: w.seg.path, Err: err, Remedy: "make room on the disk or repair it"}
 		if cut := w.seg.file.Truncate(w.seg.size); cut != nil {
 			q.fail(errors.Join(err, cut))
