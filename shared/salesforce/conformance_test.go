@@ -1,0 +1,90 @@
+package salesforce_test
+
+import (
+	"fmt"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"sorrel/shared/platform"
+	"sorrel/shared/platform/platformtest"
+	"sorrel/shared/salesforce"
+	"sorrel/shared/salesforce/salesforcetwin"
+)
+
+// start serves a twin and connects to it.
+func start(t *testing.T, now func() time.Time, opts salesforcetwin.Options, adapt func(*salesforce.Config)) (*salesforce.Connector, *salesforcetwin.Twin) {
+	t.Helper()
+	opts.Now = now
+	twin := salesforcetwin.New(opts)
+	server := httptest.NewServer(twin.Handler())
+	t.Cleanup(server.Close)
+	cfg := salesforce.Config{URL: server.URL, Credentials: twin.Credentials(), Now: now}
+	if adapt != nil {
+		adapt(&cfg)
+	}
+	c, err := salesforce.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, twin
+}
+
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	pushed := map[string]salesforcetwin.Push{"Account": {Message: true}, "Order": {Message: true}, "Shipment__c": {Message: true}}
+	world := func(object string, prepare func(*testing.T, *salesforcetwin.Twin, *platformtest.World)) func(*testing.T, func() time.Time) platformtest.World {
+		return func(t *testing.T, now func() time.Time) platformtest.World {
+			c, twin := start(t, now, salesforcetwin.Options{Push: pushed, RetryBase: time.Millisecond}, func(cfg *salesforce.Config) { cfg.Page = 7 })
+			w := platformtest.World{Connector: c, Twin: twin, Object: object, PageSize: 7,
+				Undated: "an Outbound Message has no time",
+				Forge: func(r platform.Request) platform.Request {
+					r.Query = map[string][]string{"token": {"outbound-message-tokeN"}}
+					return r
+				}}
+			prepare(t, twin, &w)
+			return w
+		}
+	}
+	account := func(t *testing.T, twin *salesforcetwin.Twin) string {
+		t.Helper()
+		id, err := twin.Edit("Account", "", map[string]any{"Name": "Northwind", "Sorrel_Id__c": "customer-1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	platformtest.Run(t, platformtest.Harness{Name: "Account", New: world("Account", func(t *testing.T, _ *salesforcetwin.Twin, w *platformtest.World) {
+		w.UnknownID = "001xx0000000zzzAAA"
+		w.Fields = func(n int) map[string]any {
+			return map[string]any{"Name": fmt.Sprintf("Åkerlund & Søn %d", n), "Phone": "+45 33 12 34 56", "BillingCity": "København"}
+		}
+		w.Change = map[string]any{"Phone": "+45 99 99 99 99", "BillingCity": "Århus"}
+		w.Clear = "BillingCity"
+		w.Bad = map[string]any{"AccountNumber": "12345678901234567890123456789012345678901"}
+	})})
+	platformtest.Run(t, platformtest.Harness{Name: "Order", New: world("Order", func(t *testing.T, twin *salesforcetwin.Twin, w *platformtest.World) {
+		w.UnknownID = "801xx0000000zzzAAA"
+		parent := account(t, twin)
+		w.Fields = func(n int) map[string]any {
+			return map[string]any{"AccountId": parent, "EffectiveDate": "2026-11-02", "Status": "Draft", "ERP_Order_Number__c": fmt.Sprint("SO", n),
+				"ERP_Status__c": "Pending Fulfilment", "ERP_Total__c": 440.5, "ERP_Requested_Ship_Date__c": "2026-11-30"}
+		}
+		w.Change = map[string]any{"ERP_Status__c": "Billed", "ERP_Total__c": 12345678.9}
+		w.Clear = "ERP_Requested_Ship_Date__c"
+		w.Bad = map[string]any{"ERP_Status__c": "Teleported"}
+	})})
+	platformtest.Run(t, platformtest.Harness{Name: "Shipment__c", New: world("Shipment__c", func(t *testing.T, twin *salesforcetwin.Twin, w *platformtest.World) {
+		w.UnknownID = "a00xx0000000zzzAAA"
+		order, err := twin.Edit("Order", "", map[string]any{"AccountId": account(t, twin), "EffectiveDate": "2026-11-02", "Status": "Draft", "Sorrel_Id__c": "order-1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Fields = func(n int) map[string]any {
+			return map[string]any{"Name": fmt.Sprint("IF", n), "Order__c": order, "Status__c": "Picked", "Tracking_Numbers__c": "1Z1", "Shipped_On__c": "2026-11-05"}
+		}
+		w.Change = map[string]any{"Status__c": "Shipped", "Tracking_Numbers__c": "1Z1, 1Z2"}
+		w.Clear = "Shipped_On__c"
+		w.Bad = map[string]any{"No_Such_Field__c": "x"}
+	})})
+}

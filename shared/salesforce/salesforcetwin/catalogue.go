@@ -1,0 +1,314 @@
+package salesforcetwin
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Field types, in the words of describe.
+const (
+	typeID        = "id"
+	typeString    = "string"
+	typeTextarea  = "textarea"
+	typePhone     = "phone"
+	typeURL       = "url"
+	typePicklist  = "picklist"
+	typeCurrency  = "currency"
+	typeDouble    = "double"
+	typeInt       = "int"
+	typeBoolean   = "boolean"
+	typeDate      = "date"
+	typeDatetime  = "datetime"
+	typeReference = "reference"
+)
+
+// Field of an object's catalogue.
+type Field struct {
+	Name         string
+	Type         string   // as describe says: string, textarea, phone, url, picklist, currency, double, int, boolean, date, datetime, reference
+	Length       int      // longest text
+	Scale        int      // digits after the point of a currency or double
+	Required     bool     // on create
+	ReadOnly     bool     // the platform's own
+	ExternalID   bool     // usable in upsert addresses, and unique
+	Repeats      bool     // an external id that is not unique after all
+	Restricted   bool     // picklist: other values are refused
+	Values       []string // picklist
+	RefersTo     string   // reference: object
+	Relationship string   // reference: name of the parent in queries and by external id
+}
+
+// object is one sObject type with its records.
+type object struct {
+	name   string
+	prefix string // first three characters of its ids
+	fields map[string]*Field
+	names  []string          // in order
+	parent map[string]*Field // lower-case relationship name → reference field
+
+	rows  map[string]*row              // by id of 15 characters
+	index map[string]map[string][]*row // external-id field → lower-case value → live rows
+	log   []stamp                      // every change in the order of SystemModstamp; stale entries are skipped
+}
+
+func newObject(name, prefix string) *object {
+	o := &object{name: name, prefix: prefix, fields: map[string]*Field{}, parent: map[string]*Field{}}
+	for _, f := range []Field{
+		{Name: "Id", Type: typeID, Length: 18, ReadOnly: true},
+		{Name: "IsDeleted", Type: typeBoolean, ReadOnly: true},
+		{Name: "CreatedDate", Type: typeDatetime, ReadOnly: true},
+		{Name: "CreatedById", Type: typeReference, ReadOnly: true, RefersTo: "User"},
+		{Name: "LastModifiedDate", Type: typeDatetime, ReadOnly: true},
+		{Name: "LastModifiedById", Type: typeReference, ReadOnly: true, RefersTo: "User"},
+		{Name: "SystemModstamp", Type: typeDatetime, ReadOnly: true},
+	} {
+		o.add(f)
+	}
+	o.clear()
+	return o
+}
+
+func (o *object) add(f Field) {
+	key := strings.ToLower(f.Name)
+	if _, known := o.fields[key]; !known {
+		o.names = append(o.names, f.Name)
+	}
+	o.fields[key] = &f
+	if f.Relationship != "" {
+		o.parent[strings.ToLower(f.Relationship)] = &f
+	}
+	if f.ExternalID && o.index != nil && o.index[f.Name] == nil {
+		o.index[f.Name] = map[string][]*row{}
+	}
+}
+
+func (o *object) clear() {
+	o.rows, o.index, o.log = map[string]*row{}, map[string]map[string][]*row{}, nil
+	for _, f := range o.fields {
+		if f.ExternalID {
+			o.index[f.Name] = map[string][]*row{}
+		}
+	}
+}
+
+func (o *object) field(name string) *Field { return o.fields[strings.ToLower(name)] }
+
+// text adds plain string fields of one length.
+func (o *object) text(length int, names string) {
+	for _, n := range strings.Fields(names) {
+		o.add(Field{Name: n, Type: typeString, Length: length})
+	}
+}
+
+func (o *object) address(prefixes ...string) {
+	for _, p := range prefixes {
+		o.add(Field{Name: p + "Street", Type: typeTextarea, Length: 255})
+		o.add(Field{Name: p + "City", Type: typeString, Length: 40})
+		o.add(Field{Name: p + "State", Type: typeString, Length: 80})
+		o.add(Field{Name: p + "PostalCode", Type: typeString, Length: 20})
+		o.add(Field{Name: p + "Country", Type: typeString, Length: 80})
+	}
+}
+
+func (o *object) external(name string) {
+	o.add(Field{Name: name, Type: typeString, Length: 80, ExternalID: true})
+}
+
+// standard is the catalogue of a fresh twin: the standard objects of the slice, and the custom fields and the
+// object of the metadata kit.
+// https://developer.salesforce.com/docs/atlas.en-us.object_reference.meta/object_reference/sforce_api_objects_account.htm
+func standard() map[string]*object {
+	a := newObject("Account", "001")
+	a.add(Field{Name: "Name", Type: typeString, Length: 255, Required: true})
+	a.text(40, "AccountNumber")
+	a.add(Field{Name: "Phone", Type: typePhone, Length: 40})
+	a.add(Field{Name: "Fax", Type: typePhone, Length: 40})
+	a.add(Field{Name: "Website", Type: typeURL, Length: 255})
+	for _, n := range []string{"Type", "Industry", "Rating", "AccountSource"} {
+		a.add(Field{Name: n, Type: typePicklist, Length: 255}) // unrestricted: any value is taken
+	}
+	a.add(Field{Name: "AnnualRevenue", Type: typeCurrency})
+	a.add(Field{Name: "NumberOfEmployees", Type: typeInt})
+	a.add(Field{Name: "Description", Type: typeTextarea, Length: 32000})
+	a.add(Field{Name: "ParentId", Type: typeReference, RefersTo: "Account", Relationship: "Parent"})
+	a.add(Field{Name: "MasterRecordId", Type: typeReference, RefersTo: "Account", Relationship: "MasterRecord", ReadOnly: true})
+	a.add(Field{Name: "OwnerId", Type: typeReference, RefersTo: "User"})
+	a.address("Billing", "Shipping")
+	a.external("Sorrel_Id__c")
+	a.text(80, "ERP_Id__c ERP_Customer_Number__c")
+
+	o := newObject("Order", "801")
+	o.add(Field{Name: "AccountId", Type: typeReference, RefersTo: "Account", Relationship: "Account", Required: true})
+	o.add(Field{Name: "EffectiveDate", Type: typeDate, Required: true})
+	o.add(Field{Name: "EndDate", Type: typeDate})
+	o.add(Field{Name: "Status", Type: typePicklist, Length: 40, Restricted: true, Required: true, Values: []string{"Draft", "Activated"}})
+	o.add(Field{Name: "OrderNumber", Type: typeString, Length: 30, ReadOnly: true})
+	o.text(80, "PoNumber")
+	o.add(Field{Name: "PoDate", Type: typeDate})
+	o.add(Field{Name: "Type", Type: typePicklist, Length: 40})
+	o.add(Field{Name: "Description", Type: typeTextarea, Length: 32000})
+	o.add(Field{Name: "OwnerId", Type: typeReference, RefersTo: "User"})
+	o.address("Billing", "Shipping")
+	o.external("Sorrel_Id__c")
+	o.text(80, "ERP_Order_Number__c ERP_Ship_Method__c")
+	o.add(Field{Name: "ERP_Status__c", Type: typePicklist, Length: 255, Restricted: true, Values: []string{"Pending Approval", "Pending Fulfilment",
+		"Partially Fulfilled", "Pending Billing", "Billed", "Closed", "Cancelled"}})
+	for _, n := range []string{"ERP_Total__c", "ERP_Subtotal__c", "ERP_Tax__c", "ERP_Freight__c"} {
+		o.add(Field{Name: n, Type: typeCurrency, Scale: 2})
+	}
+	o.text(3, "ERP_Currency__c")
+	o.add(Field{Name: "ERP_Requested_Ship_Date__c", Type: typeDate})
+	o.add(Field{Name: "ERP_Lines__c", Type: typeTextarea, Length: 131072})
+
+	s := newObject("Shipment__c", "a00")
+	s.text(80, "Name")
+	s.add(Field{Name: "OwnerId", Type: typeReference, RefersTo: "User"})
+	s.external("Sorrel_Id__c")
+	s.add(Field{Name: "Order__c", Type: typeReference, RefersTo: "Order", Relationship: "Order__r"})
+	s.add(Field{Name: "Status__c", Type: typePicklist, Length: 255, Restricted: true, Values: []string{"Picked", "Packed", "Shipped"}})
+	s.text(80, "Carrier__c Ship_Method__c ERP_Fulfilment_Number__c")
+	s.text(255, "Tracking_Numbers__c")
+	s.add(Field{Name: "Shipped_On__c", Type: typeDate})
+	s.add(Field{Name: "Lines__c", Type: typeTextarea, Length: 131072})
+
+	return map[string]*object{"account": a, "order": o, "shipment__c": s}
+}
+
+// fullID makes the 18-character id of a record number: prefix, an instance, the number in base 62, and three
+// characters that say which of the others are capitals.
+func fullID(prefix string, n int) string {
+	const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	b := []byte(prefix + "xx0000000000")
+	for i := len(b) - 1; n > 0; i-- {
+		b[i] = digits[n%62]
+		n /= 62
+	}
+	return string(b) + suffix(string(b))
+}
+
+func suffix(id15 string) string {
+	var s []byte
+	for chunk := range 3 {
+		bits := 0
+		for i := range 5 {
+			if c := id15[chunk*5+i]; c >= 'A' && c <= 'Z' {
+				bits |= 1 << i
+			}
+		}
+		s = append(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"[bits])
+	}
+	return string(s)
+}
+
+// short is the 15-character form of an id, or false for what is no id.
+func short(id string) (string, bool) {
+	if len(id) != 15 && len(id) != 18 {
+		return "", false
+	}
+	ok := !strings.ContainsFunc(id, func(c rune) bool {
+		return !(c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z')
+	})
+	return id[:15], ok
+}
+
+// describe is what the describe resource answers.
+type describedField struct {
+	Name             string           `json:"name"`
+	Label            string           `json:"label"`
+	Type             string           `json:"type"`
+	Length           int              `json:"length"`
+	Scale            int              `json:"scale"`
+	Nillable         bool             `json:"nillable"`
+	Createable       bool             `json:"createable"`
+	Updateable       bool             `json:"updateable"`
+	Unique           bool             `json:"unique"`
+	ExternalID       bool             `json:"externalId"`
+	IDLookup         bool             `json:"idLookup"`
+	Custom           bool             `json:"custom"`
+	Filterable       bool             `json:"filterable"`
+	Sortable         bool             `json:"sortable"`
+	Restricted       bool             `json:"restrictedPicklist"`
+	PicklistValues   []describedValue `json:"picklistValues"`
+	ReferenceTo      []string         `json:"referenceTo"`
+	RelationshipName *string          `json:"relationshipName"`
+}
+
+type describedValue struct {
+	Active bool   `json:"active"`
+	Label  string `json:"label"`
+	Value  string `json:"value"`
+}
+
+type described struct {
+	Name               string            `json:"name"`
+	Label              string            `json:"label"`
+	LabelPlural        string            `json:"labelPlural"`
+	KeyPrefix          string            `json:"keyPrefix"`
+	Custom             bool              `json:"custom"`
+	Createable         bool              `json:"createable"`
+	Updateable         bool              `json:"updateable"`
+	Deletable          bool              `json:"deletable"`
+	Queryable          bool              `json:"queryable"`
+	Retrieveable       bool              `json:"retrieveable"`
+	Fields             []describedField  `json:"fields,omitempty"`
+	ChildRelationships []string          `json:"childRelationships,omitempty"`
+	URLs               map[string]string `json:"urls"`
+}
+
+func (o *object) describe(base string, full bool) described {
+	d := described{Name: o.name, Label: o.name, LabelPlural: o.name + "s", KeyPrefix: o.prefix, Custom: strings.HasSuffix(o.name, "__c"),
+		Createable: true, Updateable: true, Deletable: true, Queryable: true, Retrieveable: true,
+		URLs: map[string]string{"sobject": base + "/sobjects/" + o.name, "describe": base + "/sobjects/" + o.name + "/describe", "rowTemplate": base + "/sobjects/" + o.name + "/{ID}"}}
+	if !full {
+		return d
+	}
+	for _, n := range o.names {
+		f := o.field(n)
+		v := describedField{Name: f.Name, Label: f.Name, Type: f.Type, Length: f.Length, Scale: f.Scale, Nillable: !f.Required, Createable: !f.ReadOnly, Updateable: !f.ReadOnly,
+			Unique: f.ExternalID, ExternalID: f.ExternalID, IDLookup: f.ExternalID || f.Type == typeID, Custom: strings.HasSuffix(f.Name, "__c"),
+			Filterable: f.filterable(), Sortable: f.filterable(), Restricted: f.Restricted, PicklistValues: []describedValue{}, ReferenceTo: []string{}}
+		for _, p := range f.Values {
+			v.PicklistValues = append(v.PicklistValues, describedValue{true, p, p})
+		}
+		if f.RefersTo != "" {
+			v.ReferenceTo = []string{f.RefersTo}
+		}
+		if f.Relationship != "" {
+			v.RelationshipName = &f.Relationship
+		}
+		d.Fields = append(d.Fields, v)
+	}
+	return d
+}
+
+// filterable reports whether queries may filter and sort by f: long text cannot be.
+func (f *Field) filterable() bool { return f.Type != typeTextarea || f.Length <= 255 }
+
+// AddObject adds a custom object with the given three-character id prefix.
+func (t *Twin) AddObject(name, prefix string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(prefix) != 3 || !strings.HasSuffix(name, "__c") || t.objects[strings.ToLower(name)] != nil {
+		return fmt.Errorf("object %q with prefix %q: want a new name ending in __c and three characters", name, prefix)
+	}
+	o := newObject(name, prefix)
+	o.text(80, "Name")
+	t.objects[strings.ToLower(name)] = o
+	return nil
+}
+
+// AddField adds a field to an object's catalogue, or replaces it.
+func (t *Twin) AddField(name string, f Field) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	o := t.objects[strings.ToLower(name)]
+	if o == nil {
+		return fmt.Errorf("no object %q", name)
+	}
+	if !slices.Contains([]string{typeString, typeTextarea, typePhone, typeURL, typePicklist, typeCurrency, typeDouble, typeInt, typeBoolean, typeDate, typeDatetime, typeReference}, f.Type) {
+		return fmt.Errorf("field %s.%s: unknown type %q", name, f.Name, f.Type)
+	}
+	o.add(f)
+	return nil
+}

@@ -1,0 +1,319 @@
+// Package salesforcetwin is a stand-in of a Salesforce org: OAuth sign-in, the REST resources that Sorrel and
+// usual clients need, SOQL in an honest subset (what it does not know is MALFORMED_QUERY, never an empty
+// result), restricted picklists and the other validations, the daily budget of calls, session ends, and both
+// ways of push: Outbound Messages, repeated until the exact acknowledgement, and change events as EventBridge
+// delivers them.
+//
+// Beside what package twin offers under /_twin/:
+//
+//	POST /_twin/edit     {"object","id","fields"}  a person saves a record (no id: a new one)
+//	POST /_twin/delete   {"object","id"}           … deletes one
+//	POST /_twin/undelete {"object","id"}           … takes it out of the recycle bin
+//	POST /_twin/events   {"url"}                   where change events go (in EventBridge's form)
+//	POST /_twin/gap      {"object","ids","type"}   a GAP_… event, or any type with ids such as 001*
+//	POST /_twin/expire   {}                        ends every session
+//
+// Not there: Bulk API, describe layouts, SOSL, aggregates but COUNT(), date literals, conditional requests,
+// compound addresses in REST, triggers, validation and duplicate rules.
+package salesforcetwin
+
+import (
+	"bytes"
+	"crypto/rsa"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"sorrel/shared/salesforce"
+	"sorrel/shared/twin"
+)
+
+// Push says how changes of an object leave the org.
+type Push struct {
+	Events  bool     // change events
+	Message bool     // Outbound Message
+	Fields  []string // chosen for the Outbound Message; nil = all but long text
+}
+
+// Options of a Twin. Now is required; every zero value has the default that is named.
+type Options struct {
+	Now          func() time.Time
+	Seed         uint64
+	OrgID        string          // 00Dxx0000001gEREAY
+	ClientID     string          // sorrel-client
+	ClientSecret string          // sorrel-client-secret
+	Username     string          // integration@northwind.example
+	Token        string          // of the Outbound Messages' endpoint URL: outbound-message-token
+	Key          *rsa.PrivateKey // whose public half is the certificate of the app; nil = JWT bearer is not set up
+
+	DailyCalls  int             // calls in a rolling 24 hours: 100,000
+	SessionLife time.Duration   // 2 hours
+	MaxPage     int             // most rows per query answer, at any asked batchSize: 2,000
+	Cursors     int             // open query locators: 10
+	RetryBase   time.Duration   // first pause before a push is repeated, doubled up to 2 hours, for 24 hours: 1 s
+	Push        map[string]Push // by object; others: events, and for Account also messages
+	AppFlow     bool            // change events in AppFlow's form instead of Event Relay's
+	EpochDates  bool            // change events say times as epoch milliseconds
+}
+
+// Twin of one org. It is safe for concurrent use.
+type Twin struct {
+	opts Options
+	kit  *twin.Kit
+
+	mu       sync.Mutex
+	rng      *rand.Rand
+	objects  map[string]*object // by lower-case name
+	serial   int
+	latest   time.Time // never goes back
+	sessions map[string]time.Time
+	cursors  []*locator
+	hours    [24]int // calls of the last 24 hours, by hour
+	hour     int64   // newest of them, in hours since 1970
+	commit   int64
+	replay   int64
+	events   string // where change events go
+}
+
+// New returns an org without records.
+func New(opts Options) *Twin {
+	for _, d := range []struct {
+		at  *string
+		def string
+	}{
+		{&opts.OrgID, "00Dxx0000001gEREAY"}, {&opts.ClientID, "sorrel-client"}, {&opts.ClientSecret, "sorrel-client-secret"},
+		{&opts.Username, "integration@northwind.example"}, {&opts.Token, "outbound-message-token"},
+	} {
+		if *d.at == "" {
+			*d.at = d.def
+		}
+	}
+	for _, d := range []struct {
+		at  *int
+		def int
+	}{{&opts.DailyCalls, 100_000}, {&opts.MaxPage, 2000}, {&opts.Cursors, 10}} {
+		if *d.at == 0 {
+			*d.at = d.def
+		}
+	}
+	if opts.SessionLife == 0 {
+		opts.SessionLife = 2 * time.Hour
+	}
+	if opts.RetryBase == 0 {
+		opts.RetryBase = time.Second
+	}
+	t := &Twin{opts: opts, rng: rand.New(rand.NewPCG(opts.Seed, 2)), objects: standard(), sessions: map[string]time.Time{}, commit: 1_082_985_000_000}
+	t.kit = twin.NewKit(twin.Config{Name: "salesforce", Now: opts.Now, Seed: opts.Seed, Throttled: t.throttled})
+	return t
+}
+
+// Credentials are what a connector to this twin needs, webhooks included. With a Key they are those of the JWT
+// bearer flow for everything but the key itself, which its owner adds.
+func (t *Twin) Credentials() salesforce.Credentials {
+	c := salesforce.Credentials{ClientID: t.opts.ClientID, OrgID: t.opts.OrgID, WebhookTokens: []string{t.opts.Token}}
+	if t.opts.Key != nil {
+		c.Username = t.opts.Username
+	} else {
+		c.ClientSecret = t.opts.ClientSecret
+	}
+	return c
+}
+
+// Kit is the part that all twins have.
+func (t *Twin) Kit() *twin.Kit { return t.kit }
+
+// SendEventsTo sets where change events go; an empty url stops them.
+func (t *Twin) SendEventsTo(url string) { t.mu.Lock(); t.events = url; t.mu.Unlock() }
+
+const (
+	integrationUser = "005xx000001SvogAAC"
+	person          = "005xx000001SwiPAAS"
+	byPerson        = "com/salesforce/api/soap/66.0;client=SfdcInternalAPI/"
+)
+
+// Edit saves a record as a person would in the browser; an empty id makes a new one.
+func (t *Twin) Edit(name, id string, fields map[string]any) (string, error) {
+	given, err := normal(fields)
+	if err != nil {
+		return "", err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	o := t.objects[strings.ToLower(name)]
+	if o == nil {
+		return "", fmt.Errorf("salesforcetwin: no object %q", name)
+	}
+	x := t.begin(byPerson, person)
+	if id == "" {
+		r, e := x.create(o, given, nil, "")
+		if e != nil {
+			return "", fmt.Errorf("salesforcetwin: new %s: %w", o.name, e)
+		}
+		t.done(x)
+		return r.id, nil
+	}
+	r, err := o.find(id)
+	if err != nil {
+		return "", err
+	}
+	if e := x.update(r, given); e != nil {
+		return "", fmt.Errorf("salesforcetwin: %s %s: %w", o.name, id, e)
+	}
+	t.done(x)
+	return r.id, nil
+}
+
+// normal gives Go values the form that they have after JSON.
+func normal(fields map[string]any) (map[string]any, error) {
+	b, err := json.Marshal(fields)
+	if err != nil {
+		return nil, err
+	}
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.UseNumber()
+	var m map[string]any
+	return m, dec.Decode(&m)
+}
+
+func (o *object) find(id string) (*row, error) {
+	key, _ := short(id)
+	if o == nil || o.rows[key] == nil {
+		return nil, fmt.Errorf("salesforcetwin: no record %q", id)
+	}
+	return o.rows[key], nil
+}
+
+// Delete moves a record to the recycle bin as a person would.
+func (t *Twin) Delete(name, id string) error { return t.act(name, id, (*tx).delete) }
+
+// Undelete takes a record out of the recycle bin.
+func (t *Twin) Undelete(name, id string) error { return t.act(name, id, (*tx).undelete) }
+
+func (t *Twin) act(name, id string, do func(*tx, *row) *apiError) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r, err := t.objects[strings.ToLower(name)].find(id)
+	if err != nil {
+		return err
+	}
+	x := t.begin(byPerson, person)
+	if e := do(x, r); e != nil {
+		return fmt.Errorf("salesforcetwin: %s %s: %w", name, id, e)
+	}
+	t.done(x)
+	return nil
+}
+
+// Get returns a live record in REST's shape.
+func (t *Twin) Get(name, id string) (map[string]any, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r, err := t.objects[strings.ToLower(name)].find(id)
+	if err != nil || r.deleted {
+		return nil, false
+	}
+	return r.rest(""), true
+}
+
+// All returns the live records of an object in REST's shape, oldest change first.
+func (t *Twin) All(name string) []map[string]any {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	o := t.objects[strings.ToLower(name)]
+	if o == nil {
+		return nil
+	}
+	all := []map[string]any{}
+	for _, r := range o.since(time.Time{}) {
+		if !r.deleted {
+			all = append(all, r.rest(""))
+		}
+	}
+	return all
+}
+
+// ExpireSessions ends every session: the next call of each client answers 401.
+func (t *Twin) ExpireSessions() { t.mu.Lock(); clear(t.sessions); t.mu.Unlock() }
+
+func (t *Twin) reset() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, o := range t.objects {
+		o.clear()
+	}
+	clear(t.sessions)
+	t.cursors, t.hours = nil, [24]int{}
+}
+
+func (t *Twin) state() any {
+	all := map[string][]map[string]any{}
+	for _, name := range t.objectNames() {
+		all[name] = t.All(name)
+	}
+	return all
+}
+
+func (t *Twin) objectNames() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var names []string
+	for _, o := range t.objects {
+		names = append(names, o.name)
+	}
+	return names
+}
+
+// Handler serves the org's API and /_twin/.
+func (t *Twin) Handler() http.Handler {
+	rest := t.kit.Handler(t.api(), t.state, t.reset)
+	mux := http.NewServeMux()
+	type asked struct {
+		Object, ID, URL, Type string
+		IDs                   []string
+		Fields                map[string]any
+	}
+	handle := func(verb string, do func(asked) (any, error)) {
+		mux.HandleFunc("POST /_twin/"+verb, func(w http.ResponseWriter, r *http.Request) {
+			var a asked
+			dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20))
+			dec.UseNumber()
+			if err := dec.Decode(&a); err != nil {
+				writeJSON(w, http.StatusBadRequest, map[string]string{"error": "not understood: " + err.Error()})
+				return
+			}
+			out, err := do(a)
+			if err != nil {
+				writeJSON(w, http.StatusUnprocessableEntity, map[string]string{"error": err.Error()})
+				return
+			}
+			writeJSON(w, http.StatusOK, out)
+		})
+	}
+	type saved struct {
+		ID string `json:"id"`
+	}
+	handle("edit", func(a asked) (any, error) {
+		id, err := t.Edit(a.Object, a.ID, a.Fields)
+		return saved{id}, err
+	})
+	handle("delete", func(a asked) (any, error) { return saved{a.ID}, t.Delete(a.Object, a.ID) })
+	handle("undelete", func(a asked) (any, error) { return saved{a.ID}, t.Undelete(a.Object, a.ID) })
+	handle("events", func(a asked) (any, error) {
+		t.SendEventsTo(a.URL)
+		return map[string]string{"url": a.URL}, nil
+	})
+	handle("gap", func(a asked) (any, error) { return struct{}{}, t.Gap(a.Object, a.Type, a.IDs...) })
+	handle("expire", func(asked) (any, error) { t.ExpireSessions(); return struct{}{}, nil })
+	mux.Handle("/", rest)
+	return mux
+}
+
+func writeJSON(w http.ResponseWriter, status int, a any) {
+	w.Header().Set("Content-Type", "application/json;charset=UTF-8")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(a) // the caller hung up: nothing to do
+}
