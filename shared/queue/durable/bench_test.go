@@ -33,11 +33,12 @@ func newFloor(t testing.TB, path string) (f *floor, stop func()) {
 	f = &floor{done: make(chan struct{}), poke: make(chan struct{}, 1)}
 	var wg sync.WaitGroup
 	wg.Go(func() {
+		var spare []byte
 		for range f.poke {
 			runtime.Gosched()
 			f.mu.Lock()
 			buf, done := f.buf, f.done
-			f.buf, f.done = nil, make(chan struct{})
+			f.buf, f.done = spare[:0], make(chan struct{})
 			f.mu.Unlock()
 			if _, err := file.Write(buf); err != nil {
 				t.Error(err)
@@ -46,6 +47,7 @@ func newFloor(t testing.TB, path string) (f *floor, stop func()) {
 				t.Error(err)
 			}
 			close(done)
+			spare = buf
 		}
 	})
 	return f, func() {
