@@ -658,6 +658,9 @@ func lostReply(t *testing.T, b *bench) {
 	b.Twin.Kit().SetFaults(twin.Faults{LoseReply: 1})
 	lost := platform.Write{Ref: b.ref(""), External: external(2), Fields: b.Fields(2), Key: "l"}
 	w := b.write(t, lost)
+	if fault.Is(w.Err, fault.Down) && len(b.Twin.All(b.Object)) == before {
+		t.Skip("this connector reads before it writes, and the read was lost: the write was never sent")
+	}
 	want(t, w.Err, fault.Unknown)
 	b.Twin.Kit().SetFaults(twin.Faults{})
 	b.clock.Advance(time.Hour)

@@ -1,0 +1,341 @@
+package netsuite
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"sorrel/shared/fault"
+	"sorrel/shared/platform"
+	"sorrel/shared/record"
+	"sorrel/shared/vendorhttp"
+)
+
+// cursor is where a listing goes on. At is wall-clock text as SuiteQL printed it, never converted.
+type cursor struct {
+	Version int    `json:"v"`
+	Object  string `json:"object"`
+	At      string `json:"at,omitempty"`
+	ID      string `json:"id,omitempty"` // the last row of the page at At
+	Done    bool   `json:"done,omitempty"`
+}
+
+const (
+	wall       = "2006-01-02T15:04:05"
+	wallFormat = `'YYYY-MM-DD"T"HH24:MI:SS'`
+	rowsAtMost = 1000 // per SuiteQL page, and per Oracle IN list
+)
+
+// Changes lists records by modification time and id, oldest first. A page that ends inside a second goes on
+// after the last id of that second. A listing that had come to its end starts again a little earlier
+// (Config.Overlap), so records near the cursor come again.
+func (c *Connector) Changes(ctx context.Context, object, from string) (platform.Page, error) {
+	l, err := c.layoutOf("changes", object)
+	if err != nil {
+		return platform.Page{}, err
+	}
+	at, err := parseCursor(object, from)
+	if err != nil {
+		return platform.Page{}, &fault.Error{Class: fault.Contract, Op: "netsuite.changes", ID: object, Detail: "cursor: " + err.Error(), Remedy: "start from an empty cursor"}
+	}
+	page, err := c.list(ctx, l, at)
+	if err != nil {
+		return platform.Page{}, fault.Wrap("", "netsuite.changes", object, err)
+	}
+	return page, nil
+}
+
+func parseCursor(object, text string) (cursor, error) {
+	at := cursor{Version: 1, Object: object}
+	if text == "" {
+		return at, nil
+	}
+	if err := decode([]byte(text), &at); err != nil {
+		return at, err
+	}
+	switch _, err := time.Parse(wall, at.At); {
+	case at.Version != 1:
+		return at, fmt.Errorf("version %d is not known", at.Version)
+	case at.Object != object:
+		return at, fmt.Errorf("it belongs to %q", at.Object)
+	case at.At != "" && err != nil:
+		return at, fmt.Errorf("its time is not of the form %s", wall)
+	case at.At == "" && !at.Done, !at.Done && !digits(at.ID):
+		return at, fmt.Errorf("it names no row to go on after")
+	}
+	return at, nil
+}
+
+func (c *Connector) list(ctx context.Context, l layout, at cursor) (platform.Page, error) {
+	where := []string{}
+	if l.where != "" {
+		where = append(where, l.where)
+	}
+	if at.At != "" {
+		t, _ := time.Parse(wall, at.At) // checked by parseCursor
+		if at.Done {
+			where = append(where, "lastmodifieddate >= "+timestamp(t.Add(-c.back(t))))
+		} else {
+			where = append(where, fmt.Sprintf("(lastmodifieddate >= %s OR (lastmodifieddate >= %s AND id > %s))", timestamp(t.Add(resolution)), timestamp(t), at.ID))
+		}
+	}
+	columns := []string{"id", "externalid", "TO_CHAR(lastmodifieddate, " + wallFormat + ") AS modified", "TO_CHAR(" + l.created.column + ", " + wallFormat + ") AS born", l.rev + " AS rev"}
+	q := "SELECT " + strings.Join(append(columns, selected(l.fields, l.sub)...), ", ") + " FROM " + l.table
+	if len(where) > 0 {
+		q += " WHERE " + strings.Join(where, " AND ")
+	}
+	rows, more, asked, err := c.query(ctx, q+" ORDER BY lastmodifieddate, id", c.cfg.PageSize, 0)
+	if err != nil {
+		return platform.Page{}, err
+	}
+	nodes := make([]*node, len(rows))
+	for i, r := range rows {
+		nodes[i] = &node{row: r, raw: rawFields(l.fields, r)}
+	}
+	if err := c.attach(ctx, l.sub, nodes); err != nil {
+		return platform.Page{}, err
+	}
+	page := platform.Page{More: more}
+	for _, n := range nodes {
+		native, err := c.listed(l, n, asked)
+		if err != nil {
+			return platform.Page{}, fault.Wrap(fault.Contract, "netsuite.changes", l.object+"/"+n.row["id"], err)
+		}
+		page.Natives = append(page.Natives, native)
+		at.At, at.ID = n.row["modified"], n.row["id"]
+	}
+	if more && len(nodes) == 0 {
+		return platform.Page{}, fault.New(fault.Down, "netsuite.changes", "an empty page says that there is more")
+	}
+	if at.Done = !more; at.Done {
+		at.ID = ""
+	}
+	b, err := json.Marshal(at)
+	page.Cursor = string(b)
+	return page, err
+}
+
+// listed makes the native of one row, or a hint where the row's wall-clock time could be either of two.
+func (c *Connector) listed(l layout, n *node, asked time.Time) (record.Native, error) {
+	modified, err := c.instants(n.row["modified"])
+	if err != nil {
+		return record.Native{}, err
+	}
+	if !asked.IsZero() && modified[0].Sub(asked) > 10*time.Minute {
+		return record.Native{}, &fault.Error{Class: fault.Contract, Fields: []string{"lastmodifieddate"},
+			Detail: fmt.Sprintf("changed at %s by the clock of %s, which is later than NetSuite's own clock says it is", n.row["modified"], c.zone),
+			Remedy: "set AccountZone to the zone in which SuiteQL prints times"}
+	}
+	if len(modified) > 1 {
+		return record.Native{Ref: record.Ref{Platform: record.NetSuite, Object: l.object, ID: n.row["id"]}, External: n.row["externalid"]}, nil
+	}
+	n.raw["id"], n.raw["externalId"], n.raw[l.rev] = n.row["id"], n.row["externalid"], n.row["rev"]
+	n.raw["lastModifiedDate"] = modified[0].Format(time.RFC3339)
+	if n.row["born"] != "" {
+		born, err := c.instants(n.row["born"])
+		if err != nil {
+			return record.Native{}, err
+		}
+		n.raw[l.created.name] = born[0].Format(time.RFC3339)
+	}
+	return l.native(n.raw, asked)
+}
+
+// instants are the one or two moments at which the account's clocks show a wall-clock time; a time that its
+// clocks skip in spring counts as if they had not been changed yet.
+func (c *Connector) instants(text string) ([]time.Time, error) {
+	t, err := time.Parse(wall, text)
+	if err != nil {
+		return nil, fmt.Errorf("SuiteQL printed a time as %q, want the form %s", text, wall)
+	}
+	var all []time.Time
+	var before time.Time
+	for _, near := range []time.Duration{-24 * time.Hour, 24 * time.Hour} {
+		_, offset := t.Add(near).In(c.zone).Zone()
+		at := t.Add(-time.Duration(offset) * time.Second)
+		if near < 0 {
+			before = at
+		}
+		if at.In(c.zone).Format(wall) == text && !slices.ContainsFunc(all, at.Equal) {
+			all = append(all, at)
+		}
+	}
+	if len(all) == 0 {
+		all = []time.Time{before}
+	}
+	slices.SortFunc(all, time.Time.Compare)
+	return all, nil
+}
+
+// back is how far before t a new listing starts: the overlap, and the whole repeated hour if t lies in one.
+func (c *Connector) back(t time.Time) time.Duration {
+	d := c.cfg.Overlap
+	if all, err := c.instants(t.Format(wall)); err == nil && len(all) > 1 {
+		d += all[len(all)-1].Sub(all[0])
+	}
+	return d
+}
+
+// node is one row of a table with the record that is built from it.
+type node struct {
+	row map[string]string
+	raw map[string]any
+}
+
+// attach reads the sublists and subrecords of parents, each table in as few calls as it takes.
+func (c *Connector) attach(ctx context.Context, subs []child, parents []*node) error {
+	for i, s := range subs {
+		var keys []string
+		for _, p := range parents {
+			key := p.row[parentAlias(i)]
+			if key == "" {
+				continue
+			}
+			if !digits(key) {
+				return fault.New(fault.Contract, "netsuite.changes", fmt.Sprintf("%s of a row is no internal id", s.parent))
+			}
+			keys = append(keys, key)
+		}
+		slices.Sort(keys)
+		keys = slices.Compact(keys)
+		byKey := map[string][]*node{}
+		var all []*node
+		for chunk := range slices.Chunk(keys, rowsAtMost) {
+			where := s.key + " IN (" + strings.Join(chunk, ", ") + ")"
+			if s.where != "" {
+				where += " AND " + s.where
+			}
+			q := "SELECT " + strings.Join(append([]string{s.key + " AS k"}, selected(append(slices.Clone(s.fields), s.lift...), s.children)...), ", ") +
+				" FROM " + s.table + " WHERE " + where + " ORDER BY " + s.key + ", " + s.order
+			for offset, more := 0, true; more; offset += rowsAtMost {
+				var rows []map[string]string
+				var err error
+				if rows, more, _, err = c.query(ctx, q, rowsAtMost, offset); err != nil {
+					return err
+				}
+				for _, r := range rows {
+					n := &node{row: r, raw: rawFields(append(slices.Clone(s.fields), s.lift...), r)}
+					byKey[r["k"]] = append(byKey[r["k"]], n)
+					all = append(all, n)
+				}
+			}
+		}
+		if err := c.attach(ctx, s.children, all); err != nil {
+			return err
+		}
+		for _, p := range parents {
+			own := byKey[p.row[parentAlias(i)]]
+			items := make([]any, len(own))
+			for j, n := range own {
+				items[j] = n.raw
+				for _, f := range s.lift {
+					p.raw[f.name] = n.raw[f.name]
+				}
+			}
+			switch {
+			case s.list:
+				p.raw[s.name] = map[string]any{"items": items}
+			case len(own) > 0:
+				p.raw[s.name] = items[0]
+			}
+		}
+	}
+	return nil
+}
+
+func parentAlias(i int) string { return "p" + strconv.Itoa(i) }
+
+// selected are the columns of fields (aliases f0, f1, …; display names d0, d1, …) and of the keys of subs.
+func selected(fields []field, subs []child) []string {
+	var out []string
+	for i, f := range fields {
+		switch f.kind {
+		case date:
+			out = append(out, fmt.Sprintf("TO_CHAR(%s, 'YYYY-MM-DD') AS f%d", f.column, i))
+		case instant:
+			out = append(out, fmt.Sprintf("TO_CHAR(%s, %s) AS f%d", f.column, wallFormat, i))
+		case choice:
+			out = append(out, fmt.Sprintf("%s AS f%d, BUILTIN.DF(%s) AS d%d", f.column, i, f.column, i))
+		default:
+			out = append(out, fmt.Sprintf("%s AS f%d", f.column, i))
+		}
+	}
+	for i, s := range subs {
+		out = append(out, s.parent+" AS "+parentAlias(i))
+	}
+	return out
+}
+
+// rawFields brings a row's columns into the record API's shape. Times of custom fields stay wall-clock times
+// of the account marked as UTC.
+func rawFields(fields []field, row map[string]string) map[string]any {
+	raw := make(map[string]any, len(fields)+6)
+	for i, f := range fields {
+		v := row["f"+strconv.Itoa(i)]
+		switch {
+		case v == "":
+		case f.outward:
+			if rest, negative := strings.CutPrefix(v, "-"); negative {
+				v = rest
+			} else if strings.Trim(v, "0.") != "" {
+				v = "-" + v
+			}
+			raw[f.name] = v
+		case f.kind == choice:
+			raw[f.name] = map[string]any{"id": v, "refName": row["d"+strconv.Itoa(i)]}
+		case f.kind == instant:
+			raw[f.name] = v + "Z"
+		default:
+			raw[f.name] = v
+		}
+	}
+	return raw
+}
+
+func timestamp(t time.Time) string {
+	return "TO_TIMESTAMP('" + t.Format("2006-01-02 15:04:05.000000000") + "', 'YYYY-MM-DD HH24:MI:SSxFF')"
+}
+
+// query runs one page of SuiteQL. Every value comes as text; columns without a value are missing.
+// https://docs.oracle.com/en/cloud/saas/netsuite/ns-online-help/section_156414087576.html
+func (c *Connector) query(ctx context.Context, q string, limit, offset int) (rows []map[string]string, more bool, asked time.Time, err error) {
+	body, err := json.Marshal(map[string]string{"q": q})
+	if err != nil {
+		return nil, false, time.Time{}, err
+	}
+	resp, err := c.call(ctx, vendorhttp.Request{Op: "suiteql", Method: http.MethodPost, Path: "/services/rest/query/v1/suiteql", Body: body,
+		Query:  url.Values{"limit": {strconv.Itoa(limit)}, "offset": {strconv.Itoa(offset)}},
+		Header: http.Header{"Prefer": {"transient"}}})
+	if err != nil {
+		return nil, false, time.Time{}, err
+	}
+	var answer struct {
+		Items []map[string]any `json:"items"`
+		More  *bool            `json:"hasMore"`
+	}
+	if err := decode(resp.Body, &answer); err != nil {
+		return nil, false, time.Time{}, fault.Wrap(fault.Down, "netsuite.suiteql", "", err)
+	}
+	if answer.More == nil {
+		return nil, false, time.Time{}, fault.New(fault.Down, "netsuite.suiteql", "the answer is no result page: hasMore is missing")
+	}
+	for _, item := range answer.Items {
+		row := make(map[string]string, len(item))
+		for name, v := range item {
+			if s, ok := scalar(v); ok {
+				row[name] = s
+			}
+		}
+		if id, named := row["id"]; named && !digits(id) {
+			return nil, false, time.Time{}, fault.New(fault.Contract, "netsuite.suiteql", "a row's id is no internal id")
+		}
+		rows = append(rows, row)
+	}
+	return rows, *answer.More, resp.Date, nil
+}

@@ -1,0 +1,113 @@
+package netsuite_test
+
+import (
+	"fmt"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"sorrel/shared/netsuite"
+	"sorrel/shared/netsuite/netsuitetwin"
+	"sorrel/shared/platform/platformtest"
+)
+
+// account is a twin behind HTTP with a connector to it.
+type account struct {
+	*netsuite.Connector
+	twin *netsuitetwin.Twin
+	url  string
+}
+
+func open(t *testing.T, opt netsuitetwin.Options, change func(*netsuite.Config)) account {
+	t.Helper()
+	tw, err := netsuitetwin.New(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(tw.Handler())
+	t.Cleanup(srv.Close)
+	cfg := netsuite.Config{URL: srv.URL, Credentials: tw.Credentials(), Now: opt.Now, IntegrationUser: netsuitetwin.IntegrationUser, AccountZone: opt.Zone}
+	if change != nil {
+		change(&cfg)
+	}
+	c, err := netsuite.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return account{c, tw, srv.URL}
+}
+
+func orderFields(entity string, n int) map[string]any {
+	return map[string]any{
+		"entity": map[string]any{"id": entity}, "tranDate": "2026-11-01", "otherRefNum": fmt.Sprintf("PO-%d", n), "memo": "Größe – naïve", "orderStatus": map[string]any{"id": "B"},
+		"currency": map[string]any{"id": "5"}, "shippingCost": 32.38, "shipDate": "2026-11-09", "shipMethod": map[string]any{"id": "3"},
+		"shippingAddress": map[string]any{"addressee": "Alfreds Futterkiste", "addr1": "Obere Str. 57", "city": "Berlin", "zip": "12209", "country": "DE"},
+		"item": map[string]any{"items": []any{
+			map[string]any{"item": map[string]any{"id": "11"}, "quantity": 12, "rate": 14.5, "description": "Queso Cabrales"},
+			map[string]any{"item": map[string]any{"id": "2"}, "quantity": 10, "rate": 9.8}}},
+	}
+}
+
+func customerFields(n int) map[string]any {
+	return map[string]any{"companyName": fmt.Sprintf("Company %d", n), "email": "a@b.test", "phone": "(5) 555-4729", "isInactive": false, "creditLimit": 10000.5, "terms": map[string]any{"id": "2"},
+		"addressBook": map[string]any{"items": []any{map[string]any{"label": "Main", "defaultShipping": true, "defaultBilling": false,
+			"addressBookAddress": map[string]any{"addr1": "Berguvsvägen 8", "city": "Luleå", "zip": "S-958 22", "country": "SE"}}}}}
+}
+
+func mustEdit(t *testing.T, tw *netsuitetwin.Twin, object, id string, fields map[string]any) string {
+	t.Helper()
+	got, err := tw.Edit(object, id, fields)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	worlds := map[string]func(a account, w *platformtest.World){
+		"customer": func(_ account, w *platformtest.World) {
+			w.Fields, w.Change, w.Clear = customerFields, map[string]any{"companyName": "Berglunds snabbköp", "isInactive": true, "creditLimit": 5}, "phone"
+			w.Bad = map[string]any{"companyNmae": "x"}
+		},
+		"salesOrder": func(a account, w *platformtest.World) {
+			entity, err := a.twin.Load("customer", "", customerFields(0), time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC))
+			if err != nil {
+				panic(err)
+			}
+			w.Fields = func(n int) map[string]any { return orderFields(entity, n) }
+			w.Change = map[string]any{"orderStatus": map[string]any{"id": "D"}, "memo": "changed"}
+			w.Clear, w.Bad = "shippingAddress.addr1", map[string]any{"orderStatus": map[string]any{"id": "Z"}}
+		},
+		"itemFulfillment": func(a account, w *platformtest.World) {
+			long := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+			entity, err := a.twin.Load("customer", "", customerFields(0), long)
+			if err != nil {
+				panic(err)
+			}
+			f := orderFields(entity, 0)
+			f["item"] = map[string]any{"items": []any{map[string]any{"item": map[string]any{"id": "1"}, "quantity": 1000, "rate": 1}}}
+			order, err := a.twin.Load("salesOrder", "", f, long)
+			if err != nil {
+				panic(err)
+			}
+			w.Fields = func(n int) map[string]any {
+				return map[string]any{"createdFrom": map[string]any{"id": order}, "entity": map[string]any{"id": entity}, "shipStatus": map[string]any{"id": "B"}, "shipCarrier": "ups",
+					"package": map[string]any{"items": []any{map[string]any{"packageTrackingNumber": fmt.Sprintf("1Z%d", n), "packageWeight": 1.25}}},
+					"item":    map[string]any{"items": []any{map[string]any{"item": map[string]any{"id": "1"}, "quantity": 1, "orderLine": 1}}}}
+			}
+			w.Change, w.Clear, w.Bad = map[string]any{"shipStatus": map[string]any{"id": "C"}}, "shipCarrier", map[string]any{"shipCarier": "x"}
+		},
+	}
+	for object, build := range worlds {
+		platformtest.Run(t, platformtest.Harness{Name: object, New: func(t *testing.T, now func() time.Time) platformtest.World {
+			a := open(t, netsuitetwin.Options{Now: now, Zone: "Europe/Zurich"}, func(c *netsuite.Config) { c.PageSize = 40 })
+			w := platformtest.World{Connector: a.Connector, Twin: a.twin, Object: object, PageSize: 40, UnknownID: "999999"}
+			build(a, &w)
+			return w
+		}})
+	}
+}
+
+var _ platformtest.Connector = (*netsuite.Connector)(nil)
+

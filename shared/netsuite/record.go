@@ -1,0 +1,175 @@
+package netsuite
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"path"
+	"regexp"
+	"sort"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"sorrel/shared/fault"
+	"sorrel/shared/platform"
+	"sorrel/shared/record"
+	"sorrel/shared/vendorhttp"
+)
+
+// Read reads one record by its internal id. A deleted record is not-found: NetSuite does not tell the two apart.
+func (c *Connector) Read(ctx context.Context, ref record.Ref) (record.Native, error) {
+	if !digits(ref.ID) {
+		return record.Native{}, &fault.Error{Class: fault.Contract, Op: "netsuite.read", ID: ref.String(), Detail: "an internal id has only digits"}
+	}
+	return c.get(ctx, "read", ref.Object, ref.ID)
+}
+
+// Find reads the record that carries an external id.
+func (c *Connector) Find(ctx context.Context, object, external string) (record.Native, error) {
+	if err := checkExternal("find", external); err != nil {
+		return record.Native{}, err
+	}
+	return c.get(ctx, "find", object, "eid:"+external)
+}
+
+func (c *Connector) get(ctx context.Context, op, object, key string) (record.Native, error) {
+	l, err := c.layoutOf(op, object)
+	if err != nil {
+		return record.Native{}, err
+	}
+	id := object + "/" + key
+	resp, err := c.call(ctx, vendorhttp.Request{Op: op, Method: http.MethodGet, Path: recordPath(object, key), Query: url.Values{"expandSubResources": {"true"}}})
+	if err != nil {
+		return record.Native{}, fault.Wrap("", "netsuite."+op, id, err)
+	}
+	var raw map[string]any
+	if err := decode(resp.Body, &raw); err != nil {
+		return record.Native{}, fault.Wrap(fault.Down, "netsuite."+op, id, err)
+	}
+	n, err := l.native(raw, resp.Date)
+	if err != nil {
+		return record.Native{}, fault.Wrap(fault.Contract, "netsuite."+op, id, err)
+	}
+	if n.Version.At.IsZero() {
+		return record.Native{}, &fault.Error{Class: fault.Contract, Op: "netsuite." + op, ID: id, Detail: "the answer has no lastModifiedDate",
+			Fields: []string{"lastModifiedDate"}, Remedy: "give the integration's role access to the field"}
+	}
+	return n, nil
+}
+
+// externalForm is what NetSuite accepts in eid: paths.
+// https://docs.oracle.com/en/cloud/saas/netsuite/ns-online-help/section_156334828635.html
+var externalForm = regexp.MustCompile(`^[A-Za-z0-9_-]{1,100}$`)
+
+func checkExternal(op, external string) error {
+	if externalForm.MatchString(external) {
+		return nil
+	}
+	return &fault.Error{Class: fault.Contract, Op: "netsuite." + op, Fields: []string{"externalId"},
+		Detail: fmt.Sprintf("external id of %d characters; want 1 to 100 letters, digits, _ or -", len(external))}
+}
+
+// Write writes each record with one call, several at a time; two writes to one record in the same batch have
+// no order. A sublist in Fields replaces all lines. NetSuite answers a write without a version, and does not
+// say whether an upsert created the record.
+func (c *Connector) Write(ctx context.Context, writes []platform.Write) []platform.Written {
+	out := make([]platform.Written, len(writes))
+	var g errgroup.Group
+	g.SetLimit(c.cfg.Concurrency)
+	for i, w := range writes {
+		g.Go(func() error {
+			id, err := c.write(ctx, w)
+			out[i] = platform.Written{ID: id, Err: err}
+			return nil
+		})
+	}
+	_ = g.Wait() // each error is in its own result
+	return out
+}
+
+func (c *Connector) write(ctx context.Context, w platform.Write) (string, error) {
+	if _, err := c.layoutOf("write", w.Ref.Object); err != nil {
+		return "", err
+	}
+	if w.Ref.ID != "" {
+		if !digits(w.Ref.ID) {
+			return "", &fault.Error{Class: fault.Contract, Op: "netsuite.write", ID: w.Ref.String(), Detail: "an internal id has only digits"}
+		}
+		_, err := c.send(ctx, "update", http.MethodPatch, recordPath(w.Ref.Object, w.Ref.ID), w.Ref.String(), w.Fields)
+		return w.Ref.ID, err
+	}
+	if err := checkExternal("write", w.External); err != nil {
+		return "", err
+	}
+	if w.Ref.Object == itemFulfillment {
+		return c.fulfil(ctx, w)
+	}
+	// https://docs.oracle.com/en/cloud/saas/netsuite/ns-online-help/section_156335203191.html
+	id, err := c.send(ctx, "upsert", http.MethodPut, recordPath(w.Ref.Object, "eid:"+w.External), w.Ref.Object+"/"+w.External, w.Fields)
+	if err != nil || id != "" {
+		return id, err
+	}
+	n, err := c.Find(ctx, w.Ref.Object, w.External) // done, but the answer had no Location
+	return n.ID, err
+}
+
+// fulfil updates the fulfilment that carries the external id, or makes one out of its sales order: a
+// fulfilment cannot be created by an upsert.
+func (c *Connector) fulfil(ctx context.Context, w platform.Write) (string, error) {
+	what := w.Ref.Object + "/" + w.External
+	found, err := c.Find(ctx, itemFulfillment, w.External)
+	switch {
+	case err == nil:
+		_, err = c.send(ctx, "update", http.MethodPatch, recordPath(itemFulfillment, found.ID), what, w.Fields)
+		return found.ID, err
+	case !fault.Is(err, fault.NotFound):
+		return "", err
+	}
+	from, _ := w.Fields["createdFrom"].(map[string]any)
+	order, _ := scalar(from["id"])
+	if !digits(order) {
+		return "", &fault.Error{Class: fault.Contract, Op: "netsuite.fulfil", ID: what, Fields: []string{"createdFrom"},
+			Detail: "a new fulfilment needs createdFrom {\"id\": …} of its sales order"}
+	}
+	body := maps.Clone(w.Fields)
+	delete(body, "createdFrom")
+	body["externalId"] = w.External
+	return c.send(ctx, "fulfil", http.MethodPost, recordPath(salesOrder, order)+"/!transform/itemFulfillment", what, body)
+}
+
+// send sends one write and returns the id in its Location, if there is one.
+func (c *Connector) send(ctx context.Context, op, method, target, what string, fields map[string]any) (string, error) {
+	body, err := json.Marshal(fields)
+	if err != nil {
+		return "", fault.Wrap(fault.Contract, "netsuite."+op, what, err)
+	}
+	r := vendorhttp.Request{Op: op, Method: method, Path: target, Body: body, Write: true, Header: http.Header{
+		"Content-Type":                      {"application/json"},
+		"X-Netsuite-Propertynamevalidation": {"Error"}, // otherwise a misspelt field is dropped in silence
+	}}
+	var sublists []string
+	for name, v := range fields {
+		if m, ok := v.(map[string]any); ok && m["items"] != nil {
+			sublists = append(sublists, name)
+		}
+	}
+	if sort.Strings(sublists); len(sublists) > 0 && method != http.MethodPost {
+		r.Query = url.Values{"replace": {strings.Join(sublists, ",")}}
+	}
+	resp, err := c.call(ctx, r)
+	if err != nil {
+		return "", fault.Wrap("", "netsuite."+op, what, err)
+	}
+	location, err := url.Parse(resp.Header.Get("Location"))
+	if err != nil {
+		return "", nil
+	}
+	if id := path.Base(location.Path); digits(id) {
+		return id, nil
+	}
+	return "", nil
+}
