@@ -39,7 +39,7 @@ type Config struct {
 	Observe     func(Call) // called after every call; nil = nobody
 	Classify    func(Response) error
 	Local       func(Response) bool // this over-limit answer is about one record or endpoint: other calls go on; nil = never
-	Transport   http.RoundTripper // nil = a pooled transport
+	Transport   http.RoundTripper   // nil = a pooled transport
 }
 
 // Call describes one finished call. It holds no payload and no credential.
