@@ -36,7 +36,7 @@ type Options struct {
 // Open opens or creates the store in the file path and judges expiry by now. The folder must exist. Only one
 // process can have the file open. Close releases it.
 //
-// Open reads through the whole file: about a tenth of a second for 100 MB that the kernel has cached.
+// Open reads through the whole file: about 40 ms for 100 MB of 2 KB entries that the kernel has cached.
 func Open(path string, now func() time.Time, opts Options) (*Store, error) {
 	if opts.LockWait == 0 {
 		opts.LockWait = time.Second
