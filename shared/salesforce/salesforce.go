@@ -227,7 +227,7 @@ func newObject(name, external string, fields []string, kinds map[string]Kind) (o
 	}
 	o := object{external: external, parents: map[string]string{}, kinds: map[string]Kind{}}
 	if !isName(name) {
-		return o, fmt.Errorf("Fields names the object %q; use its API name", name)
+		return o, fmt.Errorf("object %q in Fields: use its API name", name)
 	}
 	for f, k := range knownKinds(name) {
 		o.kinds[f] = k
@@ -238,7 +238,7 @@ func newObject(name, external string, fields []string, kinds map[string]Kind) (o
 	list := []string{"Id", "SystemModstamp", "CreatedDate", "LastModifiedById", "IsDeleted", external}
 	for _, f := range append(slices.Clone(fields), external) {
 		if !isField(f) {
-			return o, fmt.Errorf("Fields of %s names %q; use API names such as Phone or Account.Sorrel_Id__c", name, f)
+			return o, fmt.Errorf("field %q of %s in Fields: use API names such as Phone or Account.Sorrel_Id__c", f, name)
 		}
 		if parent, _, ok := strings.Cut(f, "."); ok {
 			o.parents[parent] = foreignKey(parent)
