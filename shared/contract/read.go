@@ -118,7 +118,10 @@ func property(name string, n source.Node, ps *source.Problems, top bool) Field {
 		special = extra.String(ps, "type", true)
 		f.To, f.Currency = extra.String(ps, "to", false), extra.String(ps, "currencyField", false)
 	}
-	f.Type = typeOf(kind, special, n, ps)
+	before := ps.Len()
+	if f.Type = typeOf(kind, special, n, ps); ps.Len() > before {
+		return f
+	}
 	switch {
 	case f.Type == Reference && !entityName(f.To):
 		ps.Add(n, "reference "+name+" does not say where it points to", `add "to": "customer" or another entity to x-sorrel`)

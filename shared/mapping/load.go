@@ -30,7 +30,7 @@ func Load(file string, data []byte, contractOf func(entity string) *contract.Con
 	}
 	m := &Mapping{
 		Platform: root.String(ps, "platform", true), Object: root.String(ps, "object", true), Entity: root.String(ps, "entity", true),
-		File: file, fields: map[string]*field{}, unmapped: map[string]bool{},
+		File: file, fields: map[string]*field{}, unmapped: map[string]bool{}, faulty: map[string]bool{},
 	}
 	if m.Platform == "" || m.Object == "" || m.Entity == "" {
 		return nil, root
@@ -80,6 +80,8 @@ func (l *loader) fields(root source.Node) {
 		}
 		if f := l.field(spec, e); f != nil {
 			l.m.fields[spec.Name] = f
+		} else {
+			l.m.faulty[spec.Name] = true
 		}
 	}
 }
@@ -472,6 +474,7 @@ func (l *loader) cover(root source.Node) {
 	}
 	for _, name := range l.m.contract.Names() {
 		if !block.Has(name) && !l.m.unmapped[name] {
+			l.m.faulty[name] = true
 			l.ps.Add(root.Key("fields"), fmt.Sprintf("field %q of %s is not mapped", name, l.m.contract.Name()), "add a line for it, or list it under unmapped:")
 		}
 	}

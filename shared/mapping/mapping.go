@@ -37,6 +37,7 @@ type Mapping struct {
 	fields   map[string]*field
 	in       []*field // read, sorted by name
 	unmapped map[string]bool
+	faulty   map[string]bool // fields with a problem that Load reported
 	create   []constant
 }
 
@@ -78,6 +79,9 @@ func (m *Mapping) Native(canonical string) (path string, in, out bool) {
 
 // Unmapped reports whether the file says that this platform has no place for a canonical field.
 func (m *Mapping) Unmapped(canonical string) bool { return m.unmapped[canonical] }
+
+// Faulty reports whether Load found a problem with a canonical field, so that nothing else has to be said about it.
+func (m *Mapping) Faulty(canonical string) bool { return m.faulty[canonical] }
 
 // Lossy reports whether the platform cannot hold every value of a canonical field.
 func (m *Mapping) Lossy(canonical string) bool {

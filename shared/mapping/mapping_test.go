@@ -43,7 +43,7 @@ type golden struct {
 
 func TestGolden(t *testing.T) {
 	t.Parallel()
-	each(t, func(t *testing.T, _ *policy.Set, m *mapping.Mapping) {
+	each(t, load(t), func(t *testing.T, _ *policy.Set, m *mapping.Mapping) {
 		base := filepath.Join("testdata", "golden", m.Platform+"."+m.Entity)
 		data, err := os.ReadFile(base + ".native.json")
 		if err != nil {

@@ -269,8 +269,8 @@ func (e *entity) checkSources(ps *source.Problems, name string, rule record.Rule
 	}
 	for _, p := range deciders {
 		m := e.mappings[p]
-		if m == nil {
-			continue // reported with the platforms
+		if m == nil || m.Faulty(name) {
+			continue // reported where it is wrong
 		}
 		if _, in, _ := m.Native(name); !in {
 			ps.Add(at, fmt.Sprintf("%s decides %q, but %s does not read it", p, name, m.File), "map it there, or give the field another rule")
@@ -283,7 +283,7 @@ func (e *entity) route(ps *source.Problems, name string, rule record.Rule, route
 	for _, t := range routed.targets {
 		p := t.Text
 		m := e.mappings[p]
-		if m == nil {
+		if m == nil || m.Faulty(name) {
 			continue
 		}
 		_, _, written := m.Native(name)

@@ -275,7 +275,7 @@ func (s *Set) references(ps *source.Problems) {
 	for _, name := range s.Entities() {
 		e := s.entities[name]
 		for _, f := range e.contract.Fields() {
-			if f.Type != contract.Reference {
+			if f.Type != contract.Reference || f.To == "" {
 				continue
 			}
 			to := s.entities[f.To]

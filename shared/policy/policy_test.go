@@ -1,15 +1,28 @@
 package policy_test
 
 import (
+	"bytes"
+	"io/fs"
+	"path"
+	"reflect"
+	"slices"
+	"strings"
 	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/rogpeppe/go-internal/txtar"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"sorrel/infra/config"
 	"sorrel/shared/policy"
+	"sorrel/shared/record"
 )
 
-func load(t testing.TB) *policy.Set {
+func load(t testing.TB, fsys fs.FS) *policy.Set {
 	t.Helper()
-	s, problems := policy.Load(config.FS)
+	s, problems := policy.Load(fsys)
 	for _, p := range problems {
 		t.Error(p)
 	}
@@ -19,12 +32,185 @@ func load(t testing.TB) *policy.Set {
 	return s
 }
 
-func TestEmbedded(t *testing.T) {
-	s := load(t)
-	for _, e := range s.Entities() {
-		for _, f := range s.Contract(e).Names() {
-			x, _ := s.Explain(e, f)
-			t.Log(x)
+func TestEmbeddedConfigurationIsSound(t *testing.T) {
+	t.Parallel()
+	for _, p := range policy.Validate(config.FS) {
+		t.Error(p)
+	}
+}
+
+func TestEmbeddedRules(t *testing.T) {
+	t.Parallel()
+	s := load(t, config.FS)
+	if got := strings.Join(s.Entities(), " "); got != "customer order shipment" {
+		t.Errorf("entities %s", got)
+	}
+	if got := strings.Join(s.Platforms(), " "); got != "netsuite salesforce zendesk" {
+		t.Errorf("platforms %s", got)
+	}
+	for _, tc := range []struct {
+		entity, field, text, targets string
+		paths                        map[string]record.Path
+	}{
+		{"order", "status", "owner netsuite", "salesforce zendesk", map[string]record.Path{"salesforce": "revert", "zendesk": "revert"}},
+		{"order", "memo", "owner netsuite", "salesforce", map[string]record.Path{"salesforce": "ignore", "zendesk": "revert"}},
+		{"shipment", "trackingNumbers", "owner netsuite", "salesforce zendesk", map[string]record.Path{"salesforce": "revert", "zendesk": "revert"}},
+		{"customer", "name", "owner netsuite", "salesforce zendesk", map[string]record.Path{"salesforce": "revert", "zendesk": "revert"}},
+		{"customer", "phone", "latest of netsuite, salesforce", "netsuite salesforce zendesk", map[string]record.Path{"netsuite": "accept", "salesforce": "accept", "zendesk": "revert"}},
+		{"customer", "website", "rank of salesforce, netsuite", "netsuite salesforce", map[string]record.Path{"netsuite": "accept", "salesforce": "accept", "zendesk": "revert"}},
+		{"customer", "creditLimit", "owner netsuite", "", map[string]record.Path{"salesforce": "revert", "zendesk": "revert"}},
+	} {
+		r := s.Rules(tc.entity).Fields[tc.field]
+		if r.Text() != tc.text || strings.Join(r.Targets, " ") != tc.targets || !reflect.DeepEqual(r.Paths, tc.paths) {
+			t.Errorf("%s.%s: %s to %v, %v", tc.entity, tc.field, r.Text(), r.Targets, r.Paths)
 		}
+		if !strings.HasPrefix(r.At, "policy/"+tc.entity+".yaml:") {
+			t.Errorf("%s.%s stands at %q", tc.entity, tc.field, r.At)
+		}
+	}
+	for _, e := range s.Entities() {
+		if rules := s.Rules(e); len(rules.Fields) != len(s.Contract(e).Names()) || rules.Entity != e || len(rules.Version) != 12 {
+			t.Errorf("%s: %d rules of version %q", e, len(rules.Fields), rules.Version)
+		}
+	}
+	if got := s.NativeFields("salesforce", "Shipment__c"); !slices.IsSorted(got) || !slices.Contains(got, "Order__c") || slices.Contains(got, "Name") {
+		t.Errorf("native fields %v", got)
+	}
+	if x, ok := s.Explain("order", "status"); !ok || !strings.Contains(x, "salesforce Order ERP_Status__c: receives it, changes there: revert") {
+		t.Errorf("explained as %s", x)
+	}
+	if _, ok := s.Explain("order", "nothing"); ok || s.Contract("nothing") != nil || s.Rules("nothing").Fields != nil {
+		t.Error("something about nothing")
+	}
+}
+
+// A field of the user's own, in YAML alone: declared in the policy, one line in each mapping.
+func TestCustomFieldInYAMLAlone(t *testing.T) {
+	t.Parallel()
+	fsys := fstest.MapFS{}
+	if err := fs.WalkDir(config.FS, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := fs.ReadFile(config.FS, name)
+		fsys[name] = &fstest.MapFile{Data: data}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	edit := func(name, old, replacement string) {
+		text := string(fsys[name].Data)
+		if !strings.Contains(text, old) {
+			t.Fatalf("%s has no %q", name, old)
+		}
+		fsys[name].Data = []byte(strings.Replace(text, old, replacement, 1))
+	}
+	fsys["policy/order.yaml"].Data = append(fsys["policy/order.yaml"].Data, "\ncustom:\n  giftWrap: {type: enum, values: [none, paper, box]}\n"...)
+	edit("mapping/netsuite.order.yaml", "fields:\n", "fields:\n  giftWrap: {path: custbody_gift, values: {\"1\": none, \"2\": paper, \"3\": box}}\n")
+	edit("mapping/salesforce.order.yaml", "fields:\n", "fields:\n  giftWrap: {path: Gift__c, values: {None: none, Paper: paper}, hold: [box]}\n")
+	edit("mapping/zendesk.order.yaml", "unmapped:\n", "unmapped:\n  - giftWrap\n")
+	s := load(t, fsys)
+	if rule := s.Rules("order").Fields["giftWrap"]; rule.Text() != "owner netsuite" || strings.Join(rule.Targets, " ") != "salesforce" {
+		t.Errorf("rule %+v", rule)
+	}
+	in, _ := s.ByEntity("order", "netsuite")
+	o, _, err := in.Observe(record.Native{Ref: record.Ref{Platform: "netsuite", Object: "salesOrder", ID: "1"}, Version: record.Version{At: time.Unix(1, 0)},
+		Fields: map[string]any{"custbody_gift": map[string]any{"id": "2", "refName": "Paper"}}})
+	if err != nil || o.Fields["giftWrap"] != record.TextValue("paper") {
+		t.Fatalf("observed %v %v", o.Fields, err)
+	}
+	out, _ := s.ByEntity("order", "salesforce")
+	body, _, err := out.Write(o.Fields, false, nil)
+	if err != nil || body["Gift__c"] != "Paper" {
+		t.Errorf("wrote %v %v", body, err)
+	}
+	if _, held, _ := out.Write(map[string]record.Value{"giftWrap": record.TextValue("box")}, false, nil); held["giftWrap"].Type != "unknown-picklist" {
+		t.Errorf("held %v", held)
+	}
+	if s.Rules("order").Version == load(t, config.FS).Rules("order").Version {
+		t.Error("another policy of the same version")
+	}
+	if s.Rules("customer").Version != load(t, config.FS).Rules("customer").Version {
+		t.Error("the customer's rules did not change, their version did")
+	}
+}
+
+func TestVersionIgnoresCommentsAndOrder(t *testing.T) {
+	t.Parallel()
+	a := load(t, small(t))
+	b := load(t, small(t, txtar.File{Name: "policy/thing.yaml", Data: []byte(`# the same, differently
+deletes: ignore
+owner: netsuite
+entity: thing
+paths:
+  salesforce: revert
+targets:
+  - salesforce
+contract: thing.v1
+platforms:
+  salesforce: Thing__c
+  netsuite: thing
+`)}))
+	if a.Version() != b.Version() || a.Rules("thing").Version != b.Rules("thing").Version {
+		t.Error("the same configuration has two versions")
+	}
+}
+
+// Editors check the YAML files against these schemas: they must accept what Load accepts, and name every key.
+func TestEditorSchemas(t *testing.T) {
+	t.Parallel()
+	for _, dir := range []string{"policy", "mapping"} {
+		data, err := fs.ReadFile(config.FS, "schema/"+dir+".json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := jsonschema.NewCompiler()
+		if err := c.AddResource("urn:x", doc); err != nil {
+			t.Fatal(err)
+		}
+		schema, err := c.Compile("urn:x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		check := func(name string, data []byte) error {
+			asJSON, err := yaml.YAMLToJSON(data)
+			if err != nil {
+				t.Fatal(name, err)
+			}
+			doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(asJSON))
+			if err != nil {
+				t.Fatal(name, err)
+			}
+			return schema.Validate(doc)
+		}
+		files, err := fs.Glob(config.FS, dir+"/*.yaml")
+		if err != nil || len(files) == 0 {
+			t.Fatal(files, err)
+		}
+		for _, name := range files {
+			data, err := fs.ReadFile(config.FS, name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := check(name, data); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			if first := "# yaml-language-server: $schema=../schema/" + path.Base(dir) + ".json\n"; !bytes.HasPrefix(data, []byte(first)) {
+				t.Errorf("%s does not start with %q", name, first)
+			}
+			if check(name, append(data, "surprise: 1\n"...)) == nil {
+				t.Errorf("%s: an unknown key passes the editor schema", name)
+			}
+		}
+	}
+}
+
+func BenchmarkLoad(b *testing.B) {
+	for b.Loop() {
+		load(b, config.FS)
 	}
 }

@@ -348,7 +348,7 @@ func (n Node) normal(sb *strings.Builder) {
 
 // Suggest is a remedy for an unknown word: the nearest known one, or all of them when none is near.
 func Suggest(word string, known []string) string {
-	best, near := "", 1+len(word)/3
+	best, near := "", (len(word)+1)/3
 	for _, k := range known {
 		if d := distance(strings.ToLower(word), strings.ToLower(k)); d <= near && (best == "" || d < near) {
 			best, near = k, d
