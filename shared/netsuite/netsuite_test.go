@@ -110,4 +110,3 @@ func TestConformance(t *testing.T) {
 }
 
 var _ platformtest.Connector = (*netsuite.Connector)(nil)
-

@@ -1,0 +1,114 @@
+// Package kit_test runs the user event script with stand-ins for NetSuite's modules, and hands what it posts to
+// the connector that must understand it.
+package kit_test
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"net/http"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"sorrel/shared/fault"
+	"sorrel/shared/netsuite"
+	"sorrel/shared/platform"
+	"sorrel/shared/record"
+)
+
+const secret = "vector-secret-0123456789"
+
+func connector(t *testing.T) *netsuite.Connector {
+	t.Helper()
+	c, err := netsuite.New(netsuite.Config{Now: time.Now, Credentials: netsuite.Credentials{WebhookSecrets: []string{secret}},
+		Columns: map[string][]string{"salesOrder": {"custbody_region", "custbody_weight:number"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// The vector was computed with: printf '%s.%s' "$timestamp" "$body" | openssl dgst -sha256 -hmac "$secret"
+func TestVector(t *testing.T) {
+	t.Parallel()
+	const stamp = "2026-11-02T08:34:00Z"
+	r := platform.Request{ContentType: "application/json", Now: time.Date(2026, 11, 2, 8, 34, 30, 0, time.UTC),
+		Body:   []byte(`{"id":"e-1","type":"record.saved","event":"edit","context":"USERINTERFACE","user":"7","record":{"type":"salesOrder","id":"1234"}}`),
+		Header: http.Header{"X-Sorrel-Timestamp": {stamp}, "X-Sorrel-Signature": {"v1=3babdb3c6f2010d95167017eca88dd4164afa375ba714ff6836fdc645bae7437"}}}
+	d, err := connector(t).Webhook(t.Context(), r)
+	if err != nil || d.ID != "e-1" || len(d.Natives) != 1 || !d.Natives[0].Hint() {
+		t.Fatalf("the vector gives %+v, %v", d, err)
+	}
+	r.Body[7] = 'f'
+	if _, err := connector(t).Webhook(t.Context(), r); !fault.Is(err, fault.Unauthenticated) {
+		t.Errorf("a changed body gives %v", err)
+	}
+}
+
+func TestScript(t *testing.T) {
+	t.Parallel()
+	node, err := exec.LookPath("node")
+	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("node is missing; it runs the SuiteScript kit")
+		}
+		t.Skip("skipped: the SuiteScript kit was not run, because node is not installed")
+	}
+	out, err := exec.CommandContext(t.Context(), node, "testdata/run.js", "sorrel_user_event.js").Output()
+	if err != nil {
+		t.Fatalf("node: %v", err)
+	}
+	var ran struct {
+		Posted []struct {
+			URL     string
+			Body    string
+			Headers map[string]string
+		}
+		Errors []struct{ Title, Details string }
+	}
+	if err := json.Unmarshal(out, &ran); err != nil {
+		t.Fatal(err)
+	}
+	if len(ran.Posted) != 2 || len(ran.Errors) != 1 || ran.Errors[0].Details != "no route" {
+		t.Fatalf("want a save, a deletion and one logged failure, got %s", out)
+	}
+	var got []record.Native
+	for _, p := range ran.Posted {
+		header := http.Header{}
+		for k, v := range p.Headers {
+			header.Set(k, v)
+		}
+		mac := hmac.New(sha256.New, []byte(secret))
+		mac.Write([]byte(p.Headers["X-Sorrel-Timestamp"] + "." + p.Body))
+		if want := "v1=" + hex.EncodeToString(mac.Sum(nil)); header.Get("X-Sorrel-Signature") != want {
+			t.Errorf("signature %q, want %q", header.Get("X-Sorrel-Signature"), want)
+		}
+		d, err := connector(t).Webhook(t.Context(), platform.Request{Header: header, ContentType: header.Get("Content-Type"), Body: []byte(p.Body), Now: time.Now()})
+		if err != nil {
+			t.Fatalf("%v\n%s", err, p.Body)
+		}
+		got = append(got, d.Natives...)
+	}
+	saved, deleted := got[0], got[1]
+	want := record.Version{At: time.Date(2026, 11, 2, 8, 34, 0, 0, time.UTC), Seq: 42}
+	if saved.ID != "1234" || saved.Version != want || saved.External != "order-1" || saved.Partial || saved.Ours || saved.Actor != "7" {
+		t.Errorf("the save is %+v", saved)
+	}
+	if !deleted.Gone || deleted.Version.Seq != 43 {
+		t.Errorf("the deletion is %+v", deleted)
+	}
+	fields, err := record.FromAny(saved.Fields)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const golden = `{"createdDate":"2026-11-01T10:00:00Z","currency":{"id":"5","refName":"CHF"},"custbody_region":"EMEA","custbody_weight":12.5,"entity":{"id":"107"},"externalId":"order-1",` +
+		`"item":{"items":[{"amount":684,"description":"Rössle","item":{"id":"28","refName":"Rössle Sauerkraut"},"line":1,"quantity":15,"quantityBilled":0,"quantityFulfilled":0,"rate":45.6}]},` +
+		`"lastModifiedDate":"2026-11-02T08:34:00Z","memo":"Größe – naïve","orderStatus":{"id":"B"},"otherRefNum":"PO-1","shipDate":null,"shipMethod":{"id":"1","refName":"Speedy Express"},"shippingAddress":` +
+		`{"addr1":"Obere Str. 57","addr2":null,"addressee":"Alfreds Futterkiste","city":"Berlin","country":"DE","state":null,"zip":"12209"},"shippingCost":29.46,"subtotal":814.5,"taxTotal":null,"total":843.96,"tranDate":"2026-11-01","tranId":"SO10643"}`
+	if fields.Raw() != golden {
+		t.Errorf("fields are\n%s\nwant\n%s", fields.Raw(), golden)
+	}
+}

@@ -1,0 +1,190 @@
+/**
+ * Tells Sorrel about every save and deletion of a customer, sales order or item fulfillment.
+ *
+ * beforeSubmit counts saves in custentity_sorrel_rev / custbody_sorrel_rev, because lastModifiedDate has whole
+ * seconds. afterSubmit loads what was committed and posts it once, signed. A failed post is logged and never
+ * stops the save: Sorrel's incremental reading brings what is lost here.
+ *
+ * @NApiVersion 2.1
+ * @NScriptType UserEventScript
+ */
+define(['N/https', 'N/crypto', 'N/encode', 'N/record', 'N/runtime', 'N/log'], (https, crypto, encode, record, runtime, log) => {
+  const KINDS = {
+    customer: {
+      type: 'customer', rev: 'custentity_sorrel_rev', created: 'datecreated',
+      fields: {
+        entityId: 'entityid', companyName: 'companyname', email: 'email', phone: 'phone', url: 'url', isInactive: 'isinactive:bool',
+        subsidiary: 'subsidiary:choice', currency: 'currency:choice', terms: 'terms:choice', creditLimit: 'creditlimit:number', balance: 'balance:number',
+      },
+      sublists: {
+        addressBook: {
+          id: 'addressbook', fields: { label: 'label', defaultBilling: 'defaultbilling:bool', defaultShipping: 'defaultshipping:bool' },
+          subrecords: { addressBookAddress: 'addressbookaddress' },
+        },
+      },
+    },
+    salesorder: {
+      type: 'salesOrder', rev: 'custbody_sorrel_rev', created: 'createddate',
+      fields: {
+        tranId: 'tranid', tranDate: 'trandate:date', entity: 'entity:id', otherRefNum: 'otherrefnum', orderStatus: 'orderstatus:id', currency: 'currency:choice',
+        subtotal: 'subtotal:number', taxTotal: 'taxtotal:number', shippingCost: 'shippingcost:number', total: 'total:number', memo: 'memo',
+        shipDate: 'shipdate:date', shipMethod: 'shipmethod:choice',
+      },
+      subrecords: { shippingAddress: 'shippingaddress' },
+      sublists: {
+        item: {
+          id: 'item',
+          fields: {
+            line: 'line:number', item: 'item:choice', description: 'description', quantity: 'quantity:number', rate: 'rate:number', amount: 'amount:number',
+            quantityFulfilled: 'quantityfulfilled:number', quantityBilled: 'quantitybilled:number',
+          },
+        },
+      },
+    },
+    itemfulfillment: {
+      type: 'itemFulfillment', rev: 'custbody_sorrel_rev', created: 'createddate',
+      fields: {
+        createdFrom: 'createdfrom:id', entity: 'entity:id', tranId: 'tranid', tranDate: 'trandate:date', shipStatus: 'shipstatus:id',
+        shipMethod: 'shipmethod:choice', shipCarrier: 'shipcarrier',
+      },
+      sublists: {
+        item: { id: 'item', fields: { orderLine: 'orderline:number', item: 'item:choice', quantity: 'quantity:number' } },
+        package: {
+          id: 'package',
+          fields: { packageTrackingNumber: 'packagetrackingnumber', packageWeight: 'packageweight:number', packageDescr: 'packagedescr' },
+        },
+      },
+    },
+  };
+
+  const ADDRESS = ['addressee', 'addr1', 'addr2', 'city', 'state', 'zip', 'country'];
+
+  const pad = (n) => String(n).padStart(2, '0');
+  const utc = (date) => date.toISOString().replace(/\.\d+Z$/, 'Z');
+
+  /** A value in the record API's shape; undefined leaves the field out. */
+  function shaped(kind, value, text) {
+    if (value === null || value === undefined || value === '') return undefined;
+    switch (kind) {
+      case 'number': return Number(value);
+      case 'bool': return value === true || value === 'T';
+      case 'id': return { id: String(value) };
+      case 'choice': return { id: String(value), refName: text() };
+      case 'date': return value instanceof Date ? `${value.getFullYear()}-${pad(value.getMonth() + 1)}-${pad(value.getDate())}` : String(value);
+      case 'time': return value instanceof Date ? utc(value) : String(value);
+      default: return String(value);
+    }
+  }
+
+  /** Reads fields ("name" → "fieldid:kind") through get and text. */
+  function read(fields, get, text) {
+    const out = {};
+    Object.keys(fields).forEach((name) => {
+      const [id, kind] = fields[name].split(':');
+      const value = shaped(kind, get(id), () => text(id));
+      if (value !== undefined) out[name] = value;
+    });
+    return out;
+  }
+
+  function address(subrecord) {
+    if (!subrecord) return undefined;
+    return read(Object.fromEntries(ADDRESS.map((name) => [name, name])), (id) => subrecord.getValue({ fieldId: id }));
+  }
+
+  function lines(rec, sublist) {
+    const items = [];
+    const count = rec.getLineCount({ sublistId: sublist.id });
+    for (let line = 0; line < count; line += 1) {
+      const at = (id) => ({ sublistId: sublist.id, fieldId: id, line });
+      const item = read(sublist.fields, (id) => rec.getSublistValue(at(id)), (id) => rec.getSublistText(at(id)));
+      Object.keys(sublist.subrecords || {}).forEach((name) => {
+        const value = address(rec.getSublistSubrecord(at(sublist.subrecords[name])));
+        if (value) item[name] = value;
+      });
+      items.push(item);
+    }
+    return { items };
+  }
+
+  /** Custom fields that the deployment names: "custbody_region,custbody_weight:number". */
+  function extras(parameter) {
+    const out = {};
+    String(parameter || '').split(',').map((s) => s.trim()).filter(Boolean).forEach((entry) => { out[entry.split(':')[0]] = entry; });
+    return out;
+  }
+
+  function shape(kind, rec, extra) {
+    const out = read({ ...kind.fields, ...extra }, (id) => rec.getValue({ fieldId: id }), (id) => rec.getText({ fieldId: id }));
+    Object.keys(kind.subrecords || {}).forEach((name) => {
+      const value = address(rec.getSubrecord({ fieldId: kind.subrecords[name] }));
+      if (value) out[name] = value;
+    });
+    Object.keys(kind.sublists).forEach((name) => { out[name] = lines(rec, kind.sublists[name]); });
+    return out;
+  }
+
+  /** The signature over timestamp + "." + body; secret is the id of an API secret of the account. */
+  function sign(secret, timestamp, body) {
+    const key = crypto.createSecretKey({ secret, encoding: encode.Encoding.UTF_8 });
+    const hmac = crypto.createHmac({ algorithm: crypto.HashAlg.SHA256, key });
+    hmac.update({ input: `${timestamp}.${body}`, inputEncoding: encode.Encoding.UTF_8 });
+    return `v1=${hmac.digest({ outputEncoding: encode.Encoding.HEX }).toLowerCase()}`;
+  }
+
+  function uuid() {
+    return 'xxxxxxxx-xxxx-4xxx-8xxx-xxxxxxxxxxxx'.replace(/x/g, () => Math.floor(Math.random() * 16).toString(16));
+  }
+
+  function beforeSubmit(context) {
+    const kind = KINDS[context.newRecord.type];
+    if (!kind || context.type === context.UserEventType.DELETE) return;
+    const before = context.oldRecord ? Number(context.oldRecord.getValue({ fieldId: kind.rev })) || 0 : 0;
+    context.newRecord.setValue({ fieldId: kind.rev, value: before + 1 });
+  }
+
+  function afterSubmit(context) {
+    try {
+      const saved = context.newRecord;
+      const kind = KINDS[saved.type];
+      if (!kind) return;
+      const script = runtime.getCurrentScript();
+      const now = utc(new Date());
+      const deleted = context.type === context.UserEventType.DELETE;
+      const rec = deleted ? context.oldRecord : record.load({ type: saved.type, id: saved.id });
+      const when = (id) => { const v = rec.getValue({ fieldId: id }); return v instanceof Date ? utc(v) : undefined; };
+      const rev = Number(rec.getValue({ fieldId: kind.rev })) || 0;
+      const message = {
+        id: uuid(),
+        type: deleted ? 'record.deleted' : 'record.saved',
+        event: context.type,
+        context: runtime.executionContext,
+        user: String(runtime.getCurrentUser().id),
+        record: {
+          type: kind.type,
+          id: String(saved.id),
+          externalId: rec.getValue({ fieldId: 'externalid' }) || null,
+          lastModifiedDate: deleted ? now : when('lastmodifieddate'),
+          createdDate: when(kind.created),
+          rev: deleted ? rev + 1 : rev,
+          fields: deleted ? undefined : shape(kind, rec, extras(script.getParameter({ name: 'custscript_sorrel_extra_fields' }))),
+        },
+      };
+      const body = JSON.stringify(message);
+      const answer = https.post({
+        url: script.getParameter({ name: 'custscript_sorrel_url' }),
+        body,
+        headers: {
+          'Content-Type': 'application/json',
+          'X-Sorrel-Timestamp': now,
+          'X-Sorrel-Signature': sign(script.getParameter({ name: 'custscript_sorrel_secret' }), now, body),
+        },
+      });
+      if (answer.code < 200 || answer.code > 299) log.error({ title: 'Sorrel', details: `${message.id}: answered ${answer.code}` });
+    } catch (e) {
+      log.error({ title: 'Sorrel', details: e.message });
+    }
+  }
+
+  return { beforeSubmit, afterSubmit };
+});

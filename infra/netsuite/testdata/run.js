@@ -1,0 +1,60 @@
+// Runs sorrel_user_event.js with stand-ins for NetSuite's modules and prints what it posts, as JSON lines.
+// argv: the script's path.
+const fs = require('fs');
+const nodeCrypto = require('crypto');
+
+const secrets = { custsecret_sorrel: 'vector-secret-0123456789' };
+const parameters = { custscript_sorrel_url: 'https://sorrel.test/webhooks/netsuite', custscript_sorrel_secret: 'custsecret_sorrel', custscript_sorrel_extra_fields: 'custbody_region, custbody_weight:number' };
+const posted = [];
+const errors = [];
+const modules = {
+  'N/https': { post: (r) => { posted.push(r); return { code: 202 }; } },
+  'N/encode': { Encoding: { UTF_8: 'utf8', HEX: 'hex' } },
+  'N/crypto': {
+    HashAlg: { SHA256: 'sha256' },
+    createSecretKey: ({ secret, encoding }) => Buffer.from(secrets[secret], encoding),
+    createHmac: ({ algorithm, key }) => {
+      const h = nodeCrypto.createHmac(algorithm, key);
+      return { update: ({ input, inputEncoding }) => h.update(input, inputEncoding), digest: ({ outputEncoding }) => h.digest(outputEncoding).toUpperCase() };
+    },
+  },
+  'N/record': { load: () => stored },
+  'N/runtime': { executionContext: 'USERINTERFACE', getCurrentScript: () => ({ getParameter: ({ name }) => parameters[name] }), getCurrentUser: () => ({ id: 7 }) },
+  'N/log': { error: (e) => errors.push(e) },
+};
+
+function rec(type, id, values, texts, sublists, subrecords) {
+  return {
+    type, id,
+    getValue: ({ fieldId }) => (fieldId in values ? values[fieldId] : ''),
+    getText: ({ fieldId }) => texts[fieldId] || '',
+    setValue: ({ fieldId, value }) => { values[fieldId] = value; },
+    getLineCount: ({ sublistId }) => (sublists[sublistId] || []).length,
+    getSublistValue: ({ sublistId, fieldId, line }) => { const v = sublists[sublistId][line][fieldId]; return v === undefined ? '' : v; },
+    getSublistText: ({ sublistId, fieldId, line }) => sublists[sublistId][line][`${fieldId}_text`] || '',
+    getSubrecord: ({ fieldId }) => subrecords[fieldId],
+  };
+}
+
+const address = rec('address', 1, { addressee: 'Alfreds Futterkiste', addr1: 'Obere Str. 57', city: 'Berlin', zip: '12209', country: 'DE' }, {}, {}, {});
+const values = {
+  tranid: 'SO10643', trandate: new Date(2026, 10, 1), entity: 107, otherrefnum: 'PO-1', orderstatus: 'B', currency: '5', subtotal: 814.5, total: 843.96, shippingcost: 29.46,
+  memo: 'Größe – naïve', shipmethod: '1', custbody_sorrel_rev: 41, custbody_region: 'EMEA', custbody_weight: '12.5', externalid: 'order-1',
+  lastmodifieddate: new Date('2026-11-02T08:34:00Z'), createddate: new Date('2026-11-01T10:00:00Z'),
+};
+const stored = rec('salesorder', 1234, values, { currency: 'CHF', shipmethod: 'Speedy Express' },
+  { item: [{ line: 1, item: 28, item_text: 'Rössle Sauerkraut', quantity: 15, rate: '45.60', amount: 684, quantityfulfilled: 0, quantitybilled: 0, description: 'Rössle' }] }, { shippingaddress: address });
+
+let script;
+global.define = (names, factory) => { script = factory(...names.map((n) => modules[n])); };
+eval(fs.readFileSync(process.argv[2], 'utf8'));
+
+const UserEventType = { CREATE: 'create', EDIT: 'edit', DELETE: 'delete' };
+const old = rec('salesorder', 1234, { ...values }, {}, {}, {});
+script.beforeSubmit({ type: 'edit', UserEventType, newRecord: stored, oldRecord: old });
+script.afterSubmit({ type: 'edit', UserEventType, newRecord: stored, oldRecord: old });
+script.afterSubmit({ type: 'delete', UserEventType, newRecord: rec('salesorder', 1234, {}, {}, {}, {}), oldRecord: stored });
+script.afterSubmit({ type: 'edit', UserEventType, newRecord: rec('vendor', 1, {}, {}, {}, {}), oldRecord: old });
+modules['N/https'].post = () => { throw new Error('no route'); };
+script.afterSubmit({ type: 'edit', UserEventType, newRecord: stored, oldRecord: old });
+process.stdout.write(JSON.stringify({ posted, errors }));
