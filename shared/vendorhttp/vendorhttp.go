@@ -168,7 +168,7 @@ func (c *Client) Do(ctx context.Context, r Request) (Response, error) {
 		err = c.classify(r, resp)
 	}
 	if !r.NoAuth { // a failed sign-in fails the call that asked for it, which is settled once
-		c.settle(err, resp, false)
+		c.settle(err, resp, errors.Is(ctx.Err(), context.Canceled)) // the caller gave up: says nothing about the vendor
 	}
 	c.cfg.Observe(Call{c.cfg.Name, r.Op, r.Write, resp.Status, c.cfg.Now().Sub(start), err})
 	return resp, err
@@ -212,7 +212,7 @@ func (c *Client) settle(err error, resp Response, unused bool) {
 		if at := fault.RetryAt(err); at.After(c.until) && at.After(now) {
 			c.reason, c.until = fault.Throttled, at
 		}
-	case resp.Status == 0 || resp.Status >= 500:
+	case resp.Status >= 500, resp.Status == 0 && (class == fault.Down || class == fault.Unknown):
 		c.failures++
 		if c.failures >= c.cfg.Trip {
 			doublings := min(c.failures-c.cfg.Trip, 5)
@@ -267,6 +267,7 @@ func (c *Client) once(ctx context.Context, r Request, refused string) (Response,
 	}
 	var sent atomic.Bool
 	if r.Write {
+		req.GetBody = nil // net/http would send a lost request with an Idempotency-Key header again by itself
 		req = req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 			GotConn: func(httptrace.GotConnInfo) { sent.Store(true) },
 		}))

@@ -1,0 +1,425 @@
+package vendorhttp_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"sorrel/shared/fault"
+	"sorrel/shared/vendorhttp"
+)
+
+type clock struct {
+	mu sync.Mutex
+	at time.Time
+}
+
+func newClock() *clock { return &clock{at: time.Date(2026, 11, 2, 8, 0, 0, 0, time.UTC)} }
+
+func (c *clock) now() time.Time          { c.mu.Lock(); defer c.mu.Unlock(); return c.at }
+func (c *clock) advance(d time.Duration) { c.mu.Lock(); c.at = c.at.Add(d); c.mu.Unlock() }
+
+// vendor serves h and returns a client of it.
+func vendor(t *testing.T, clk *clock, h http.HandlerFunc, change func(*vendorhttp.Config)) *vendorhttp.Client {
+	t.Helper()
+	srv := httptest.NewServer(h)
+	t.Cleanup(srv.Close)
+	cfg := vendorhttp.Config{Name: "acme", Base: srv.URL, Now: clk.now}
+	if change != nil {
+		change(&cfg)
+	}
+	c, err := vendorhttp.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func get() vendorhttp.Request { return vendorhttp.Request{Op: "read", Method: "GET", Path: "/x"} }
+
+func put() vendorhttp.Request {
+	return vendorhttp.Request{Op: "write", Method: "PUT", Path: "/x", Body: []byte(`{}`), Write: true}
+}
+
+func want(t *testing.T, err error, class fault.Class) {
+	t.Helper()
+	if !fault.Is(err, class) {
+		t.Fatalf("error %v is of class %q, want %q", err, fault.ClassOf(err), class)
+	}
+}
+
+func TestBreakerOpensProbesAndCloses(t *testing.T) {
+	t.Parallel()
+	clk := newClock()
+	var status, calls atomic.Int64
+	status.Store(503)
+	c := vendor(t, clk, func(w http.ResponseWriter, _ *http.Request) { calls.Add(1); w.WriteHeader(int(status.Load())) },
+		func(c *vendorhttp.Config) { c.Trip, c.Cooldown = 3, 10*time.Second })
+	for range 3 {
+		_, err := c.Do(t.Context(), get())
+		want(t, err, fault.Down)
+	}
+	if open, until := c.State(); !open || !until.Equal(clk.now().Add(10*time.Second)) {
+		t.Fatalf("after 3 failures open is %v until %v", open, until)
+	}
+	_, err := c.Do(t.Context(), get())
+	if want(t, err, fault.Down); calls.Load() != 3 || !fault.RetryAt(err).After(clk.now()) {
+		t.Fatalf("an open breaker let a call through (%d) or gave no time: %v", calls.Load(), err)
+	}
+	clk.advance(10 * time.Second) // half open: the probe fails and the pause doubles
+	_, err = c.Do(t.Context(), get())
+	want(t, err, fault.Down)
+	if _, until := c.State(); calls.Load() != 4 || !until.Equal(clk.now().Add(20*time.Second)) {
+		t.Fatalf("after a failed probe: %d calls, open until %v", calls.Load(), until)
+	}
+	status.Store(200)
+	clk.advance(20 * time.Second)
+	if _, err = c.Do(t.Context(), get()); err != nil {
+		t.Fatal(err)
+	}
+	if open, _ := c.State(); open {
+		t.Fatal("a good probe did not close the breaker")
+	}
+}
+
+func TestHalfOpenLetsOneProbeThrough(t *testing.T) {
+	t.Parallel()
+	clk := newClock()
+	entered, release := make(chan bool, 10), make(chan bool)
+	var broken atomic.Bool
+	broken.Store(true)
+	c := vendor(t, clk, func(w http.ResponseWriter, _ *http.Request) {
+		if broken.Load() {
+			w.WriteHeader(500)
+			return
+		}
+		entered <- true
+		<-release
+	}, func(c *vendorhttp.Config) { c.Trip = 1 })
+	_, err := c.Do(t.Context(), get())
+	want(t, err, fault.Down)
+	broken.Store(false)
+	clk.advance(time.Minute)
+	done := make(chan error)
+	go func() { _, err := c.Do(context.Background(), get()); done <- err }()
+	<-entered
+	_, err = c.Do(t.Context(), get())
+	want(t, err, fault.Down)
+	close(release)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestThrottlePause(t *testing.T) {
+	t.Parallel()
+	clk := newClock()
+	for _, tt := range []struct {
+		header string
+		pause  time.Duration
+	}{
+		{"", time.Second}, {"7", 7 * time.Second}, {"99999999999", time.Hour}, {"999999999999999999999999", time.Second},
+		{"-5", time.Second}, {"soon", time.Second}, {"1.5", time.Second},
+		{clk.now().Add(90 * time.Second).Format(http.TimeFormat), 90 * time.Second},
+		{clk.now().Add(1000 * time.Hour).Format(http.TimeFormat), time.Hour},
+	} {
+		t.Run(tt.header, func(t *testing.T) {
+			t.Parallel()
+			clk := newClock()
+			var calls atomic.Int64
+			c := vendor(t, clk, func(w http.ResponseWriter, _ *http.Request) {
+				if calls.Add(1) == 1 {
+					if tt.header != "" {
+						w.Header().Set("Retry-After", tt.header)
+					}
+					w.WriteHeader(429)
+				}
+			}, nil)
+			_, err := c.Do(t.Context(), get())
+			want(t, err, fault.Throttled)
+			if at := fault.RetryAt(err); !at.Equal(clk.now().Add(tt.pause)) {
+				t.Errorf("Retry-After %q pauses %v, want %v", tt.header, at.Sub(clk.now()), tt.pause)
+			}
+			_, err = c.Do(t.Context(), get())
+			if want(t, err, fault.Throttled); calls.Load() != 1 {
+				t.Error("the pause was not kept")
+			}
+			clk.advance(tt.pause)
+			if _, err = c.Do(t.Context(), get()); err != nil {
+				t.Errorf("after the pause: %v", err)
+			}
+		})
+	}
+}
+
+func TestThrottleDateInThePast(t *testing.T) {
+	t.Parallel()
+	clk := newClock()
+	c := vendor(t, clk, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", clk.now().Add(-time.Hour).Format(http.TimeFormat))
+		w.WriteHeader(429)
+	}, nil)
+	for range 2 { // no pause, but each call is still told that it was refused
+		_, err := c.Do(t.Context(), get())
+		want(t, err, fault.Throttled)
+	}
+}
+
+// tokens counts sign-ins; each gives "Bearer n".
+func tokens(clk *clock, life time.Duration, fetches *atomic.Int64) *vendorhttp.Tokens {
+	return vendorhttp.NewTokens(func(context.Context) (vendorhttp.Token, error) {
+		return vendorhttp.Token{Header: fmt.Sprintf("Bearer %d", fetches.Add(1)), Expires: clk.now().Add(life)}, nil
+	}, clk.now)
+}
+
+func TestTokenIsRefreshedOnceAfter401(t *testing.T) {
+	t.Parallel()
+	clk := newClock()
+	var fetches, calls atomic.Int64
+	var good atomic.Value
+	good.Store("Bearer 2")
+	c := vendor(t, clk, func(w http.ResponseWriter, r *http.Request) {
+		if calls.Add(1); r.Header.Get("Authorization") != good.Load() {
+			w.WriteHeader(401)
+		}
+	}, func(c *vendorhttp.Config) { c.Tokens = tokens(clk, time.Hour, &fetches) })
+	if _, err := c.Do(t.Context(), get()); err != nil || fetches.Load() != 2 || calls.Load() != 2 {
+		t.Fatalf("%v after %d sign-ins and %d calls", err, fetches.Load(), calls.Load())
+	}
+	good.Store("nobody")
+	_, err := c.Do(t.Context(), get())
+	want(t, err, fault.Unauthenticated)
+	if fetches.Load() != 3 || calls.Load() != 4 {
+		t.Errorf("a second 401 led to %d sign-ins and %d calls", fetches.Load(), calls.Load())
+	}
+}
+
+func TestTokenIsRenewedBeforeItsEnd(t *testing.T) {
+	t.Parallel()
+	clk := newClock()
+	var fetches atomic.Int64
+	c := vendor(t, clk, func(http.ResponseWriter, *http.Request) {}, func(c *vendorhttp.Config) { c.Tokens = tokens(clk, time.Hour, &fetches) })
+	for i, pause := range []time.Duration{0, 58 * time.Minute, 90 * time.Second} {
+		clk.advance(pause)
+		if _, err := c.Do(t.Context(), get()); err != nil {
+			t.Fatal(err)
+		}
+		if wanted := []int64{1, 1, 2}[i]; fetches.Load() != wanted {
+			t.Errorf("step %d: %d sign-ins, want %d", i, fetches.Load(), wanted)
+		}
+	}
+}
+
+func TestConcurrentCallersShareOneSignIn(t *testing.T) {
+	t.Parallel()
+	clk := newClock()
+	var fetches atomic.Int64
+	c := vendor(t, clk, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") == "Bearer 1" {
+			w.WriteHeader(401)
+		}
+	}, func(c *vendorhttp.Config) { c.Tokens = tokens(clk, time.Hour, &fetches) })
+	var g sync.WaitGroup
+	for range 20 {
+		g.Go(func() {
+			if _, err := c.Do(context.Background(), get()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	g.Wait()
+	if fetches.Load() != 2 {
+		t.Errorf("20 callers and one refused token led to %d sign-ins, want 2", fetches.Load())
+	}
+}
+
+func TestRefusedSignInIsNotAnOutage(t *testing.T) {
+	t.Parallel()
+	clk := newClock()
+	c := vendor(t, clk, func(http.ResponseWriter, *http.Request) { t.Error("called without a token") }, func(c *vendorhttp.Config) {
+		c.Trip = 2
+		c.Tokens = vendorhttp.NewTokens(func(context.Context) (vendorhttp.Token, error) {
+			return vendorhttp.Token{}, fault.New(fault.Unauthenticated, "sign-in", "key revoked")
+		}, clk.now)
+	})
+	for range 5 {
+		_, err := c.Do(t.Context(), get())
+		want(t, err, fault.Unauthenticated)
+	}
+}
+
+func TestLostReply(t *testing.T) {
+	t.Parallel()
+	clk := newClock()
+	var calls atomic.Int64
+	c := vendor(t, clk, func(w http.ResponseWriter, r *http.Request) {
+		if calls.Add(1) == 1 {
+			return // warms the connection: net/http repeats some requests only on a used one
+		}
+		_, _ = io.Copy(io.Discard, r.Body)
+		panic(http.ErrAbortHandler)
+	}, func(c *vendorhttp.Config) { c.Trip = 100 })
+	if _, err := c.Do(t.Context(), get()); err != nil {
+		t.Fatal(err)
+	}
+	w := put()
+	w.Header = http.Header{"Idempotency-Key": {"k"}}
+	_, err := c.Do(t.Context(), w)
+	want(t, err, fault.Unknown)
+	if calls.Load() != 2 {
+		t.Errorf("a lost write was sent %d times", calls.Load()-1)
+	}
+	_, err = c.Do(t.Context(), get())
+	want(t, err, fault.Down)
+}
+
+func TestNoConnectionIsDownEvenForWrites(t *testing.T) {
+	t.Parallel()
+	clk := newClock()
+	srv := httptest.NewServer(http.NotFoundHandler())
+	srv.Close()
+	c, err := vendorhttp.New(vendorhttp.Config{Name: "acme", Base: srv.URL, Now: clk.now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Do(t.Context(), put())
+	want(t, err, fault.Down)
+}
+
+func TestRedirectsAndForeignLinksAreNotFollowed(t *testing.T) {
+	t.Parallel()
+	clk := newClock()
+	foreign := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the credential went elsewhere") }))
+	t.Cleanup(foreign.Close)
+	c := vendor(t, clk, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/next" {
+			return
+		}
+		http.Redirect(w, r, foreign.URL, http.StatusFound)
+	}, func(c *vendorhttp.Config) { c.Tokens = vendorhttp.Static("Bearer x") })
+	_, err := c.Do(t.Context(), get())
+	want(t, err, fault.Internal)
+	r := get()
+	for _, link := range []string{foreign.URL + "/next", "https://" + c.Host() + "/next", "http://" + c.Host() + "@evil.test/next"} {
+		r.Path = link
+		_, err = c.Do(t.Context(), r)
+		want(t, err, fault.Internal)
+	}
+	r.Path = "http://" + c.Host() + "/next"
+	if _, err = c.Do(t.Context(), r); err != nil {
+		t.Errorf("a link to the same host: %v", err)
+	}
+}
+
+func TestAnswerIsBounded(t *testing.T) {
+	t.Parallel()
+	clk := newClock()
+	c := vendor(t, clk, func(w http.ResponseWriter, _ *http.Request) {
+		b := make([]byte, 1<<20)
+		for range 33 {
+			_, _ = w.Write(b)
+		}
+	}, nil)
+	_, err := c.Do(t.Context(), get())
+	want(t, err, fault.Malformed)
+}
+
+func TestBaseMustBeHTTPSExceptLoopback(t *testing.T) {
+	t.Parallel()
+	for base, ok := range map[string]bool{
+		"https://acme.test": true, "http://127.0.0.1:1": true, "http://[::1]:1": true, "http://localhost:1": true,
+		"http://acme.test": false, "http://127.0.0.1.evil.test": false, "http://localhost.evil.test": false, "ftp://acme.test": false, "acme.test": false, "": false,
+	} {
+		if _, err := vendorhttp.New(vendorhttp.Config{Name: "acme", Base: base, Now: time.Now}); (err == nil) != ok {
+			t.Errorf("base %q: %v", base, err)
+		}
+	}
+}
+
+func TestConcurrencyIsBoundedAndWaitersHearTheirContext(t *testing.T) {
+	t.Parallel()
+	clk := newClock()
+	var now, most atomic.Int64
+	entered, release := make(chan bool, 100), make(chan bool)
+	c := vendor(t, clk, func(http.ResponseWriter, *http.Request) {
+		n := now.Add(1)
+		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		}
+		entered <- true
+		<-release
+		now.Add(-1)
+	}, func(c *vendorhttp.Config) { c.Concurrency, c.Trip = 3, 1 })
+	var g sync.WaitGroup
+	for range 12 {
+		g.Go(func() {
+			if _, err := c.Do(context.Background(), get()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for range 3 {
+		<-entered
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := c.Do(ctx, get())
+	want(t, err, fault.Down)
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("a cancelled waiter got %v", err)
+	}
+	close(release)
+	g.Wait()
+	if most.Load() != 3 {
+		t.Errorf("%d calls at once, want at most 3", most.Load())
+	}
+	if open, _ := c.State(); open {
+		t.Error("a caller that gave up opened the breaker")
+	}
+}
+
+func TestCallerGivingUpIsNoOutage(t *testing.T) {
+	t.Parallel()
+	clk := newClock()
+	entered := make(chan bool)
+	c := vendor(t, clk, func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		entered <- true
+		<-r.Context().Done()
+	}, func(c *vendorhttp.Config) { c.Trip = 1 })
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-entered; cancel() }()
+	_, err := c.Do(ctx, put())
+	want(t, err, fault.Unknown) // the write may have been done
+	if open, _ := c.State(); open {
+		t.Error("a caller that gave up opened the breaker")
+	}
+}
+
+func TestClassifyDecidesAndObserveSeesNoSecret(t *testing.T) {
+	t.Parallel()
+	clk := newClock()
+	var seen []vendorhttp.Call
+	c := vendor(t, clk, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "sorry") }, func(c *vendorhttp.Config) {
+		c.Observe = func(call vendorhttp.Call) { seen = append(seen, call) }
+		c.Tokens = vendorhttp.Static("Bearer hush")
+		c.Classify = func(r vendorhttp.Response) error {
+			return &fault.Error{Class: fault.Throttled, Code: "IN_A_200"}
+		}
+	})
+	resp, err := c.Do(t.Context(), get())
+	want(t, err, fault.Throttled)
+	if string(resp.Body) != "sorry" || fault.RetryAt(err).IsZero() || !strings.Contains(err.Error(), "acme.read") {
+		t.Errorf("answer %q, error %v", resp.Body, err)
+	}
+	if len(seen) != 1 || seen[0].Status != 200 || seen[0].Op != "read" || strings.Contains(fmt.Sprintf("%+v %#v", seen, vendorhttp.Token{Header: "hush"}), "hush") {
+		t.Errorf("observed %+v", seen)
+	}
+}
