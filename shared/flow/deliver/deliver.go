@@ -202,7 +202,8 @@ func (f *Flow) targets(ctx context.Context, name string, jobs []*job, depth int,
 	wanted := map[record.ID]struct{}{}
 	for _, j := range jobs {
 		for field, v := range j.patch.Fields {
-			if id := record.ID(v.Raw()); j.mapping.IsReference(field) && v.Kind() == record.Text && id.Validate() == nil {
+			_, refers := j.mapping.Refers(field)
+			if id := record.ID(v.Raw()); refers && v.Kind() == record.Text && id.Validate() == nil {
 				wanted[id] = struct{}{}
 			}
 		}
@@ -221,7 +222,10 @@ func (f *Flow) targets(ctx context.Context, name string, jobs []*job, depth int,
 		}
 		for _, id := range ids {
 			if v := states[id].Record.Views[name]; v.Exists() {
-				out[id] = mapping.Target{NativeID: v.ID, External: id.External()}
+				out[id] = mapping.Target{NativeID: v.ID}
+				if v.External {
+					out[id] = mapping.Target{NativeID: v.ID, External: id.External()}
+				}
 			} else {
 				missing = append(missing, id)
 			}
@@ -251,7 +255,7 @@ func (f *Flow) render(ctx context.Context, j *job, targets map[record.ID]mapping
 		return false, f.postpone(ctx, j, &fault.Error{Class: fault.MissingReference, Op: "deliver", ID: string(j.id()),
 			Detail: "not on " + j.platform + " yet: " + strings.Join(missing, ", ")}, false)
 	case err != nil:
-		return false, f.postpone(ctx, j, fault.Wrap(fault.Internal, "deliver.render", string(j.id()), err), false)
+		return false, f.postpone(ctx, j, fault.Wrap("", "deliver.render", string(j.id()), err), false)
 	}
 	j.held = held
 	for field := range held {

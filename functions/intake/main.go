@@ -1,0 +1,22 @@
+// Command intake is Sorrel's intake function on AWS Lambda.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/aws/aws-lambda-go/lambda"
+
+	"sorrel/shared/boot"
+	"sorrel/shared/trigger"
+)
+
+func main() {
+	w, err := boot.Lambda(context.Background(), "intake", os.Getenv, os.Stdout)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	lambda.Start(trigger.Intake(w.Intake(), w.Flush))
+}

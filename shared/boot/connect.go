@@ -1,0 +1,259 @@
+package boot
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"sorrel/shared/fault"
+	"sorrel/shared/netsuite"
+	"sorrel/shared/platform"
+	"sorrel/shared/policy"
+	"sorrel/shared/record"
+	"sorrel/shared/salesforce"
+	"sorrel/shared/vendorhttp"
+	"sorrel/shared/zendesk"
+)
+
+// Connector is what every platform's connector can do.
+type Connector interface {
+	Declaration() platform.Declaration
+	Webhook(ctx context.Context, r platform.Request) (platform.Delivery, error)
+	Read(ctx context.Context, r record.Ref) (record.Native, error)
+	Find(ctx context.Context, object, external string) (record.Native, error)
+	Write(ctx context.Context, writes []platform.Write) []platform.Written
+	Changes(ctx context.Context, object, cursor string) (platform.Page, error)
+}
+
+// connect makes the connectors of endpoints and reports all problems at once. An endpoint without a URL can
+// only verify webhooks.
+func connect(endpoints map[string]Endpoint, set *policy.Set, w *World) (map[string]Connector, error) {
+	out := map[string]Connector{}
+	var errs []error
+	for name, e := range endpoints {
+		c, err := connectOne(name, e, set, w)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		out[name] = c
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func connectOne(name string, e Endpoint, set *policy.Set, w *World) (Connector, error) {
+	observe := func(c vendorhttp.Call) {
+		w.Telemetry.Count("ProviderCalls", c.Platform, 1)
+		w.Telemetry.Took("ProviderCall", c.Platform, c.Took)
+		if fault.Is(c.Err, fault.Throttled) {
+			w.Telemetry.Count("ProviderThrottled", c.Platform, 1)
+		}
+	}
+	switch name {
+	case record.NetSuite:
+		var own struct { // two settings of the account live beside its credentials
+			netsuite.Credentials
+			IntegrationUser string `json:"integrationUser"`
+			AccountZone     string `json:"accountZone"`
+		}
+		if err := credentials(name, e, &own); err != nil {
+			return nil, err
+		}
+		return netsuite.New(netsuite.Config{URL: e.URL, Now: w.Now, Observe: observe, Credentials: own.Credentials,
+			IntegrationUser: own.IntegrationUser, AccountZone: own.AccountZone, Columns: customFields(set)})
+	case record.Salesforce:
+		cfg := salesforce.Config{URL: e.URL, Now: w.Now, Observe: observe, Fields: nativeFields(set, name)}
+		if err := credentials(name, e, &cfg.Credentials); err != nil {
+			return nil, err
+		}
+		return salesforce.New(cfg)
+	case record.Zendesk:
+		cfg := zendesk.Config{URL: e.URL, Now: w.Now, Observe: observe}
+		if err := credentials(name, e, &cfg.Credentials); err != nil {
+			return nil, err
+		}
+		return zendesk.New(cfg)
+	}
+	return nil, &fault.Error{Class: fault.NotFound, Op: "boot.connect", ID: name, Detail: "no connector for this platform", Remedy: fmt.Sprint("known: ", Platforms())}
+}
+
+func credentials(name string, e Endpoint, into any) error {
+	if len(e.Credentials) == 0 {
+		return &fault.Error{Class: fault.Contract, Op: "boot.connect", ID: name, Detail: "no credentials", Remedy: "add them to the secret under the platform's name"}
+	}
+	if err := json.Unmarshal(e.Credentials, into); err != nil {
+		return &fault.Error{Class: fault.Contract, Op: "boot.connect", ID: name, Detail: "credentials are not the expected JSON object", Remedy: "see the platform's kit under infra/"}
+	}
+	return nil
+}
+
+// nativeFields lists, per native object, the fields that the mappings read.
+func nativeFields(set *policy.Set, name string) map[string][]string {
+	out := map[string][]string{}
+	for _, object := range set.Objects(name) {
+		out[object] = set.NativeFields(name, object)
+	}
+	return out
+}
+
+// customFields lists, per NetSuite object, the mapped fields that are the account's own.
+func customFields(set *policy.Set) map[string][]string {
+	out := map[string][]string{}
+	for object, fields := range nativeFields(set, record.NetSuite) {
+		for _, f := range fields {
+			if strings.HasPrefix(f, "cust") && !strings.Contains(f, ".") {
+				out[object] = append(out[object], f)
+			}
+		}
+	}
+	return out
+}
+
+// Secrets is the secret: platform name → the connector's credentials as a JSON text, current and previous.
+type Secrets interface {
+	Secrets(ctx context.Context) (map[string][]string, error)
+	Refresh(ctx context.Context) (changed bool, err error)
+}
+
+// connectSecret makes connectors from the secret. Each is replaced when a signature does not verify and the
+// secret has changed since: a rotation takes effect without a deployment.
+func connectSecret(ctx context.Context, s Secrets, urls map[string]string, set *policy.Set, w *World) (map[string]Connector, error) {
+	out := map[string]Connector{}
+	for _, name := range Platforms() {
+		r := &rotating{name: name, url: urls[name], secrets: s, set: set, world: w}
+		if err := r.renew(ctx); err != nil {
+			return nil, err
+		}
+		if name == record.Salesforce {
+			out[name] = rotatingEvents{r}
+			continue
+		}
+		out[name] = r
+	}
+	return out, nil
+}
+
+// rotating is a connector whose credentials come from a secret.
+type rotating struct {
+	name, url string
+	secrets   Secrets
+	set       *policy.Set
+	world     *World
+	current   atomic.Pointer[Connector]
+}
+
+func (r *rotating) renew(ctx context.Context) error {
+	values, err := r.secrets.Secrets(ctx)
+	if err != nil {
+		return err
+	}
+	merged, err := mergeSecrets(values[r.name])
+	if err != nil {
+		return &fault.Error{Class: fault.Contract, Op: "boot.secret", ID: r.name, Detail: err.Error(), Remedy: "put the connector's credentials, a JSON object as text, under the platform's name"}
+	}
+	c, err := connectOne(r.name, Endpoint{r.url, merged}, r.set, r.world)
+	if err != nil {
+		return err
+	}
+	r.current.Store(&c)
+	return nil
+}
+
+// mergeSecrets takes the current credentials and adds the previous webhook secrets to theirs, so that what was
+// signed before a rotation still verifies.
+func mergeSecrets(values []string) (json.RawMessage, error) {
+	if len(values) == 0 {
+		return nil, errors.New("the secret has no such name")
+	}
+	var current map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(values[0]), &current); err != nil {
+		return nil, errors.New("the value is not a JSON object")
+	}
+	for _, old := range values[1:] {
+		var previous map[string]json.RawMessage
+		if json.Unmarshal([]byte(old), &previous) != nil {
+			continue // a broken previous version helps nobody
+		}
+		for _, list := range []string{"webhookSecrets", "webhookTokens"} {
+			var now, before []string
+			if json.Unmarshal(current[list], &now) != nil || json.Unmarshal(previous[list], &before) != nil {
+				continue
+			}
+			joined, err := json.Marshal(append(now, before...))
+			if err != nil {
+				return nil, err
+			}
+			current[list] = joined
+		}
+	}
+	return json.Marshal(current)
+}
+
+func (r *rotating) connector() Connector { return *r.current.Load() }
+
+// retry runs call, and once more if it failed for a credential that has been rotated meanwhile.
+func (r *rotating) retry(ctx context.Context, call func(Connector) error) error {
+	err := call(r.connector())
+	if !fault.Is(err, fault.Unauthenticated) {
+		return err
+	}
+	if changed, _ := r.secrets.Refresh(ctx); !changed || r.renew(ctx) != nil {
+		return err // the first refusal is the one that counts
+	}
+	return call(r.connector())
+}
+
+func (r *rotating) Declaration() platform.Declaration { return r.connector().Declaration() }
+
+func (r *rotating) Webhook(ctx context.Context, q platform.Request) (d platform.Delivery, err error) {
+	err = r.retry(ctx, func(c Connector) error { d, err = c.Webhook(ctx, q); return err })
+	return d, err
+}
+
+func (r *rotating) Read(ctx context.Context, ref record.Ref) (n record.Native, err error) {
+	err = r.retry(ctx, func(c Connector) error { n, err = c.Read(ctx, ref); return err })
+	return n, err
+}
+
+func (r *rotating) Find(ctx context.Context, object, external string) (n record.Native, err error) {
+	err = r.retry(ctx, func(c Connector) error { n, err = c.Find(ctx, object, external); return err })
+	return n, err
+}
+
+func (r *rotating) Write(ctx context.Context, writes []platform.Write) (out []platform.Written) {
+	_ = r.retry(ctx, func(c Connector) error { // each Written carries its own error
+		out = c.Write(ctx, writes)
+		for _, w := range out {
+			if !fault.Is(w.Err, fault.Unauthenticated) {
+				return nil
+			}
+		}
+		return fault.New(fault.Unauthenticated, r.name+".write", "credential refused")
+	})
+	return out
+}
+
+func (r *rotating) Changes(ctx context.Context, object, cursor string) (p platform.Page, err error) {
+	err = r.retry(ctx, func(c Connector) error { p, err = c.Changes(ctx, object, cursor); return err })
+	return p, err
+}
+
+// rotatingEvents is a rotating connector that also takes events of an event bus.
+type rotatingEvents struct{ *rotating }
+
+func (r rotatingEvents) Event(ctx context.Context, event []byte, now time.Time) (platform.Delivery, error) {
+	e, ok := r.connector().(interface {
+		Event(context.Context, []byte, time.Time) (platform.Delivery, error)
+	})
+	if !ok {
+		return platform.Delivery{}, fault.New(fault.NotFound, r.name+".event", "this connector takes no events")
+	}
+	return e.Event(ctx, event, now)
+}

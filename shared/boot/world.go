@@ -1,0 +1,337 @@
+package boot
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"sorrel/infra/config"
+	"sorrel/shared/cloud"
+	"sorrel/shared/fault"
+	"sorrel/shared/flow/batch"
+	"sorrel/shared/flow/deliver"
+	"sorrel/shared/flow/hub"
+	"sorrel/shared/flow/intake"
+	"sorrel/shared/flow/operate"
+	"sorrel/shared/flow/sweep"
+	"sorrel/shared/ledger"
+	"sorrel/shared/policy"
+	"sorrel/shared/queue"
+	"sorrel/shared/queue/durable"
+	"sorrel/shared/store"
+	"sorrel/shared/store/boltstore"
+	"sorrel/shared/telemetry"
+)
+
+// Queue is a queue that this process also takes messages from, as only the local host does.
+type Queue interface {
+	queue.Sender
+	queue.Receiver
+	Depth(ctx context.Context) (queue.Depth, error)
+}
+
+// InboundQueue and OutboundQueue name the queues; their dead-letter queues end in -dlq.fifo.
+const InboundQueue = "inbound.fifo"
+
+// OutboundQueue names a platform's outbound queue.
+func OutboundQueue(platform string) string { return "outbound-" + platform + ".fifo" }
+
+// World is everything wired together. Flows are made from it; a function makes one, the local host all.
+type World struct {
+	Config     *policy.Set
+	Ledger     *ledger.Ledger
+	Connectors map[string]Connector
+	Inbound    queue.Sender
+	Outbound   map[string]queue.Sender
+	Queues     map[string]Queue // local host only, dead-letter queues included
+	Telemetry  *telemetry.Recorder
+	Now        func() time.Time
+	Stage      string
+	Grace      time.Duration // see sweep.Deps
+
+	started time.Time
+	newID   func() string
+	metrics io.Writer // embedded metric format; nil = nowhere
+	close   []func() error
+}
+
+// NewID returns a function that makes correlation ids: ULIDs, so that they sort by time.
+func NewID(now func() time.Time) func() string {
+	var mu sync.Mutex
+	entropy := ulid.Monotonic(rand.Reader, 0)
+	return func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		id, err := ulid.New(ulid.Timestamp(now()), entropy)
+		if err != nil { // the monotonic part overflowed within one millisecond
+			entropy = ulid.Monotonic(rand.Reader, 0)
+			id = ulid.MustNew(ulid.Timestamp(now()), entropy)
+		}
+		return id.String()
+	}
+}
+
+// newRand returns jitter that no two processes share.
+func newRand() func() *mathrand.Rand {
+	var seed [16]byte
+	_, _ = rand.Read(seed[:]) // crypto/rand never fails since Go 1.24
+	var mu sync.Mutex
+	src := mathrand.NewPCG(binary.LittleEndian.Uint64(seed[:8]), binary.LittleEndian.Uint64(seed[8:]))
+	locked := mathrand.New(lockedSource{&mu, src})
+	return func() *mathrand.Rand { return locked }
+}
+
+type lockedSource struct {
+	mu  *sync.Mutex
+	src mathrand.Source
+}
+
+func (l lockedSource) Uint64() uint64 { l.mu.Lock(); defer l.mu.Unlock(); return l.src.Uint64() }
+
+// LoadConfig loads the deployable configuration from dir, or the embedded one when dir is empty. All problems
+// come as one error.
+func LoadConfig(dir string) (*policy.Set, error) {
+	set, problems := policy.Load(ConfigFS(dir))
+	if len(problems) == 0 {
+		return set, nil
+	}
+	lines := make([]string, len(problems))
+	for i, p := range problems {
+		lines[i] = fmt.Sprint(p)
+	}
+	return nil, &fault.Error{Class: fault.Contract, Op: "boot.config", Detail: strings.Join(lines, "\n"), Remedy: "run `sorrel validate`"}
+}
+
+// ConfigFS is the configuration in dir, or the embedded one when dir is empty.
+func ConfigFS(dir string) fs.FS {
+	if dir == "" {
+		return config.FS
+	}
+	return os.DirFS(dir)
+}
+
+// Lambda wires one function on AWS from its environment. Metrics and logs go to out.
+func Lambda(ctx context.Context, function string, getenv func(string) string, out io.Writer) (*World, error) {
+	c, err := Load(function, getenv)
+	if err != nil {
+		return nil, err
+	}
+	account, err := cloud.Open(cloud.FromEnv(getenv))
+	if err != nil {
+		return nil, err
+	}
+	set, err := LoadConfig("")
+	if err != nil {
+		return nil, err
+	}
+	log := slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: c.LogLevel})).With("function", function, "stage", c.Stage)
+	w := &World{Config: set, Now: time.Now, Stage: c.Stage, Grace: 30 * time.Second, metrics: out, Outbound: map[string]queue.Sender{}}
+	w.finish(telemetry.New(log, w.Now, nil))
+	calls := cloud.Calls{Now: w.Now}
+	if c.Table != "" {
+		w.Ledger = ledger.New(account.Store(c.Table, cloud.StoreOptions{Calls: calls}), w.Now)
+	}
+	if c.Inbound != "" {
+		w.Inbound = account.Queue(c.Inbound, calls)
+	}
+	for p, url := range c.Outbound {
+		w.Outbound[p] = account.Queue(url, calls)
+	}
+	if c.SecretARN != "" {
+		w.Connectors, err = connectSecret(ctx, account.Secrets(c.SecretARN, calls), c.URLs, set, w)
+	}
+	return w, err
+}
+
+// Embedded wires the whole world over durable files in dir. Only one process can have them open.
+func Embedded(dir string, set *policy.Set, endpoints map[string]Endpoint, recorder func(now func() time.Time) *telemetry.Recorder) (*World, error) {
+	w := &World{Config: set, Now: time.Now, Stage: "local", Grace: 3 * time.Second, Outbound: map[string]queue.Sender{}, Queues: map[string]Queue{}}
+	w.finish(recorder(w.Now))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fault.Wrap(fault.Down, "boot.embedded", dir, err)
+	}
+	if err := w.embed(dir); err != nil {
+		return nil, errors.Join(err, w.Close())
+	}
+	var err error
+	if w.Connectors, err = connect(endpoints, set, w); err != nil {
+		return nil, errors.Join(err, w.Close())
+	}
+	return w, nil
+}
+
+func (w *World) embed(dir string) error {
+	s, err := boltstore.Open(filepath.Join(dir, "sorrel.db"), w.Now, boltstore.Options{})
+	if err != nil {
+		return err
+	}
+	w.close = append(w.close, s.Close)
+	w.Ledger = ledger.New(s, w.Now)
+	for _, settings := range localQueues() {
+		dead, err := durable.Open(filepath.Join(dir, "queues", cloud.DeadLetterName(settings.Name)), queue.Settings{Name: cloud.DeadLetterName(settings.Name)}, nil, w.Now)
+		if err != nil {
+			return err
+		}
+		w.close = append(w.close, dead.Close)
+		q, err := durable.Open(filepath.Join(dir, "queues", settings.Name), settings, dead, w.Now)
+		if err != nil {
+			return err
+		}
+		w.close = append(w.close, q.Close)
+		w.add(settings.Name, q, dead)
+	}
+	return nil
+}
+
+// localQueues are the queues with the settings that the local host gives them: as on AWS, but a shorter
+// visibility, since the functions here take milliseconds.
+func localQueues() []queue.Settings {
+	out := []queue.Settings{{Name: InboundQueue, Visibility: 20 * time.Second, MaxReceives: 5}}
+	for _, p := range Platforms() {
+		out = append(out, queue.Settings{Name: OutboundQueue(p), Visibility: 30 * time.Second, MaxReceives: 5})
+	}
+	return out
+}
+
+func (w *World) add(name string, q, dead Queue) {
+	w.Queues[name], w.Queues[cloud.DeadLetterName(name)] = q, dead
+	if name == InboundQueue {
+		w.Inbound = q
+	}
+	for _, p := range Platforms() {
+		if name == OutboundQueue(p) {
+			w.Outbound[p] = q
+		}
+	}
+}
+
+// Endpointed wires the whole world over AWS adapters at an AWS-compatible endpoint, making the table and the
+// queues if they are missing: for trying the adapters locally.
+func Endpointed(ctx context.Context, endpoints cloud.Endpoints, table string, set *policy.Set, platforms map[string]Endpoint, recorder func(now func() time.Time) *telemetry.Recorder) (*World, error) {
+	w := &World{Config: set, Now: time.Now, Stage: "local", Grace: 3 * time.Second, Outbound: map[string]queue.Sender{}, Queues: map[string]Queue{}}
+	w.finish(recorder(w.Now))
+	account, err := cloud.Open(cloud.Settings{Endpoints: endpoints, Region: "us-east-1", AccessKeyID: "local", SecretKey: "local"})
+	if err != nil {
+		return nil, err
+	}
+	if err := account.CreateTable(ctx, table); err != nil {
+		return nil, err
+	}
+	settings := localQueues()
+	urls, err := account.CreateQueues(ctx, settings...)
+	if err != nil {
+		return nil, err
+	}
+	calls := cloud.Calls{Now: w.Now}
+	for i, u := range urls {
+		w.add(settings[i].Name, account.Queue(u.Main, calls), account.Queue(u.DeadLetter, calls))
+	}
+	var s store.Store = account.Store(table, cloud.StoreOptions{Calls: calls})
+	w.Ledger = ledger.New(s, w.Now)
+	w.Connectors, err = connect(platforms, set, w)
+	return w, err
+}
+
+func (w *World) finish(r *telemetry.Recorder) {
+	w.Telemetry, w.started, w.newID = r, w.Now(), NewID(w.Now)
+}
+
+// Flush writes the metrics of one invocation.
+func (w *World) Flush() {
+	if w.metrics == nil {
+		return
+	}
+	if err := w.Telemetry.Flush(w.metrics, w.Stage); err != nil {
+		w.Telemetry.Event(context.Background(), telemetry.Event{Step: "failed", Detail: "writing metrics", Err: err})
+	}
+}
+
+// Close releases what Embedded opened, the youngest first.
+func (w *World) Close() error {
+	var errs []error
+	for _, c := range slices.Backward(w.close) {
+		errs = append(errs, c())
+	}
+	w.close = nil
+	return errors.Join(errs...)
+}
+
+// Intake makes the intake function.
+func (w *World) Intake() *intake.Flow {
+	d := intake.Deps{Platforms: map[string]intake.Webhooks{}, Inbound: w.Inbound, Now: w.Now, NewID: w.newID, Telemetry: w.Telemetry}
+	for name, c := range w.Connectors {
+		d.Platforms[name] = c
+		if e, ok := c.(intake.Events); ok {
+			d.Events = e
+		}
+	}
+	return intake.New(d)
+}
+
+// Hub makes the hub function.
+func (w *World) Hub() *hub.Flow {
+	d := hub.Deps{Ledger: w.Ledger, Config: w.Config, Readers: map[string]hub.Reader{}, Wake: w.Outbound, Now: w.Now, Telemetry: w.Telemetry}
+	for name, c := range w.Connectors {
+		d.Readers[name] = c
+	}
+	return hub.New(d)
+}
+
+// Deliver makes the deliver function.
+func (w *World) Deliver() *deliver.Flow {
+	d := deliver.Deps{Ledger: w.Ledger, Config: w.Config, Platforms: map[string]deliver.Platform{}, Now: w.Now, Rand: newRand(), Telemetry: w.Telemetry}
+	for name, c := range w.Connectors {
+		d.Platforms[name] = c
+	}
+	return deliver.New(d)
+}
+
+// Batch makes the batch function.
+func (w *World) Batch() *batch.Flow {
+	d := batch.Deps{Ledger: w.Ledger, Sources: map[string]batch.Source{}, Objects: map[string][]string{}, Inbound: w.Inbound, Now: w.Now, NewID: w.newID, Telemetry: w.Telemetry}
+	for name, c := range w.Connectors {
+		d.Sources[name] = c
+		for _, o := range c.Declaration().Objects {
+			if _, mapped := w.Config.ByObject(name, o.Name); mapped && o.Batch {
+				d.Objects[name] = append(d.Objects[name], o.Name)
+			}
+		}
+	}
+	return batch.New(d)
+}
+
+// Sweep makes the sweep function.
+func (w *World) Sweep() *sweep.Flow {
+	return sweep.New(sweep.Deps{Ledger: w.Ledger, Wake: w.Outbound, Inbound: w.Inbound, Now: w.Now, Grace: w.Grace, Telemetry: w.Telemetry})
+}
+
+// Operate makes the operate function.
+func (w *World) Operate() *operate.Flow {
+	d := operate.Deps{Ledger: w.Ledger, Config: w.Config, Telemetry: w.Telemetry, Platforms: Platforms(), Now: w.Now, Started: w.started,
+		Queues: map[string]func(context.Context) (queue.Depth, error){}}
+	for name, q := range w.Queues {
+		d.Queues[name] = q.Depth
+	}
+	return operate.New(d)
+}
+
+// Endpoint is one platform as `sorrel twins` writes it and `GET /v1/dev` shows it.
+type Endpoint struct {
+	URL         string          `json:"url"`
+	Credentials json.RawMessage `json:"credentials"`
+}

@@ -1,0 +1,217 @@
+// Package operate answers operators and stewards: how things stand, what happened to a transaction, and why a
+// field has its value. It reads; it changes nothing.
+package operate
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"sorrel/shared/fault"
+	"sorrel/shared/ledger"
+	"sorrel/shared/policy"
+	"sorrel/shared/queue"
+	"sorrel/shared/record"
+	"sorrel/shared/telemetry"
+)
+
+// Deps are what operate needs. Queues may be empty.
+type Deps struct {
+	Ledger    *ledger.Ledger
+	Config    *policy.Set
+	Telemetry *telemetry.Recorder
+	Platforms []string
+	Queues    map[string]func(context.Context) (queue.Depth, error)
+	Now       func() time.Time
+	Started   time.Time
+}
+
+// Flow is the operate function.
+type Flow struct{ d Deps }
+
+// New returns the function.
+func New(d Deps) *Flow { return &Flow{d} }
+
+// Status is how things stand.
+type Status struct {
+	Healthy    bool               `json:"healthy"`
+	Concerns   []string           `json:"concerns"`
+	Since      time.Time          `json:"since"`
+	Config     string             `json:"configVersion"`
+	Platforms  []PlatformStatus   `json:"platforms"`
+	Queues     []QueueStatus      `json:"queues"`
+	Exceptions map[string]int     `json:"openExceptions"`
+	Metrics    telemetry.Snapshot `json:"metrics"`
+}
+
+// PlatformStatus is one platform's share.
+type PlatformStatus struct {
+	Name      string  `json:"name"`
+	Due       int     `json:"due"`
+	OldestDue float64 `json:"oldestDueSeconds"`
+	Writes    float64 `json:"writes"`
+	Reads     float64 `json:"reads"`
+	Failures  float64 `json:"failures"`
+	FreshP95  float64 `json:"freshnessP95Ms"`
+}
+
+// QueueStatus is one queue's share.
+type QueueStatus struct {
+	Name     string `json:"name"`
+	Visible  int    `json:"visible"`
+	InFlight int    `json:"inFlight"`
+}
+
+// concern is how old due work may be before it worries.
+const concern = 5 * time.Minute
+
+// Status reports how things stand.
+func (f *Flow) Status(ctx context.Context) (Status, error) {
+	now := f.d.Now()
+	s := Status{Since: f.d.Started, Config: f.d.Config.Version(), Metrics: f.d.Telemetry.Snapshot(), Exceptions: map[string]int{}, Concerns: []string{}}
+	c := s.Metrics.Counters
+	for _, p := range f.d.Platforms {
+		ps := PlatformStatus{Name: p, Writes: c["ProviderWrites."+p], Reads: c["ProviderReads."+p],
+			Failures: c["KeptDue."+p] + c["Refused."+p], FreshP95: s.Metrics.Durations["Freshness."+p]["p95"]}
+		for d, err := range f.d.Ledger.DueFor(ctx, p) {
+			if err != nil {
+				return Status{}, err
+			}
+			ps.Due++
+			ps.OldestDue = max(ps.OldestDue, now.Sub(d.Since).Seconds())
+		}
+		if ps.OldestDue > concern.Seconds() {
+			s.Concerns = append(s.Concerns, fmt.Sprintf("%s: oldest due work waits %s", p, (time.Duration(ps.OldestDue)*time.Second).Round(time.Second)))
+		}
+		s.Platforms = append(s.Platforms, ps)
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.d.Queues)) {
+		d, err := f.d.Queues[name](ctx)
+		if err != nil {
+			return Status{}, err
+		}
+		s.Queues = append(s.Queues, QueueStatus{name, d.Visible, d.InFlight})
+		if IsDeadLetter(name) && d.Visible > 0 {
+			s.Concerns = append(s.Concerns, fmt.Sprintf("%s holds %d message(s)", name, d.Visible))
+		}
+	}
+	open, err := f.d.Ledger.Exceptions(ctx, false)
+	if err != nil {
+		return Status{}, err
+	}
+	for _, x := range open {
+		s.Exceptions[x.Type]++
+	}
+	if len(open) > 0 {
+		s.Concerns = append(s.Concerns, fmt.Sprintf("%d open exception(s)", len(open)))
+	}
+	s.Healthy = len(s.Concerns) == 0
+	return s, nil
+}
+
+// IsDeadLetter tells a dead-letter queue by its name.
+func IsDeadLetter(name string) bool { return len(name) > 9 && name[len(name)-9:] == "-dlq.fifo" }
+
+// Trace is one business transaction.
+type Trace struct {
+	ID    string        `json:"correlationId"`
+	Steps []ledger.Step `json:"steps"`
+}
+
+// Trace lists what happened under a correlation id.
+func (f *Flow) Trace(ctx context.Context, id string) (Trace, error) {
+	steps, err := f.d.Ledger.Trace(ctx, id)
+	if err != nil {
+		return Trace{}, err
+	}
+	if len(steps) == 0 {
+		return Trace{}, &fault.Error{Class: fault.NotFound, Op: "operate.trace", ID: id, Detail: "nothing happened under this correlation id (yet)",
+			Remedy: "an observation that changed nothing leaves no trace; traces are kept for 30 days"}
+	}
+	return Trace{id, steps}, nil
+}
+
+// Record is one record in full.
+type Record struct {
+	ID      record.ID               `json:"id"`
+	Entity  string                  `json:"entity"`
+	Fields  map[string]record.Value `json:"fields"`
+	Native  map[string]string       `json:"nativeIds"`
+	Due     map[string]ledger.Due   `json:"due,omitempty"`
+	Held    map[string]record.Hold  `json:"held,omitempty"`
+	Changes []ledger.ChangeEntry    `json:"changes"`
+}
+
+func (f *Flow) load(ctx context.Context, id record.ID) (ledger.State, error) {
+	if err := id.Validate(); err != nil {
+		return ledger.State{}, fault.Wrap(fault.Malformed, "operate", "", err)
+	}
+	states, err := f.d.Ledger.Load(ctx, id)
+	if err != nil {
+		return ledger.State{}, err
+	}
+	if !states[id].Exists() {
+		return ledger.State{}, &fault.Error{Class: fault.NotFound, Op: "operate", ID: string(id), Detail: "no such record",
+			Remedy: "find the record id in a trace, or in the external id field of a native record"}
+	}
+	return states[id], nil
+}
+
+// Record shows a record.
+func (f *Flow) Record(ctx context.Context, id record.ID) (Record, error) {
+	s, err := f.load(ctx, id)
+	if err != nil {
+		return Record{}, err
+	}
+	out := Record{ID: id, Entity: id.Entity(), Fields: map[string]record.Value{}, Native: map[string]string{}, Due: s.Due, Held: s.Record.Held}
+	for name, g := range s.Record.Golden {
+		out.Fields[name] = g.Value
+	}
+	for p, v := range s.Record.Views {
+		out.Native[p] = v.Ref.String()
+	}
+	out.Changes, err = f.d.Ledger.Changes(ctx, id)
+	return out, err
+}
+
+// Resolve turns what a person knows into a record id: a record id itself, or platform/object/native-id.
+func (f *Flow) Resolve(ctx context.Context, ref record.Ref) (record.ID, error) {
+	id, ok, err := f.d.Ledger.Lookup(ctx, ref)
+	if err == nil && !ok {
+		err = &fault.Error{Class: fault.NotFound, Op: "operate.resolve", ID: ref.String(), Detail: "this native record is linked to no record"}
+	}
+	return id, err
+}
+
+// Why explains one field, or all of a record when field is empty.
+func (f *Flow) Why(ctx context.Context, id record.ID, field string) ([]record.Why, error) {
+	s, err := f.load(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	rules := f.d.Config.Rules(id.Entity())
+	fields := []string{field}
+	if field == "" {
+		fields = slices.Sorted(maps.Keys(s.Record.Golden))
+	}
+	var out []record.Why
+	for _, name := range fields {
+		w, ok := record.Explain(s.Record, rules, name, func(p string) func(string, record.Value) record.Value {
+			as, _ := f.d.Config.As(id.Entity(), p)
+			return as
+		})
+		if !ok {
+			return nil, &fault.Error{Class: fault.NotFound, Op: "operate.why", ID: string(id), Fields: []string{name}, Detail: fmt.Sprintf("%s has no field %q", id.Entity(), name),
+				Remedy: "known fields: " + fmt.Sprint(slices.Sorted(maps.Keys(rules.Fields)))}
+		}
+		out = append(out, w)
+	}
+	return out, nil
+}
+
+// Exceptions lists what a person must look at.
+func (f *Flow) Exceptions(ctx context.Context, all bool) ([]ledger.Exception, error) {
+	return f.d.Ledger.Exceptions(ctx, all)
+}
