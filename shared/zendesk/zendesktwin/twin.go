@@ -1,0 +1,373 @@
+// Package zendesktwin is a stand-in of one Zendesk account: organizations, tickets, custom objects, exports,
+// webhooks, its limits and its oddities. Everything that it cannot do answers 404 InvalidEndpoint.
+//
+// Beyond the kit's, it serves POST /_twin/edit {"object","id","fields"} and POST /_twin/delete {"object","id"}:
+// what an agent does in the browser. Objects are "organization", "ticket" and "custom_object/{key}", fields are in
+// REST's shape.
+//
+// Where the documentation is silent the twin is strict, so that a wrong setup shows here: an unknown custom field
+// is refused with 422.
+package zendesktwin
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"sorrel/shared/twin"
+	"sorrel/shared/zendesk"
+)
+
+// Limits of an account. Zero means the published default, negative means none.
+type Limits struct {
+	PerMinute          int // account; default 700 (Enterprise)
+	Exports            int // per minute; default 10
+	UpdateOrganization int // per minute and organization; default 5
+	UpdateTicket       int // per 10 minutes and ticket; default 30
+	UpdateTickets      int // per minute; default 100
+	SearchExport       int // per minute; default 100
+}
+
+// NoLimits is an account that may do everything at once.
+func NoLimits() Limits { return Limits{-1, -1, -1, -1, -1, -1} }
+
+func (l Limits) withDefaults() Limits {
+	for p, d := range map[*int]int{&l.PerMinute: 700, &l.Exports: 10, &l.UpdateOrganization: 5, &l.UpdateTicket: 30, &l.UpdateTickets: 100, &l.SearchExport: 100} {
+		if *p == 0 {
+			*p = d
+		}
+	}
+	return l
+}
+
+// Options of a twin. Now is required.
+type Options struct {
+	Now           func() time.Time
+	Seed          uint64
+	Limits        Limits
+	Credentials   zendesk.Credentials // that it accepts; empty ones get defaults
+	TokenLife     time.Duration       // when no expires_in is asked for; 0 = 2 h
+	ExportLag     time.Duration       // what exports withhold; 0 = 1 min, the vendor's
+	RetryWait     time.Duration       // between webhook attempts; 0 = 1 s
+	NoCustomSetup bool                // start without custom objects and organization fields, as a new account does
+}
+
+// Field of an organization or a custom object.
+type Field struct {
+	Key     string
+	Title   string
+	Type    string   // text, textarea, dropdown, integer, decimal, date, checkbox, lookup, regexp
+	Options []string // values of a dropdown
+	Target  string   // of a lookup: zen:organization, zen:ticket, zen:user, zen:custom_object:{key}
+}
+
+// Twin is one account. It is safe for concurrent use.
+type Twin struct {
+	opt Options
+	kit *twin.Kit
+
+	mu      sync.Mutex
+	rng     *rand.Rand
+	last    int64 // id
+	tables  map[string]*table
+	tokens  map[string]token
+	keys    map[string]replay // idempotency
+	jobs    map[string]map[string]any
+	windows map[string]*slot
+	hooks   []map[string]any
+	secret  string // signs webhooks
+	hookOf  string // id of the webhook that delivers
+}
+
+type token struct {
+	scopes  []string
+	expires time.Time
+}
+
+type replay struct {
+	request string
+	answer  []byte
+	at      time.Time
+}
+
+// slot counts calls of one window.
+type slot struct {
+	end time.Time
+	n   int
+}
+
+// table holds the records of one object. seq of a row names its newest log entry; older entries are passed over.
+type table struct {
+	key      string // of a custom object
+	title    string
+	plural   string
+	fields   []Field
+	made     time.Time
+	rows     map[string]*row
+	order    []*row
+	external map[string]*row
+	names    map[string]*row // organizations only
+	log      []entry
+}
+
+type row struct {
+	id    string
+	data  map[string]any // REST's shape
+	seq   int
+	gone  bool
+	sub   []map[string]any // comments of a ticket
+	audit []map[string]any
+}
+
+type entry struct {
+	at  time.Time
+	row *row
+}
+
+const (
+	integrator = 8001 // user id of API calls
+	agent      = 8002 // user id of edits in the browser
+	account    = 21550
+)
+
+// New returns a twin with the custom objects and organization fields of infra/zendesk.
+func New(opt Options) *Twin {
+	opt.Limits = opt.Limits.withDefaults()
+	cr := &opt.Credentials
+	for p, d := range map[*string]string{&cr.ClientID: "sorrel", &cr.ClientSecret: "twin-client-secret", &cr.Email: "sorrel@example.com", &cr.APIToken: "twin-api-token"} {
+		if *p == "" {
+			*p = d
+		}
+	}
+	if len(cr.WebhookSecrets) == 0 {
+		cr.WebhookSecrets = []string{"dHdpbi13ZWJob29rLXNlY3JldA=="}
+	}
+	for p, d := range map[*time.Duration]time.Duration{&opt.TokenLife: 2 * time.Hour, &opt.ExportLag: time.Minute, &opt.RetryWait: time.Second} {
+		if *p == 0 {
+			*p = d
+		}
+	}
+	t := &Twin{opt: opt}
+	t.kit = twin.NewKit(twin.Config{Name: "zendesk", Now: opt.Now, Seed: opt.Seed, Throttled: func(w http.ResponseWriter, _ *http.Request) {
+		t.overLimit(w, 60*time.Second, "Number of allowed API requests per minute exceeded")
+	}})
+	t.reset()
+	return t
+}
+
+func (t *Twin) reset() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.rng, t.last = rand.New(rand.NewPCG(t.opt.Seed, 2)), 360000000000
+	t.tables = map[string]*table{zendesk.Organization: newTable(), zendesk.Ticket: newTable()}
+	t.tokens, t.keys, t.jobs, t.windows = map[string]token{}, map[string]replay{}, map[string]map[string]any{}, map[string]*slot{}
+	t.hooks, t.hookOf, t.secret = nil, "", t.opt.Credentials.WebhookSecrets[0]
+	if t.opt.NoCustomSetup {
+		return
+	}
+	text := func(key, title string) Field { return Field{Key: key, Title: title, Type: "text"} }
+	t.tables[zendesk.Organization].fields = []Field{text("erp_number", "ERP number"), text("erp_phone", "ERP phone"),
+		text("erp_city", "ERP city"), text("erp_country", "ERP country"), text("erp_status", "ERP status")}
+	order := t.object("order", "Order", "Orders")
+	order.fields = []Field{text("number", "Number"),
+		{Key: "status", Title: "Status", Type: "dropdown", Options: []string{"pending_approval", "pending_fulfilment", "partially_fulfilled", "pending_billing", "billed", "closed", "cancelled"}},
+		{Key: "organization", Title: "Organization", Type: "lookup", Target: "zen:organization"},
+		{Key: "total", Title: "Total", Type: "decimal"}, text("currency", "Currency"),
+		{Key: "placed_on", Title: "Placed on", Type: "date"}, {Key: "requested_ship_on", Title: "Requested ship date", Type: "date"},
+		text("ship_method", "Ship method"), text("po_number", "PO number"),
+		{Key: "ship_to", Title: "Ship to", Type: "textarea"}, {Key: "lines", Title: "Lines", Type: "textarea"}}
+	shipment := t.object("shipment", "Shipment", "Shipments")
+	shipment.fields = []Field{text("number", "Number"),
+		{Key: "status", Title: "Status", Type: "dropdown", Options: []string{"picked", "packed", "shipped"}},
+		{Key: "order", Title: "Order", Type: "lookup", Target: "zen:custom_object:order"},
+		text("carrier", "Carrier"), text("ship_method", "Ship method"), text("tracking_numbers", "Tracking numbers"),
+		{Key: "shipped_on", Title: "Shipped on", Type: "date"}, {Key: "lines", Title: "Lines", Type: "textarea"}}
+}
+
+func newTable() *table {
+	return &table{rows: map[string]*row{}, external: map[string]*row{}, names: map[string]*row{}}
+}
+
+func (t *Twin) object(key, title, plural string) *table {
+	tb := newTable()
+	tb.key, tb.title, tb.plural, tb.made = key, title, plural, t.now()
+	t.tables["custom_object/"+key] = tb
+	return tb
+}
+
+// AddField adds a custom field to "organization" or "custom_object/{key}".
+func (t *Twin) AddField(object string, f Field) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	tb := t.tables[object]
+	if tb == nil || object == zendesk.Ticket {
+		return fmt.Errorf("zendesktwin: %q takes no fields here", object)
+	}
+	tb.fields = append(tb.fields, f)
+	return nil
+}
+
+// Kit is the shared part: faults, counters, webhooks.
+func (t *Twin) Kit() *twin.Kit { return t.kit }
+
+// Credentials give a connector access to this twin.
+func (t *Twin) Credentials() zendesk.Credentials {
+	c := t.opt.Credentials
+	c.Email, c.APIToken = "", ""
+	return c
+}
+
+// TokenCredentials give access by API token.
+func (t *Twin) TokenCredentials() zendesk.Credentials {
+	c := t.opt.Credentials
+	c.ClientID, c.ClientSecret = "", ""
+	return c
+}
+
+// ExpireTokens ends every OAuth token, as an administrator who revokes them.
+func (t *Twin) ExpireTokens() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.tokens = map[string]token{}
+}
+
+// now has the vendor's resolution.
+func (t *Twin) now() time.Time { return t.opt.Now().UTC().Truncate(time.Second) }
+
+func stamp(at time.Time) string { return at.UTC().Format(time.RFC3339) }
+
+func (t *Twin) nextID() string {
+	t.last += 1 + t.rng.Int64N(9)
+	return strconv.FormatInt(t.last, 10)
+}
+
+// ulid looks like the ids of custom object records.
+func (t *Twin) ulid() string {
+	const digits = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+	t.last++
+	b := []byte("01K9")
+	for range 12 {
+		b = append(b, digits[t.rng.IntN(32)])
+	}
+	for shift := 45; shift >= 0; shift -= 5 {
+		b = append(b, digits[t.last>>shift&31])
+	}
+	return string(b)
+}
+
+func (t *Twin) uuid() string {
+	a, b := t.rng.Uint64(), t.rng.Uint64()
+	return fmt.Sprintf("%08x-%04x-4%03x-8%03x-%012x", a>>32, a>>16&0xffff, a&0xfff, b>>48&0xfff, b&0xffffffffffff)
+}
+
+// Edit does what an agent does in the browser: it creates (empty id) or changes a record and returns its id.
+func (t *Twin) Edit(object, id string, fields map[string]any) (string, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	in, err := plain(fields)
+	if err != nil {
+		return "", fmt.Errorf("zendesktwin: edit %s: %w", object, err)
+	}
+	tb := t.tables[object]
+	if tb == nil {
+		return "", fmt.Errorf("zendesktwin: no object %q", object)
+	}
+	var r *row
+	if id != "" {
+		if r = tb.rows[id]; r == nil || r.gone {
+			return "", fmt.Errorf("zendesktwin: no %s %s", object, id)
+		}
+	}
+	r, bad := t.save(object, r, in, agent)
+	if bad != nil {
+		return "", fmt.Errorf("zendesktwin: %s %s: %s", object, id, bad.text())
+	}
+	return r.id, nil
+}
+
+// Delete removes a record as an agent does.
+func (t *Twin) Delete(object, id string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	tb := t.tables[object]
+	if tb == nil || tb.rows[id] == nil || tb.rows[id].gone {
+		return fmt.Errorf("zendesktwin: no %s %s", object, id)
+	}
+	t.remove(object, tb.rows[id], agent)
+	return nil
+}
+
+// Get returns a living record in REST's shape.
+func (t *Twin) Get(object, id string) (map[string]any, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	tb := t.tables[object]
+	if tb == nil || tb.rows[id] == nil || tb.rows[id].gone {
+		return nil, false
+	}
+	return clone(tb.rows[id].data).(map[string]any), true
+}
+
+// All returns every living record of an object, oldest first.
+func (t *Twin) All(object string) []map[string]any {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var out []map[string]any
+	if tb := t.tables[object]; tb != nil {
+		for _, r := range tb.order {
+			if !r.gone {
+				out = append(out, clone(r.data).(map[string]any))
+			}
+		}
+	}
+	return out
+}
+
+func (t *Twin) state() any {
+	t.mu.Lock()
+	names := make([]string, 0, len(t.tables))
+	for name := range t.tables {
+		names = append(names, name)
+	}
+	t.mu.Unlock()
+	out := map[string]any{}
+	for _, name := range names {
+		out[name] = t.All(name)
+	}
+	return out
+}
+
+// plain copies a JSON-like value with numbers as json.Number.
+func plain(a map[string]any) (map[string]any, error) {
+	b, err := json.Marshal(a)
+	if err != nil {
+		return nil, err
+	}
+	var m map[string]any
+	dec := json.NewDecoder(strings.NewReader(string(b)))
+	dec.UseNumber()
+	return m, dec.Decode(&m)
+}
+
+func clone(a any) any {
+	switch x := a.(type) {
+	case map[string]any:
+		m := make(map[string]any, len(x))
+		for k, v := range x {
+			m[k] = clone(v)
+		}
+		return m
+	case []any:
+		l := make([]any, len(x))
+		for i, v := range x {
+			l[i] = clone(v)
+		}
+		return l
+	}
+	return a
+}
