@@ -60,6 +60,14 @@ type storedWrote struct {
 	When          string `json:"when"`
 	Trace         string `json:"trace,omitempty"`
 	Fields        fields `json:"fields"`
+
+	Over map[string]storedOver `json:"over,omitempty"`
+}
+
+type storedOver struct {
+	Value record.Value `json:"value"`
+	Said  time.Time    `json:"said"`
+	Trace string       `json:"trace,omitempty"`
 }
 
 type storedDoubt struct {
@@ -145,7 +153,16 @@ func encode(s State) ([]byte, error) {
 			wrote.add(wroteHead{packVersion(w.Base), w.When.UTC().Format(time.RFC3339Nano), w.Trace}, f, w.Value)
 		}
 		for _, h := range wrote.heads {
-			sv.Wrote = append(sv.Wrote, storedWrote{h.storedVersion, h.when, h.trace, wrote.at[h]})
+			group := storedWrote{storedVersion: h.storedVersion, When: h.when, Trace: h.trace, Fields: wrote.at[h]}
+			for f := range group.Fields {
+				if over := v.Wrote[f].Over; !over.Value.IsAbsent() {
+					if group.Over == nil {
+						group.Over = map[string]storedOver{}
+					}
+					group.Over[f] = storedOver(over)
+				}
+			}
+			sv.Wrote = append(sv.Wrote, group)
 		}
 		out.Views = append(out.Views, sv)
 	}
@@ -206,7 +223,7 @@ func decode(b []byte) (State, error) {
 				bad = err
 			}
 			for f, value := range g.Fields {
-				v.Wrote[f] = record.Wrote{Value: value, Base: base, When: when, Trace: g.Trace}
+				v.Wrote[f] = record.Wrote{Value: value, Base: base, When: when, Trace: g.Trace, Over: record.Over(g.Over[f])}
 			}
 		}
 		s.Record.Views[sv.Platform] = v

@@ -154,10 +154,15 @@ func Confirm(v, before View, fields map[string]Value, version Version, now time.
 		if version.Compare(base) > 0 {
 			base = version
 		}
-		if old, some := wrote[f]; some && old.Base.Compare(base) > 0 {
+		old := wrote[f]
+		if old.Base.Compare(base) > 0 {
 			continue // a later write was confirmed meanwhile
 		}
-		wrote[f] = Wrote{Value: value, Base: base, When: now, Trace: trace}
+		over := old.Over
+		if was, origin := before.Holds(f); origin == FromPlatform && was != value {
+			over = Over{was, before.Said[f].Version.At, before.Said[f].Trace}
+		}
+		wrote[f] = Wrote{Value: value, Base: base, When: now, Trace: trace, Over: over}
 	}
 	v.Wrote = wrote
 	v.External = true

@@ -38,6 +38,14 @@ type Wrote struct {
 	Base  Version   // everything the platform says up to and including this version was said before our write, or is it
 	When  time.Time // our clock, for people
 	Trace string    // correlation id of the delivery
+	Over  Over      // what someone had set there, if a write of ours replaced it
+}
+
+// Over is a value that someone set on a platform and that we replaced: the evidence of a field put back.
+type Over struct {
+	Value Value
+	Said  time.Time // by the platform's clock
+	Trace string
 }
 
 // View is what one platform is known to hold of one record.

@@ -40,6 +40,17 @@ type WhyPlatform struct {
 	Write    string    `json:"write,omitempty"` // correlation id of the confirmed write
 	Written  time.Time `json:"written,omitzero"`
 	Status   string    `json:"status"` // agrees, to be written, or the reason for no write
+	PutBack  *PutBack  `json:"putBack,omitempty"`
+}
+
+// PutBack tells of the last value that someone set on a platform and that we replaced.
+type PutBack struct {
+	Value Value     `json:"value"`
+	Said  time.Time `json:"said"`
+	Trace string    `json:"correlationId"`
+	Path  Path      `json:"path"`
+	At    string    `json:"at"` // of the rule
+	When  time.Time `json:"when"`
 }
 
 // Explain answers why a field of r has its value. as gives the form that values take on a platform, nil where
@@ -82,6 +93,9 @@ func explainPlatform(r Record, rules Rules, rule Rule, field, p string, as func(
 	out.Holds, out.Origin = v.Holds(field)
 	if wrote, ok := v.Wrote[field]; ok {
 		out.Write, out.Written = wrote.Trace, wrote.When
+		if !wrote.Over.Value.IsAbsent() {
+			out.PutBack = &PutBack{wrote.Over.Value, wrote.Over.Said, wrote.Over.Trace, rule.Paths[p], rule.At, wrote.When}
+		}
 	}
 	switch {
 	case rule.Kind == Owner && rule.Owner == p:

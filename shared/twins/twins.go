@@ -1,0 +1,141 @@
+// Package twins boots the vendors' stand-ins on loopback ports and tells a Sorrel process how to reach them: for
+// the demo, `sorrel twins`, `sorrel dev`, benchmarks and tests. It is the only package that knows all of them.
+package twins
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"sorrel/shared/boot"
+	"sorrel/shared/fault"
+	"sorrel/shared/netsuite"
+	"sorrel/shared/netsuite/netsuitetwin"
+	"sorrel/shared/record"
+	"sorrel/shared/salesforce/salesforcetwin"
+	"sorrel/shared/twin"
+	"sorrel/shared/zendesk/zendesktwin"
+)
+
+// Options of the twins.
+type Options struct {
+	BasePort int // netsuite here, salesforce +1, zendesk +2; 0 = free ports
+	Now      func() time.Time
+	Seed     uint64
+	// Roomy lifts the limits that a load would meet at once (Zendesk's per-minute and per-record budgets), and
+	// shows Zendesk's exports without their lag.
+	Roomy bool
+}
+
+// Twins are running twins.
+type Twins struct {
+	NetSuite   *netsuitetwin.Twin
+	Salesforce *salesforcetwin.Twin
+	Zendesk    *zendesktwin.Twin
+
+	servers   []*http.Server
+	endpoints map[string]boot.Endpoint
+}
+
+// Start boots all twins.
+func Start(o Options) (*Twins, error) {
+	t := &Twins{endpoints: map[string]boot.Endpoint{}}
+	var err error
+	if t.NetSuite, err = netsuitetwin.New(netsuitetwin.Options{Now: o.Now, Seed: o.Seed}); err != nil {
+		return nil, err
+	}
+	t.Salesforce = salesforcetwin.New(salesforcetwin.Options{Now: o.Now, Seed: o.Seed})
+	z := zendesktwin.Options{Now: o.Now, Seed: o.Seed}
+	if o.Roomy {
+		roomy(&z)
+	}
+	t.Zendesk = zendesktwin.New(z)
+	account := struct {
+		netsuite.Credentials
+		IntegrationUser string `json:"integrationUser"`
+	}{t.NetSuite.Credentials(), netsuitetwin.IntegrationUser}
+	for i, p := range []struct {
+		name        string
+		handler     http.Handler
+		credentials any
+	}{
+		{record.NetSuite, t.NetSuite.Handler(), account},
+		{record.Salesforce, t.Salesforce.Handler(), t.Salesforce.Credentials()},
+		{record.Zendesk, t.Zendesk.Handler(), t.Zendesk.Credentials()},
+	} {
+		port := 0
+		if o.BasePort > 0 {
+			port = o.BasePort + i
+		}
+		if err := t.listen(p.name, port, p.handler, p.credentials); err != nil {
+			return nil, errors.Join(err, t.Close(context.Background()))
+		}
+	}
+	return t, nil
+}
+
+func (t *Twins) listen(name string, port int, h http.Handler, credentials any) error {
+	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		return &fault.Error{Class: fault.Down, Op: "twins.listen", ID: name, Err: err, Remedy: "choose other ports with --base-port"}
+	}
+	secret, err := json.Marshal(credentials)
+	if err != nil {
+		return fault.Wrap(fault.Internal, "twins.listen", name, err)
+	}
+	s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+	t.servers = append(t.servers, s)
+	t.endpoints[name] = boot.Endpoint{URL: "http://" + l.Addr().String(), Credentials: secret}
+	go func() { _ = s.Serve(l) }() // ends with Close
+	return nil
+}
+
+// Endpoints say how to reach the twins, credentials included: they are worth nothing elsewhere.
+func (t *Twins) Endpoints() map[string]boot.Endpoint { return t.endpoints }
+
+// Kits gives each twin's shared part.
+func (t *Twins) Kits() map[string]*twin.Kit {
+	return map[string]*twin.Kit{record.NetSuite: t.NetSuite.Kit(), record.Salesforce: t.Salesforce.Kit(), record.Zendesk: t.Zendesk.Kit()}
+}
+
+// SendTo points the twins' webhooks and events at a local host; an empty address stops them.
+func (t *Twins) SendTo(host string) {
+	if host == "" {
+		for _, k := range t.Kits() {
+			k.SendTo("")
+		}
+		t.Salesforce.SendEventsTo("")
+		return
+	}
+	token := ""
+	if tokens := t.Salesforce.Credentials().WebhookTokens; len(tokens) > 0 {
+		token = url.QueryEscape(tokens[0])
+	}
+	t.NetSuite.Kit().SendTo(host + "/webhooks/netsuite")
+	t.Salesforce.Kit().SendTo(host + "/webhooks/salesforce?token=" + token)
+	t.Salesforce.SendEventsTo(host + "/_local/events")
+	t.Zendesk.Kit().SendTo(host + "/webhooks/zendesk")
+}
+
+// Drain waits until no webhook is under way.
+func (t *Twins) Drain(ctx context.Context) error {
+	var errs []error
+	for _, k := range t.Kits() {
+		errs = append(errs, k.Drain(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// Close stops the twins.
+func (t *Twins) Close(ctx context.Context) error {
+	var errs []error
+	for _, s := range t.servers {
+		errs = append(errs, s.Shutdown(ctx))
+	}
+	return errors.Join(errs...)
+}
