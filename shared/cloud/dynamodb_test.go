@@ -254,7 +254,7 @@ func testUnits(t *testing.T, endpoint string) {
 	op := func(sort string, valueBytes int) store.Op {
 		return store.Op{Kind: store.Put, Key: key(sort), Value: bytes.Repeat([]byte{'v'}, valueBytes)}
 	}
-	// part 4+1, sort 4+1, rev 3+20, value 5+n = 38+n bytes; in a transaction rev has two more.
+	// part 4+1, sort 4+1, rev 3+20, value 5+n = 38+n bytes
 	const fixed = 38
 	del := func(sort string) store.Op { return store.Op{Kind: store.Delete, Key: key(sort)} }
 	for _, tc := range []struct {

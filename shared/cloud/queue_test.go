@@ -162,11 +162,16 @@ func TestDeleteTriesEveryTen(t *testing.T) {
 }
 
 func TestReceiveDecodesAndRepeatsWithOneAttemptID(t *testing.T) {
-	w := scripted(t, loseRequest, answer(200, `{"Messages":[{"MessageId":"m","ReceiptHandle":"r","Body":"{}","Attributes":{
+	var patience time.Duration
+	w := scripted(t, func(_ *wire, req *http.Request) (*http.Response, error) {
+		deadline, _ := req.Context().Deadline()
+		patience = time.Until(deadline)
+		return nil, errBroken
+	}, answer(200, `{"Messages":[{"MessageId":"m","ReceiptHandle":"r","Body":"{}","Attributes":{
 		"ApproximateReceiveCount":"3","SentTimestamp":"1767225600123","MessageGroupId":"g","MessageDeduplicationId":"d"}}]}`),
 		answer(200, `{"Messages":[{"MessageId":"m","Attributes":{}}]}`))
 	q := w.queue(calls(new(waits)))
-	got, err := q.Receive(t.Context(), 10, 300*time.Millisecond)
+	got, err := q.Receive(t.Context(), 10, 15300*time.Millisecond)
 	want := queue.Received{Message: queue.Message{Group: "g", Dedup: "d", Body: []byte("{}")}, ID: "m", Receipt: "r", Receives: 3,
 		SentAt: time.UnixMilli(1767225600123).UTC()}
 	if err != nil || len(got) != 1 || fmt.Sprint(got[0]) != fmt.Sprint(want) {
@@ -178,8 +183,11 @@ func TestReceiveDecodesAndRepeatsWithOneAttemptID(t *testing.T) {
 	}
 	w.body(0, &a)
 	w.body(1, &b)
-	if a != b || a.ReceiveRequestAttemptId == "" || a.WaitTimeSeconds != 1 || a.MaxNumberOfMessages != 10 {
+	if a != b || a.ReceiveRequestAttemptId == "" || a.WaitTimeSeconds != 16 || a.MaxNumberOfMessages != 10 {
 		t.Errorf("requests %+v and %+v", a, b)
+	}
+	if patience < 16*time.Second || patience > 30*time.Second {
+		t.Errorf("a long poll of 16 s is given up after %v", patience)
 	}
 	if _, err := q.Receive(t.Context(), 1, 0); !fault.Is(err, fault.Internal) {
 		t.Errorf("a message without FIFO attributes: %v", err)

@@ -370,23 +370,19 @@ func (s *Store) check(ctx context.Context, op store.Op) error {
 }
 
 func (s *Store) transact(ctx context.Context, ops []store.Op, now time.Time) error {
-	// The token makes DynamoDB repeat the first outcome for ten minutes instead of writing twice.
-	token, err := s.calls.token()
-	if err != nil {
-		return err
-	}
+	// One token for two uses: as the request token it makes DynamoDB repeat the first outcome for ten minutes instead
+	// of writing twice, and as the revision of every entry it shows them as one commit.
 	rev, err := s.calls.token()
 	if err != nil {
 		return err
 	}
-	revs, sizes := make([]string, len(ops)), make([]int, len(ops))
+	sizes := make([]int, len(ops))
 	actions := make([]types.TransactWriteItem, len(ops))
 	for i, op := range ops {
 		c := conditionOf(op, now)
 		switch op.Kind {
 		case store.Put:
-			revs[i] = rev + "." + strconv.Itoa(i)
-			it := putItem(op, revs[i])
+			it := putItem(op, rev)
 			sizes[i] = sizeOf(it)
 			actions[i].Put = &types.Put{TableName: &s.table, Item: it, ConditionExpression: c.expr,
 				ExpressionAttributeNames: c.names, ExpressionAttributeValues: c.values, ReturnValuesOnConditionCheckFailure: c.returns}
@@ -399,7 +395,7 @@ func (s *Store) transact(ctx context.Context, ops []store.Op, now time.Time) err
 		}
 	}
 	o := s.calls.do(ctx, 0, func(ctx context.Context) error {
-		_, err := s.api.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{TransactItems: actions, ClientRequestToken: &token}, once)
+		_, err := s.api.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{TransactItems: actions, ClientRequestToken: &rev}, once)
 		return err
 	})
 	cancelled := (*types.TransactionCanceledException)(nil)
@@ -419,17 +415,17 @@ func (s *Store) transact(ctx context.Context, ops []store.Op, now time.Time) err
 	if cancelled == nil {
 		return nil
 	}
-	return judge(o, cancelled, ops, revs)
+	return judge(o, cancelled, ops, rev)
 }
 
 // judge says what a cancelled transaction means. An entry that carries our revision proves that the whole commit was
 // written by an earlier attempt; the request token makes that needless on AWS, other servers may not honour it.
-func judge(o outcome, cancelled *types.TransactionCanceledException, ops []store.Op, revs []string) error {
+func judge(o outcome, cancelled *types.TransactionCanceledException, ops []store.Op, rev string) error {
 	var conflict []store.Key
 	for i, r := range cancelled.CancellationReasons[:min(len(ops), len(cancelled.CancellationReasons))] {
 		switch deref(r.Code) {
 		case "ConditionalCheckFailed":
-			if revs[i] != "" && revOf(r.Item) == revs[i] {
+			if revOf(r.Item) == rev {
 				return nil
 			}
 			conflict = append(conflict, ops[i].Key)
@@ -549,8 +545,8 @@ func readError(o outcome, op, id string) error {
 
 // writeError is the failure of a write whose condition is not what failed.
 func writeError(o outcome, op, id string) error {
-	if inv := invalid(o.err); inv != nil && !o.anyLost {
-		return inv
+	if inv := invalid(o.err); inv != nil {
+		return inv // and so was every attempt before
 	}
 	return o.writeFault(op, id)
 }
