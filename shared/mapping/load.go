@@ -138,11 +138,7 @@ func (l *loader) field(spec contract.Field, e source.Entry) *field {
 
 // claim notes that p is written, and reports a path that another one runs through.
 func (l *loader) claim(p path, at source.Node) {
-	keys := make([]string, len(p))
-	for i, s := range p {
-		keys[i] = s.key
-	}
-	full := strings.Join(keys, ".")
+	full := p.String()
 	for _, other := range slices.Sorted(maps.Keys(l.taken)) {
 		if where := l.taken[other]; full == other || strings.HasPrefix(full, other+".") || strings.HasPrefix(other, full+".") {
 			l.ps.Add(at, fmt.Sprintf("%s is written by line %d already", full, where.Line), "give one of them direction: in")

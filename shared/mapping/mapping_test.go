@@ -204,6 +204,24 @@ func TestReferencesByRelationAndByNativeID(t *testing.T) {
 	}
 }
 
+func TestCanonicalUnderstandsVendorNames(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ entity, platform, native, want string }{
+		{"order", record.Salesforce, "ERP_Status__c", "status"},
+		{"order", record.Salesforce, "AccountId", "customer"},
+		{"order", record.Salesforce, "Account", "customer"},
+		{"order", record.Salesforce, "Sorrel_Id__c", ""}, // the order's own external id, not the customer's
+		{"shipment", record.Salesforce, "Name", "number"},
+		{"order", record.Zendesk, "status", "status"},
+		{"order", record.NetSuite, "item.items[1].rate", "lines"},
+		{"order", record.NetSuite, "itemized", ""},
+	} {
+		if got := strings.Join(find(t, tc.entity, tc.platform).Canonical([]string{tc.native, "nonsense"}), " "); got != tc.want {
+			t.Errorf("%s on %s means %q, want %q", tc.native, tc.platform, got, tc.want)
+		}
+	}
+}
+
 func FuzzObserve(f *testing.F) {
 	files, _ := filepath.Glob("testdata/golden/*.native.json")
 	for _, file := range files {

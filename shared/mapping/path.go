@@ -82,3 +82,12 @@ func (p path) put(body map[string]any, value any) {
 	}
 	body[p[len(p)-1].key] = value
 }
+
+// String is p without its selectors.
+func (p path) String() string {
+	keys := make([]string, len(p))
+	for i, s := range p {
+		keys[i] = s.key
+	}
+	return strings.Join(keys, ".")
+}
