@@ -7,29 +7,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"sorrel/shared/boot"
 )
 
 const root = "../.."
 
-// expected is what the functions read. It is the interface between this test and the code that reads the environment.
-var expected environment = func(function string) []string {
-	outbound := []string{"SORREL_QUEUE_OUTBOUND_NETSUITE", "SORREL_QUEUE_OUTBOUND_SALESFORCE", "SORREL_QUEUE_OUTBOUND_ZENDESK"}
-	vendors := []string{"SORREL_SECRET_ARN", "SORREL_NETSUITE_URL", "SORREL_SALESFORCE_URL", "SORREL_ZENDESK_URL"}
-	all := []string{"SORREL_LOG_LEVEL", "SORREL_STAGE"}
-	switch function {
-	case "intake":
-		return append(all, "SORREL_SECRET_ARN", "SORREL_QUEUE_INBOUND")
-	case "hub":
-		return slices.Concat(all, vendors, outbound, []string{"SORREL_TABLE"})
-	case "deliver":
-		return slices.Concat(all, vendors, []string{"SORREL_TABLE"})
-	case "batch":
-		return slices.Concat(all, vendors, []string{"SORREL_TABLE", "SORREL_QUEUE_INBOUND"})
-	case "sweep":
-		return slices.Concat(all, outbound, []string{"SORREL_TABLE"})
-	}
-	return nil
-}
+// expected is what the functions read.
+var expected environment = boot.Variables
 
 func read(t *testing.T, path string) string {
 	t.Helper()
@@ -96,7 +81,8 @@ func TestRulesCanFail(t *testing.T) {
 		{"environment", "SORREL_QUEUE_INBOUND: !Ref InboundQueue", "SORREL_QUEUE_INBOUND: !Ref InboundQueue\n          SORREL_EXTRA: x", "SORREL_EXTRA is set"},
 		{"environment", "SSL_CERT_DIR: /nonexistent", "SSL_CERT_FILE: /nonexistent", "SSL_CERT_DIR is not /nonexistent"},
 		{"rights", `"dynamodb:PutItem", `, "", "may not dynamodb:PutItem on Table"},
-		{"rights", `"dynamodb:Query"], `, `"dynamodb:Query", "dynamodb:PutItem"], `, "SweepFunction: may dynamodb:PutItem on Table"},
+		{"rights", `"dynamodb:Query", "dynamodb:DeleteItem"], `, `"dynamodb:Query", "dynamodb:DeleteItem", "dynamodb:PutItem"], `, "SweepFunction: may dynamodb:PutItem on Table"},
+		{"rights", `"dynamodb:Query", "dynamodb:DeleteItem"], `, `"dynamodb:Query"], `, "SweepFunction: may not dynamodb:DeleteItem on Table"},
 		{"rights", "Resource: [!GetAtt InboundQueue.Arn, !GetAtt RelayDlq.Arn]", "Resource: [!GetAtt InboundQueue.Arn]", "IntakeFunction: may not sqs:SendMessage on RelayDlq"},
 		{"rights", "Resource: !Ref Secret}", "Resource: !Ref Table}", "may not secretsmanager:GetSecretValue on Secret"},
 		{"rights", "SORREL_SECRET_ARN: !Ref Secret", "SORREL_STAGE: x", "may secretsmanager:GetSecretValue on Secret"},
