@@ -36,6 +36,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -80,9 +81,10 @@ type Config struct {
 	// Columns adds fields per object, each "name[=suiteqlcolumn][:kind]" or "-name" to leave one out, such as
 	// "custbody_region", "custbody_weight:number", "item.custcol_lot" (a line field), "-subtotal". Kinds are
 	// text (the default), number, bool, date, time, id and choice. The column defaults to the name in lower case.
-	Columns  map[string][]string
-	PageSize int           // rows per SuiteQL page, at most 1000; 0 = 1000
-	Overlap  time.Duration // how far back a new listing starts, for saves that committed late; 0 = 5 min
+	Columns   map[string][]string
+	PageSize  int               // rows per SuiteQL page, at most 1000; 0 = 1000
+	Transport http.RoundTripper // nil = a pooled one
+	Overlap   time.Duration     // how far back a new listing starts, for saves that committed late; 0 = 5 min
 }
 
 // Connector talks to one account. It is safe for concurrent use.
@@ -138,7 +140,7 @@ func New(cfg Config) (*Connector, error) {
 		}
 		c.client, err = vendorhttp.New(vendorhttp.Config{
 			Name: record.NetSuite, Base: cfg.URL, Now: cfg.Now, Observe: cfg.Observe,
-			Concurrency: c.cfg.Concurrency, Timeout: cfg.Timeout, Classify: classify,
+			Concurrency: c.cfg.Concurrency, Timeout: cfg.Timeout, Classify: classify, Transport: cfg.Transport,
 			Tokens: vendorhttp.NewTokens(func(ctx context.Context) (vendorhttp.Token, error) { return c.signIn(ctx, s) }, cfg.Now),
 		})
 		if err != nil {
