@@ -80,6 +80,8 @@ func errorTable() []errorRow {
 		row(0, "STORAGE_LIMIT_EXCEEDED", fault.Refused, "org is full"),
 
 		row(300, "", fault.Refused, "several records carry the external id; nothing was written"),
+		row(301, "", fault.Internal, "the org has moved; set URL to its own domain"),
+		row(302, "", fault.Internal, "the org has moved; set URL to its own domain"),
 		row(400, "", fault.Refused, "any other validation"),
 		row(403, "", fault.Refused, "permission"),
 		row(404, "", fault.NotFound, ""),
