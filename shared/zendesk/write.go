@@ -19,6 +19,9 @@ func (c *Connector) Read(ctx context.Context, ref record.Ref) (record.Native, er
 	if err != nil {
 		return record.Native{}, err
 	}
+	if ref.ID == "" {
+		return record.Native{}, &fault.Error{Class: fault.Contract, Op: "zendesk." + op, Fields: []string{"id"}, Detail: "a read without native id"}
+	}
 	answer, resp, err := c.call(ctx, op, http.MethodGet, p.path+"/"+url.PathEscape(ref.ID), nil, nil, nil)
 	if err != nil {
 		return record.Native{}, err

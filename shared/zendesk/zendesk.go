@@ -25,6 +25,7 @@ package zendesk
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -39,8 +40,6 @@ import (
 	"sorrel/shared/platform"
 	"sorrel/shared/record"
 	"sorrel/shared/vendorhttp"
-
-	"encoding/base64"
 )
 
 // Object names.
@@ -256,9 +255,7 @@ func (c *Connector) Declaration() platform.Declaration {
 	for _, k := range c.cfg.CustomObjects {
 		d.Objects = append(d.Objects, platform.Object{Name: custom + k, External: "external_id", Batch: true})
 	}
-	for _, r := range errorTable() {
-		d.Errors = append(d.Errors, r)
-	}
+	d.Errors = errorTable()
 	return d
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/big"
 	"reflect"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,7 +34,7 @@ func (t *Twin) save(object string, r *row, in map[string]any, actor int64) (*row
 	tb := t.tables[object]
 	bad := invalid{}
 	created := r == nil
-	data := map[string]any{}
+	var data map[string]any
 	if created {
 		data = t.blank(object, tb, actor)
 	} else {
@@ -211,18 +210,18 @@ func (t *Twin) blank(object string, tb *table, actor int64) map[string]any {
 // check validates attributes of the whole record.
 func (t *Twin) check(object string, tb *table, self *row, data map[string]any, bad invalid) {
 	for k, kind := range t.attributes(object) {
-		v := data[k]
-		ok := v == nil
-		switch v.(type) {
+		ok := data[k] == nil
+		switch v := data[k].(type) {
 		case string:
-			ok = kind == "string" || kind == "number" && regexp.MustCompile(`^[0-9]+$`).MatchString(v.(string))
+			_, err := strconv.ParseUint(v, 10, 64)
+			ok = kind == "string" || kind == "number" && err == nil
 			if ok && kind == "number" {
-				data[k] = json.Number(v.(string))
+				data[k] = json.Number(v)
 			}
 		case json.Number:
 			ok = kind == "number"
 			if kind == "string" { // the vendor turns numbers into text
-				data[k], ok = v.(json.Number).String(), true
+				data[k], ok = v.String(), true
 			}
 		case bool:
 			ok = kind == "bool"
