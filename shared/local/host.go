@@ -28,8 +28,8 @@ type Options struct {
 	Endpoints      map[string]boot.Endpoint // shown at /v1/dev, nil = not shown
 	BatchEvery     time.Duration            // default 30 s; negative = never
 	SweepEvery     time.Duration            // default 1 s; negative = never
-	HubWorkers     int                      // batches handled at once per queue; default 8
-	DeliverWorkers int                      // default 8
+	HubWorkers     int                      // batches handled at once per queue; default 8; negative = none
+	DeliverWorkers int                      // default 8; negative = none
 }
 
 // Host is a running host.
@@ -59,10 +59,10 @@ func Start(w *boot.World, o Options) (*Host, error) {
 	}
 	orElse(&o.BatchEvery, 30*time.Second)
 	orElse(&o.SweepEvery, time.Second)
-	if o.HubWorkers <= 0 {
+	if o.HubWorkers == 0 {
 		o.HubWorkers = 8
 	}
-	if o.DeliverWorkers <= 0 {
+	if o.DeliverWorkers == 0 {
 		o.DeliverWorkers = 8
 	}
 	l, err := net.Listen("tcp", o.Listen)
