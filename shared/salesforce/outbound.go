@@ -122,7 +122,7 @@ func (c *Connector) notifications(message *node, now time.Time) (platform.Delive
 			if f.attribute(instanceSpace, "nil") == "true" {
 				fields[f.name.Local] = nil
 			} else {
-				fields[f.name.Local] = native(o.kinds[f.name.Local], f.text)
+				fields[f.name.Local] = native(o.kinds[f.name.Local], string(f.text))
 			}
 		}
 		raw, _ := fields["Id"].(string)
@@ -164,7 +164,7 @@ type node struct {
 	name     xml.Name
 	attrs    []xml.Attr
 	children []*node
-	text     string
+	text     []byte
 }
 
 func (n *node) child(space, local string) *node {
@@ -183,7 +183,7 @@ func (n *node) content() string {
 	if n == nil {
 		return ""
 	}
-	return strings.TrimSpace(n.text)
+	return strings.TrimSpace(string(n.text))
 }
 
 func (n *node) attribute(space, local string) string {
@@ -228,7 +228,8 @@ func parseXML(b []byte) (*node, error) {
 			open = open[:len(open)-1]
 		case xml.CharData:
 			if len(open) > 0 {
-				open[len(open)-1].text += string(t)
+				inner := open[len(open)-1]
+				inner.text = append(inner.text, t...)
 			}
 		case xml.Directive:
 			return nil, errors.New("a document type is not allowed")

@@ -23,6 +23,7 @@ import (
 type org struct {
 	*Twin
 	t     *testing.T
+	http  *http.Client // its own: closing a test server breaks the idle connections of the default one
 	url   string
 	token string
 }
@@ -35,7 +36,7 @@ func serve(t *testing.T, opts Options) *org {
 	o := &org{Twin: New(opts), t: t}
 	s := httptest.NewServer(o.Handler())
 	t.Cleanup(s.Close)
-	o.url = s.URL
+	o.url, o.http = s.URL, s.Client()
 	status, body := o.form(url.Values{"grant_type": {"client_credentials"}, "client_id": {o.opts.ClientID}, "client_secret": {o.opts.ClientSecret}})
 	if status != 200 {
 		t.Fatal(body)
@@ -46,7 +47,7 @@ func serve(t *testing.T, opts Options) *org {
 
 func (o *org) form(v url.Values) (int, map[string]any) {
 	o.t.Helper()
-	resp, err := http.PostForm(o.url+"/services/oauth2/token", v)
+	resp, err := o.http.PostForm(o.url+"/services/oauth2/token", v)
 	if err != nil {
 		o.t.Fatal(err)
 	}
@@ -68,7 +69,7 @@ func (o *org) call(method, path, body string) (int, string) {
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := o.http.Do(req)
 	if err != nil {
 		o.t.Fatal(err)
 	}

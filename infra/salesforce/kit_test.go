@@ -1,0 +1,116 @@
+// Package kit checks the metadata that an org is set up with.
+package kit
+
+import (
+	"encoding/xml"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"sorrel/shared/salesforce"
+	"sorrel/shared/salesforce/salesforcetwin"
+)
+
+const root = "force-app/main/default"
+
+type field struct {
+	FullName   string   `xml:"fullName"`
+	Type       string   `xml:"type"`
+	ExternalID bool     `xml:"externalId"`
+	Unique     bool     `xml:"unique"`
+	Values     []string `xml:"valueSet>valueSetDefinition>value>fullName"`
+}
+
+func fields(t *testing.T) map[string]field {
+	t.Helper()
+	all := map[string]field{}
+	for _, object := range []string{"Account", "Order", "Shipment__c"} {
+		files, err := fs.Glob(os.DirFS(root), "objects/"+object+"/fields/*.field-meta.xml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range files {
+			b, err := os.ReadFile(root + "/" + name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var f field
+			if err := xml.Unmarshal(b, &f); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if !strings.HasSuffix(name, "/"+f.FullName+".field-meta.xml") {
+				t.Errorf("%s declares %s", name, f.FullName)
+			}
+			all[object+"."+f.FullName] = f
+		}
+	}
+	return all
+}
+
+// Every custom field that the connector reads is in the kit, may be read and written by the integration user,
+// and is unique where it is our external id.
+func TestKitHasWhatTheConnectorReads(t *testing.T) {
+	t.Parallel()
+	kit := fields(t)
+	allowed, err := os.ReadFile(root + "/permissionsets/Sorrel_Integration.permissionset-meta.xml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for object, names := range salesforce.DefaultFields() {
+		for _, name := range append(names, "Sorrel_Id__c") {
+			if !strings.HasSuffix(name, "__c") || strings.Contains(name, ".") {
+				continue
+			}
+			f, ok := kit[object+"."+name]
+			if !ok {
+				t.Errorf("%s.%s is read but not in the kit", object, name)
+			}
+			if name == "Sorrel_Id__c" && !(f.ExternalID && f.Unique) {
+				t.Errorf("%s.%s must be a unique external id", object, name)
+			}
+			if !strings.Contains(string(allowed), fmt.Sprintf("<field>%s.%s</field>", object, name)) {
+				t.Errorf("%s.%s is not in the permission set", object, name)
+			}
+		}
+	}
+}
+
+// The twin takes every picklist value of the kit, so tests run against the org that the kit makes.
+func TestTwinKnowsTheKit(t *testing.T) {
+	t.Parallel()
+	twin := salesforcetwin.New(salesforcetwin.Options{Now: time.Now})
+	account, err := twin.Edit("Account", "", map[string]any{"Name": "A"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	order, err := twin.Edit("Order", "", map[string]any{"AccountId": account, "EffectiveDate": "2026-11-02", "Status": "Draft"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	shipment, err := twin.Edit("Shipment__c", "", map[string]any{"Order__c": order})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := map[string]string{"Account": account, "Order": order, "Shipment__c": shipment}
+	for name, f := range fields(t) {
+		object, _, _ := strings.Cut(name, ".")
+		values := map[string][]any{"Picklist": nil, "Date": {"2026-11-02"}, "Currency": {12.5}, "Lookup": {order}}[f.Type]
+		for _, v := range f.Values {
+			values = append(values, v)
+		}
+		if f.Type == "Text" || f.Type == "LongTextArea" {
+			values = []any{"EUR"}
+		}
+		if len(values) == 0 {
+			t.Errorf("%s: nothing known of type %s", name, f.Type)
+		}
+		for _, v := range values {
+			if _, err := twin.Edit(object, ids[object], map[string]any{f.FullName: v}); err != nil {
+				t.Errorf("%s = %v: %v", name, v, err)
+			}
+		}
+	}
+}
