@@ -74,7 +74,7 @@ type Config struct {
 	Credentials     Credentials
 	Now             func() time.Time
 	Observe         func(vendorhttp.Call)
-	Concurrency     int           // calls at once; keep it below the account's share. 0 = 5
+	Concurrency     int           // calls at once; keep it below the share; the smallest account has 5. 0 = 4
 	Timeout         time.Duration // of one call; 0 = 15 s
 	AccountZone     string        // IANA zone in which SuiteQL prints times; empty = UTC
 	IntegrationUser string        // internal id of our user: its saves by REST are ours
@@ -123,7 +123,7 @@ func New(cfg Config) (*Connector, error) {
 		c.cfg.Overlap = 5 * time.Minute
 	}
 	if cfg.Concurrency <= 0 {
-		c.cfg.Concurrency = 5
+		c.cfg.Concurrency = 4
 	}
 	for i, s := range cfg.Credentials.WebhookSecrets {
 		if len(s) < 16 {

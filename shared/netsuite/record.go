@@ -143,6 +143,9 @@ func (c *Connector) fulfil(ctx context.Context, w platform.Write) (string, error
 
 // send sends one write and returns the id in its Location, if there is one.
 func (c *Connector) send(ctx context.Context, op, method, target, what string, fields map[string]any) (string, error) {
+	if fields == nil {
+		fields = map[string]any{}
+	}
 	body, err := json.Marshal(fields)
 	if err != nil {
 		return "", fault.Wrap(fault.Contract, "netsuite."+op, what, err)
