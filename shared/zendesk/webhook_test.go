@@ -185,3 +185,35 @@ func FuzzWebhook(f *testing.F) {
 		}
 	})
 }
+
+// The kit must not subscribe to what Webhook refuses.
+func TestKitSubscribesToKnownEvents(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile("../../infra/zendesk/setup.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kit struct {
+		Requests []struct {
+			Body struct {
+				Webhook struct{ Subscriptions []string }
+			}
+		}
+	}
+	if err := json.Unmarshal(b, &kit); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, r := range kit.Requests {
+		for _, kind := range r.Body.Webhook.Subscriptions {
+			n++
+			event := `{"type":"` + kind + `","id":"e","detail":{"id":"1","updated_at":"2026-11-02T08:00:00Z"}}`
+			if _, err := intake(t, secret).Webhook(t.Context(), signed(event, secret)); err != nil {
+				t.Errorf("%s: %v", kind, err)
+			}
+		}
+	}
+	if n == 0 {
+		t.Error("the kit subscribes to nothing")
+	}
+}
