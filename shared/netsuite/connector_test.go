@@ -461,6 +461,31 @@ func TestWriteInput(t *testing.T) {
 	}
 }
 
+// A written sublist is the whole sublist, however often it is written.
+func TestWrittenLinesReplaceLines(t *testing.T) {
+	t.Parallel()
+	a := open(t, netsuitetwin.Options{Now: time.Now}, nil)
+	entity := mustEdit(t, a.twin, "customer", "", customerFields(1))
+	lines := func(id string) int {
+		n, err := a.Read(t.Context(), ref("salesOrder", id))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(n.Fields["item"].(map[string]any)["items"].([]any))
+	}
+	var id string
+	for range 2 {
+		out := a.Write(t.Context(), []platform.Write{{Ref: ref("salesOrder", ""), External: "o-1", Fields: orderFields(entity, 1)}})
+		if id = out[0].ID; out[0].Err != nil || lines(id) != 2 {
+			t.Fatalf("%v: %d lines, want 2", out[0].Err, lines(id))
+		}
+	}
+	one := map[string]any{"item": map[string]any{"items": []any{map[string]any{"item": map[string]any{"id": "3"}, "quantity": 1, "rate": 2}}}}
+	if out := a.Write(t.Context(), []platform.Write{{Ref: ref("salesOrder", id), External: "o-1", Fields: one}}); out[0].Err != nil || lines(id) != 1 {
+		t.Errorf("%v: %d lines, want 1", out[0].Err, lines(id))
+	}
+}
+
 // lossy passes requests on and changes or drops the answers.
 type lossy func(*http.Request, *http.Response) error
 

@@ -98,6 +98,7 @@ func Run(t *testing.T, h Harness) {
 		"webhook":          webhook,
 		"list":             list,
 		"list ties":        ties,
+		"list late tie":    lateTie,
 		"throttle":         throttle,
 		"outage":           outage,
 		"lost reply":       lostReply,
@@ -615,6 +616,26 @@ func ties(t *testing.T, b *bench) {
 				t.Fatalf("resuming from cursor %d of %d misses %s", i, len(steps)-1, id)
 			}
 		}
+	}
+}
+
+// lateTie changes a record in the very instant up to which has been listed already.
+func lateTie(t *testing.T, b *bench) {
+	if b.Unlisted != "" {
+		t.Skip(b.Unlisted)
+	}
+	if b.Lag > 0 {
+		t.Skip("the vendor lists nothing that is younger than its lag")
+	}
+	first := b.edit(t, "", b.Fields(1))
+	b.clock.Advance(time.Second)
+	b.edit(t, "", b.Fields(2))
+	_, cursor := b.scan(t, "")
+	b.edit(t, first, b.Change)
+	b.clock.Advance(2 * time.Second)
+	seen, _ := b.scan(t, cursor)
+	if n, ok := seen[first]; !ok || (!n.Hint() && !holds(n.Fields, b.Change)) {
+		t.Errorf("a change in the instant of the cursor, with a lower id, is missed: %+v", n)
 	}
 }
 
