@@ -37,7 +37,7 @@ func errorTable() []errorRow {
 		row(0, "INVALID_SESSION_ID", fault.Unauthenticated, "session not valid for this API"),
 		row(401, "", fault.Unauthenticated, "any other 401; one fresh sign-in, no loop"),
 		pause(says(row(0, "REQUEST_LIMIT_EXCEEDED", fault.Throttled, "too many long calls at once; message says Concurrent"), "Concurrent"), 5*time.Second),
-		pause(row(0, "REQUEST_LIMIT_EXCEEDED", fault.Throttled, "calls of the last 24 hours used up; the window rolls, so look again soon"), 15*time.Minute),
+		pause(row(0, "REQUEST_LIMIT_EXCEEDED", fault.Throttled, "calls of the last 24 hours used up; the window rolls and a refused look costs nothing"), time.Minute),
 		pause(row(0, "rate_limit_exceeded", fault.Throttled, "too many sign-ins"), time.Minute),
 		row(0, "API_DISABLED_FOR_ORG", fault.Down, "no call can succeed until an administrator acts"),
 		row(0, "inactive_org", fault.Down, "org suspended"),

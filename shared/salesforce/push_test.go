@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -438,5 +439,45 @@ func check(t *testing.T, now time.Time, decode func() (platform.Delivery, error)
 		if len(n.ID) != 18 || n.Object == "" || n.Version.At.After(now.Add(6*time.Minute)) {
 			t.Errorf("native %+v", n)
 		}
+	}
+}
+
+// One call that saves 150 records leaves as two messages, of 100 and 50.
+func TestMessagesHoldAHundred(t *testing.T) {
+	t.Parallel()
+	c, twin := start(t, time.Now, salesforcetwin.Options{RetryBase: time.Millisecond}, nil)
+	var mu sync.Mutex
+	var sizes []int
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		d, err := c.Webhook(r.Context(), platform.Request{Query: r.URL.Query(), ContentType: r.Header.Get("Content-Type"), Body: body, Now: time.Now()})
+		if err != nil {
+			t.Error(err)
+		}
+		mu.Lock()
+		sizes = append(sizes, len(d.Natives))
+		mu.Unlock()
+		w.Header().Set("Content-Type", d.Ack.ContentType)
+		_, _ = w.Write(d.Ack.Body)
+	}))
+	defer s.Close()
+	twin.Kit().SendTo(s.URL)
+	var writes []platform.Write
+	for i := range 150 {
+		writes = append(writes, account("", fmt.Sprint("customer-", i), nil))
+	}
+	for _, w := range c.Write(t.Context(), writes) {
+		if w.Err != nil {
+			t.Fatal(w.Err)
+		}
+	}
+	if err := twin.Kit().Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if slices.Sort(sizes); !slices.Equal(sizes, []int{50, 100}) {
+		t.Errorf("messages of %v", sizes)
 	}
 }

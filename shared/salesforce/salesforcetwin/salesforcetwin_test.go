@@ -322,3 +322,36 @@ func FuzzSOQL(f *testing.F) {
 		}
 	})
 }
+
+// A person's acts over HTTP.
+func TestActs(t *testing.T) {
+	t.Parallel()
+	o := serve(t, Options{})
+	var saved struct{ ID string }
+	if err := json.Unmarshal([]byte(o.want("POST", "/_twin/edit", `{"object":"Account","fields":{"Name":"A"}}`, 200, "001")), &saved); err != nil {
+		t.Fatal(err)
+	}
+	o.want("POST", "/_twin/edit", `{"object":"Account","id":"`+saved.ID+`","fields":{"Nmae":"B"}}`, 422, "No such column")
+	o.want("POST", "/_twin/edit", `{`, 400, "not understood")
+	o.want("POST", "/_twin/delete", `{"object":"Account","id":"`+saved.ID+`"}`, 200, saved.ID)
+	o.want("GET", "/_twin/state", "", 200, `"Account":[]`)
+	o.want("POST", "/_twin/undelete", `{"object":"Account","id":"`+saved.ID+`"}`, 200, saved.ID)
+	o.want("GET", "/_twin/state", "", 200, saved.ID)
+	got := make(chan string, 1)
+	bus := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		b, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		got <- string(b)
+	}))
+	defer bus.Close()
+	o.want("POST", "/_twin/events", `{"url":"`+bus.URL+`"}`, 200, bus.URL)
+	o.want("POST", "/_twin/gap", `{"object":"Account","ids":["`+saved.ID+`"],"type":"GAP_UPDATE"}`, 200, "")
+	if e := <-got; !strings.Contains(e, `"GAP_UPDATE"`) || !strings.Contains(e, "aws.partner/salesforce.com/00Dxx0000001gEREAY/") {
+		t.Error(e)
+	}
+	o.want("POST", "/_twin/expire", `{}`, 200, "")
+	o.want("GET", "/services/data/v66.0/limits", "", 401, "INVALID_SESSION_ID")
+	o.want("GET", "/_twin/stats", "", 200, `"refused":1`)
+}
