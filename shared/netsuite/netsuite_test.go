@@ -65,31 +65,31 @@ func mustEdit(t *testing.T, tw *netsuitetwin.Twin, object, id string, fields map
 
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	worlds := map[string]func(a account, w *platformtest.World){
-		"customer": func(_ account, w *platformtest.World) {
+	worlds := map[string]func(t *testing.T, a account, w *platformtest.World){
+		"customer": func(_ *testing.T, _ account, w *platformtest.World) {
 			w.Fields, w.Change, w.Clear = customerFields, map[string]any{"companyName": "Berglunds snabbköp", "isInactive": true, "creditLimit": 5}, "phone"
 			w.Bad = map[string]any{"companyNmae": "x"}
 		},
-		"salesOrder": func(a account, w *platformtest.World) {
+		"salesOrder": func(t *testing.T, a account, w *platformtest.World) {
 			entity, err := a.twin.Load("customer", "", customerFields(0), time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC))
 			if err != nil {
-				panic(err)
+				t.Fatal(err)
 			}
 			w.Fields = func(n int) map[string]any { return orderFields(entity, n) }
 			w.Change = map[string]any{"orderStatus": map[string]any{"id": "D"}, "memo": "changed"}
 			w.Clear, w.Bad = "shippingAddress.addr1", map[string]any{"orderStatus": map[string]any{"id": "Z"}}
 		},
-		"itemFulfillment": func(a account, w *platformtest.World) {
+		"itemFulfillment": func(t *testing.T, a account, w *platformtest.World) {
 			long := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
 			entity, err := a.twin.Load("customer", "", customerFields(0), long)
 			if err != nil {
-				panic(err)
+				t.Fatal(err)
 			}
 			f := orderFields(entity, 0)
 			f["item"] = map[string]any{"items": []any{map[string]any{"item": map[string]any{"id": "1"}, "quantity": 1000, "rate": 1}}}
 			order, err := a.twin.Load("salesOrder", "", f, long)
 			if err != nil {
-				panic(err)
+				t.Fatal(err)
 			}
 			w.Fields = func(n int) map[string]any {
 				return map[string]any{"createdFrom": map[string]any{"id": order}, "entity": map[string]any{"id": entity}, "shipStatus": map[string]any{"id": "B"}, "shipCarrier": "ups",
@@ -103,7 +103,7 @@ func TestConformance(t *testing.T) {
 		platformtest.Run(t, platformtest.Harness{Name: object, New: func(t *testing.T, now func() time.Time) platformtest.World {
 			a := open(t, netsuitetwin.Options{Now: now, Zone: "Europe/Zurich"}, func(c *netsuite.Config) { c.PageSize = 40 })
 			w := platformtest.World{Connector: a.Connector, Twin: a.twin, Object: object, PageSize: 40, UnknownID: "999999"}
-			build(a, &w)
+			build(t, a, &w)
 			return w
 		}})
 	}
