@@ -335,3 +335,8 @@ type Endpoint struct {
 	URL         string          `json:"url"`
 	Credentials json.RawMessage `json:"credentials"`
 }
+
+// AWSEndpoints names the endpoints of an AWS-compatible server, or of two.
+func AWSEndpoints(dynamo, sqs string) cloud.Endpoints {
+	return cloud.Endpoints{All: dynamo, SQS: sqs}
+}

@@ -93,6 +93,9 @@ func RowOf(err error) Row {
 	return Table()[0]
 }
 
+// NotCalled is the Code of errors that cost the vendor nothing: its breaker is open, or it asked for a pause.
+const NotCalled = "not-called"
+
 // Error is a classified failure. Op and ID say where; Fields, Remedy and RetryAt say what to do.
 type Error struct {
 	Class   Class

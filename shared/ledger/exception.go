@@ -157,7 +157,7 @@ func Rightful(s State, decisions []record.Decision) []Exception {
 	}
 	for p, v := range r.Views {
 		for f, c := range v.Said {
-			if c.Doubt != nil {
+			if v.Clouded(f) {
 				out = append(out, Exception{Type: c.Doubt.Type, Record: r.ID, Platform: p, Native: v.Ref.String(), Field: f,
 					Detail: c.Doubt.Detail, Remedy: "correct the value on " + p + ", or extend the mapping; the field is held until then", Trace: c.Doubt.Trace})
 			}

@@ -151,6 +151,9 @@ func Confirm(v, before View, fields map[string]Value, version Version, now time.
 	}
 	for f, value := range fields {
 		base := before.Said[f].Version
+		if d := before.Said[f].Doubt; d != nil && d.Version.Compare(base) > 0 {
+			base = d.Version
+		}
 		if version.Compare(base) > 0 {
 			base = version
 		}

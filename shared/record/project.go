@@ -36,9 +36,15 @@ func Project(r Record, rules Rules, platform string, as func(field string, v Val
 		switch {
 		case origin == FromNobody && want.IsNull():
 			continue // nothing there, nothing wanted
+		case v.Clouded(f):
+			if path := rule.Paths[platform]; path != Revert && path != Reject {
+				p.Kept[f] = platform + " says something there that cannot be used" // it may be meant: held until people have looked
+				continue
+			}
+			origin = FromPlatform // whatever it is, it is put back
 		case origin != FromNobody && as(f, holds) == want:
 			continue
-		case origin == FromSorrel && v.Wrote[f].Value == g.Value && v.Said[f].Ours:
+		case origin == FromSorrel && as(f, v.Wrote[f].Value) == want && v.Said[f].Ours:
 			continue // the platform reformatted what we wrote; writing it again would not change that
 		}
 		switch hold, held := r.Held[HoldKey(platform, f)]; {

@@ -34,7 +34,7 @@ type Doubt struct {
 
 // Wrote is our last confirmed write of one field.
 type Wrote struct {
-	Value Value     // what we asked for, in canonical form
+	Value Value     // what we asked for, in the canonical form that the platform will say back
 	Base  Version   // everything the platform says up to and including this version was said before our write, or is it
 	When  time.Time // our clock, for people
 	Trace string    // correlation id of the delivery
@@ -89,6 +89,16 @@ func (v View) Holds(field string) (Value, Origin) {
 		return said.Value, FromSorrel
 	}
 	return said.Value, FromPlatform
+}
+
+// Clouded reports whether the newest thing said in a field cannot be used, and was said after our last write.
+func (v View) Clouded(field string) bool {
+	d := v.Said[field].Doubt
+	if d == nil {
+		return false
+	}
+	w, wrote := v.Wrote[field]
+	return !wrote || d.Version.Compare(w.Base) > 0
 }
 
 // Unsettled lists fields whose value only a read can settle: pushed twice with one version and different

@@ -52,7 +52,7 @@ func Start(o Options) (*Twins, error) {
 	t.Salesforce = salesforcetwin.New(salesforcetwin.Options{Now: o.Now, Seed: o.Seed})
 	z := zendesktwin.Options{Now: o.Now, Seed: o.Seed}
 	if o.Roomy {
-		roomy(&z)
+		z.Limits, z.ExportLag = zendesktwin.NoLimits(), time.Nanosecond
 	}
 	t.Zendesk = zendesktwin.New(z)
 	account := struct {

@@ -81,6 +81,7 @@ type Client struct {
 
 	mu       sync.Mutex
 	failures int       // consecutive
+	opened   int       // times the breaker opened since the last answer
 	until    time.Time // breaker open or throttled until
 	reason   fault.Class
 	probing  bool
@@ -188,7 +189,7 @@ func (c *Client) admit(r Request) error {
 		if !at.After(now) {
 			at = now.Add(c.cfg.Cooldown)
 		}
-		return &fault.Error{Class: c.reason, Op: c.op(r), RetryAt: at,
+		return &fault.Error{Class: c.reason, Op: c.op(r), Code: fault.NotCalled, RetryAt: at,
 			Detail: "not called: " + map[fault.Class]string{fault.Down: "breaker is open", fault.Throttled: "the vendor asked for a pause"}[c.reason]}
 	}
 	c.probing = c.reason == fault.Down
@@ -205,7 +206,7 @@ func (c *Client) settle(err error, resp Response, unused bool) {
 	now := c.cfg.Now()
 	switch class := fault.ClassOf(err); {
 	case err == nil:
-		c.failures, c.reason = 0, ""
+		c.failures, c.opened, c.reason = 0, 0, ""
 	case class == fault.Throttled && c.cfg.Local != nil && c.cfg.Local(resp):
 		c.failures = 0
 	case class == fault.Throttled:
@@ -214,12 +215,15 @@ func (c *Client) settle(err error, resp Response, unused bool) {
 		}
 	case resp.Status >= 500, resp.Status == 0 && (class == fault.Down || class == fault.Unknown):
 		c.failures++
+		if c.reason == fault.Down && now.Before(c.until) {
+			return // it was sent before the breaker opened and says nothing new
+		}
 		if c.failures >= c.cfg.Trip {
-			doublings := min(c.failures-c.cfg.Trip, 5)
-			c.reason, c.until = fault.Down, now.Add(c.cfg.Cooldown<<doublings)
+			c.reason, c.until = fault.Down, now.Add(c.cfg.Cooldown<<min(c.opened, 5))
+			c.opened++
 		}
 	default:
-		c.failures, c.reason = 0, ""
+		c.failures, c.opened, c.reason = 0, 0, ""
 	}
 }
 

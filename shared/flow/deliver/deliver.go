@@ -51,7 +51,7 @@ const (
 	maxConflict = 12
 	maxDepth    = 3 // prerequisites followed: shipment → order → customer
 	firstWait   = 500 * time.Millisecond
-	longestWait = 2 * time.Minute
+	longestWait = time.Minute
 	// stubborn is how many attempts a failure nobody can classify gets before people are told.
 	stubborn = 5
 )
@@ -98,6 +98,15 @@ type job struct {
 	patch    record.Patch
 	held     map[string]record.Hold
 	write    platform.Write
+}
+
+// forms are the patched fields in the form that the platform will say them back in.
+func (j *job) forms() map[string]record.Value {
+	out := make(map[string]record.Value, len(j.patch.Fields))
+	for field, v := range j.patch.Fields {
+		out[field] = j.mapping.As(field, v)
+	}
+	return out
 }
 
 func (j *job) id() record.ID { return j.before.Record.ID }
@@ -177,7 +186,7 @@ func (f *Flow) prepare(ctx context.Context, p Platform, j *job) (bool, error) {
 			confirmed := map[string]record.Value{}
 			for field, g := range j.before.Record.Golden {
 				if v, said := o.Fields[field]; said && j.mapping.As(field, v) == j.mapping.As(field, g.Value) {
-					confirmed[field] = g.Value
+					confirmed[field] = j.mapping.As(field, g.Value)
 				}
 			}
 			v, _ := record.Observe(j.view, o)
@@ -302,7 +311,7 @@ func (f *Flow) finish(ctx context.Context, j *job, w platform.Written, written b
 			if view.ID == "" {
 				view.Ref = record.Ref{Platform: j.platform, Object: j.mapping.Object, ID: w.ID}
 			}
-			view = record.Confirm(view, j.view, j.patch.Fields, w.Version, now, f.trace(j))
+			view = record.Confirm(view, j.view, j.forms(), w.Version, now, f.trace(j))
 		}
 		if view.ID != "" {
 			s.Record.Views[j.platform] = view
@@ -400,6 +409,11 @@ func (f *Flow) postpone(ctx context.Context, j *job, why error, found bool) erro
 	return f.commit(ctx, j, func(s *ledger.State, e *ledger.Entry, now time.Time) {
 		due, still := s.Due[j.platform]
 		if !still {
+			return
+		}
+		if asked := fault.RetryAt(why); fault.Outermost(why) != nil && fault.Outermost(why).Code == fault.NotCalled && asked.After(now) {
+			due.NotBefore, due.Reason = asked, why.Error() // no attempt was made
+			s.Due[j.platform] = due
 			return
 		}
 		due.Attempts++

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"sorrel/shared/flow/operate"
+	"sorrel/shared/ledger"
+	"sorrel/shared/record"
+)
+
+type statusCommand struct {
+	asking
+}
+
+// Run prints how things stand.
+func (c statusCommand) Run(ctx binding, s screen) error {
+	var st operate.Status
+	if done, err := c.get(ctx, s, "/v1/status", &st); done || err != nil {
+		return err
+	}
+	health := s.paint(green, "healthy")
+	if !st.Healthy {
+		health = s.paint(amber, "needs attention")
+	}
+	s.printf("%s, up %s, configuration %s\n", health, time.Since(st.Since).Round(time.Second), st.Config)
+	for _, concern := range st.Concerns {
+		s.printf("  - %s\n", concern)
+	}
+	s.printf("\n")
+	var rows [][]string
+	for _, p := range st.Platforms {
+		rows = append(rows, []string{p.Name, fmt.Sprint(p.Due), age(p.OldestDue), fmt.Sprintf("%.0f", p.Writes), fmt.Sprintf("%.0f", p.Reads), fmt.Sprintf("%.0f", p.Failures), fmt.Sprintf("%.0f ms", p.FreshP95)})
+	}
+	s.table([]string{"platform", "due", "oldest", "writes", "reads", "put off", "fresh p95"}, rows)
+	s.printf("\n")
+	rows = nil
+	for _, q := range st.Queues {
+		rows = append(rows, []string{q.Name, fmt.Sprint(q.Visible), fmt.Sprint(q.InFlight)})
+	}
+	s.table([]string{"queue", "waiting", "in flight"}, rows)
+	s.printf("\n")
+	rows = nil
+	for _, name := range slices.Sorted(maps.Keys(st.Metrics.Counters)) {
+		rows = append(rows, []string{name, fmt.Sprintf("%.0f", st.Metrics.Counters[name])})
+	}
+	s.table([]string{"counted since the start", "n"}, rows)
+	return nil
+}
+
+func age(seconds float64) string {
+	if seconds == 0 {
+		return "-"
+	}
+	return (time.Duration(seconds*1000) * time.Millisecond).Round(100 * time.Millisecond).String()
+}
+
+type traceCommand struct {
+	ID string `arg:"" help:"Correlation id."`
+	asking
+}
+
+// Run prints one business transaction.
+func (c traceCommand) Run(ctx binding, s screen) error {
+	var t operate.Trace
+	if done, err := c.get(ctx, s, "/v1/traces/"+url.PathEscape(c.ID), &t); done || err != nil {
+		return err
+	}
+	s.trace(t)
+	return nil
+}
+
+func (s screen) trace(t operate.Trace) {
+	s.printf("%s\n", s.paint(bold, "correlation id "+t.ID))
+	for _, st := range t.Steps {
+		since := st.At.Sub(t.Steps[0].At)
+		s.printf("%s +%-9s %-10s %-10s %s\n", st.At.Format("15:04:05.000"), since.Round(time.Millisecond), st.Step, st.Platform, st.Record)
+		for _, line := range []string{st.Native, strings.Join(st.Fields, " "), st.Detail} {
+			if line != "" {
+				s.printf("%26s%s\n", "", line)
+			}
+		}
+	}
+}
+
+type whyCommand struct {
+	Record string `arg:"" help:"Record id (order/…), or platform:native-id with --object."`
+	Field  string `arg:"" optional:"" help:"Field; all when left out."`
+	Object string `help:"Native object, when the record is named by platform:native-id, such as salesOrder."`
+	asking
+}
+
+// Run explains a field, or all fields of a record.
+func (c whyCommand) Run(ctx binding, s screen) error {
+	if p, id, ok := strings.Cut(c.Record, ":"); ok {
+		var found map[string]string
+		plain := asking{URL: c.URL}
+		if _, err := plain.get(ctx, s, "/v1/links/"+url.PathEscape(p)+"/"+url.PathEscape(id)+"?object="+url.QueryEscape(c.Object), &found); err != nil {
+			return err
+		}
+		c.Record = found["record"]
+	}
+	path, err := recordPath(c.Record)
+	if err != nil {
+		return err
+	}
+	var all []record.Why
+	if done, err := c.get(ctx, s, path+"/why?field="+url.QueryEscape(c.Field), &all); done || err != nil {
+		return err
+	}
+	for _, w := range all {
+		s.why(w)
+	}
+	return nil
+}
+
+func (s screen) why(w record.Why) {
+	s.printf("%s = %s\n", s.paint(bold, fmt.Sprintf("%s %s", w.Record, w.Field)), w.Value)
+	if w.From != "" {
+		s.printf("  set on %s at %s (correlation id %s)\n", w.From, w.Said.Format(time.RFC3339), w.Trace)
+	}
+	s.printf("  by the rule: %s, %s (policy version %s)\n", w.Rule, w.At, w.Policy)
+	for _, l := range w.Losers {
+		s.printf("  lost: %s said %s at %s; path: %s\n", l.Platform, l.Value, l.Said.Format(time.RFC3339), l.Path)
+	}
+	for _, p := range w.On {
+		s.printf("  %-10s %-11s holds %s: %s\n", p.Platform, p.Role, p.Holds, p.Status)
+		if p.Write != "" {
+			s.printf("  %22s written %s (correlation id %s)\n", "", p.Written.Format(time.RFC3339), p.Write)
+		}
+		if b := p.PutBack; b != nil {
+			s.printf("  %22s put back: someone set %s at %s;\n  %22s path %s, %s (correlation id %s)\n", "", b.Value, b.Said.Format(time.RFC3339), "", b.Path, b.At, b.Trace)
+		}
+	}
+}
+
+type exceptionsCommand struct {
+	All bool `help:"Resolved ones too."`
+	asking
+}
+
+// Run lists exceptions.
+func (c exceptionsCommand) Run(ctx binding, s screen) error {
+	var list []ledger.Exception
+	if done, err := c.get(ctx, s, fmt.Sprintf("/v1/exceptions?all=%t", c.All), &list); done || err != nil {
+		return err
+	}
+	if len(list) == 0 {
+		s.printf("nothing to look at\n")
+		return nil
+	}
+	for _, x := range list {
+		about := string(x.Record)
+		if about == "" {
+			about = x.Native
+		}
+		s.printf("%s  %s  %s  %s %s %s\n", x.ID, s.paint(amber, x.Type), x.Status, about, x.Platform, x.Field)
+		s.printf("    %s\n    %s\n", x.Detail, x.Remedy)
+	}
+	return nil
+}

@@ -1,0 +1,237 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"sorrel/shared/boot"
+	"sorrel/shared/fault"
+	"sorrel/shared/flow/intake"
+	"sorrel/shared/local"
+	"sorrel/shared/policy"
+	"sorrel/shared/telemetry"
+	"sorrel/shared/twins"
+)
+
+type commands struct {
+	Demo       demoCommand       `cmd:"" help:"Play the business story against the twins, check it, and keep running."`
+	Dev        devCommand        `cmd:"" help:"Run the same world without the script, durable in a folder."`
+	Twins      twinsCommand      `cmd:"" help:"Run the vendors' twins alone."`
+	Validate   validateCommand   `cmd:"" help:"Check contracts, policies and mappings."`
+	Status     statusCommand     `cmd:"" help:"Ask a running process how things stand."`
+	Trace      traceCommand      `cmd:"" help:"Show one business transaction by its correlation id."`
+	Why        whyCommand        `cmd:"" help:"Explain why a record's fields have their values."`
+	Exceptions exceptionsCommand `cmd:"" help:"List what a person must look at."`
+	Bench      benchCommand      `cmd:"" help:"Measure, side by side with floors in the same run."`
+}
+
+// binding carries the context through kong, which binds by type.
+type binding struct{ context.Context }
+
+func ctxBinding(ctx context.Context) binding { return binding{ctx} }
+
+// asking is shared by the commands that ask a running process.
+type asking struct {
+	URL  string `default:"http://127.0.0.1:8787" help:"Address of the running process." env:"SORREL_URL"`
+	JSON bool   `help:"Print JSON."`
+}
+
+// get asks for path and decodes the answer into out; with --json it prints the answer and reports true.
+func (a asking) get(ctx context.Context, s screen, path string, out any) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(a.URL, "/")+path, nil)
+	if err != nil {
+		return false, fault.Wrap(fault.Malformed, "ask", a.URL, err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false, &fault.Error{Class: fault.Down, Op: "ask", Detail: "no Sorrel process answers at " + a.URL, Remedy: "start one with `sorrel dev`, or name it with --url"}
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 16<<20))
+	if err != nil {
+		return false, fault.Wrap(fault.Down, "ask", a.URL, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		var p intake.Problem
+		if json.Unmarshal(body, &p) != nil || p.Title == "" {
+			return false, fmt.Errorf("%s answered %s", a.URL, resp.Status)
+		}
+		if p.Remedy != "" {
+			p.Remedy = " (" + p.Remedy + ")"
+		}
+		return false, fmt.Errorf("%s: %s%s", strings.ToLower(p.Title), p.Detail, p.Remedy)
+	}
+	if a.JSON {
+		_, err := s.out.Write(body)
+		return true, err
+	}
+	return false, json.Unmarshal(body, out)
+}
+
+type twinsCommand struct {
+	BasePort int    `default:"8801" help:"Port of the NetSuite twin; Salesforce and Zendesk take the next two."`
+	Webhooks string `default:"http://127.0.0.1:8787" help:"Where the twins send webhooks; empty for nowhere."`
+	File     string `default:"sorrel-twins.json" help:"Where to write URLs and credentials, for sorrel dev --twins."`
+	Roomy    bool   `help:"Lift the vendors' rate limits."`
+}
+
+// Run serves until interrupted.
+func (c twinsCommand) Run(ctx binding, s screen) error {
+	t, err := twins.Start(twins.Options{BasePort: c.BasePort, Now: time.Now, Seed: 1, Roomy: c.Roomy})
+	if err != nil {
+		return err
+	}
+	defer t.Close(context.WithoutCancel(ctx))
+	t.SendTo(c.Webhooks)
+	b, err := json.MarshalIndent(t.Endpoints(), "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(c.File, append(b, '\n'), 0o600); err != nil {
+		return fault.Wrap(fault.Refused, "twins", c.File, err)
+	}
+	for name, e := range t.Endpoints() {
+		s.printf("%-11s %s/_twin/state\n", name, e.URL)
+	}
+	s.printf("addresses and credentials are in %s; webhooks go to %s\n", c.File, c.Webhooks)
+	<-ctx.Done()
+	return nil
+}
+
+type devCommand struct {
+	Listen      string        `default:"127.0.0.1:8787" help:"Address to serve on."`
+	Data        string        `default:".sorrel" help:"Folder of the durable store and queues."`
+	Twins       string        `help:"Use the twins described in this file (from sorrel twins), or none; by default twins are booted in this process."`
+	Config      string        `help:"Folder with policy, mapping and contract; default is the embedded configuration." type:"existingdir"`
+	BatchEvery  time.Duration `default:"30s" help:"How often each platform is listed; negative for never."`
+	SweepEvery  time.Duration `default:"1s" help:"How often due work is swept."`
+	EndpointURL string        `name:"endpoint-url" help:"Use the DynamoDB and SQS adapters at this AWS-compatible endpoint instead of files. Give two, comma-separated, for separate DynamoDB and SQS endpoints."`
+	Quiet       bool          `help:"Do not narrate."`
+}
+
+// Run serves until interrupted.
+func (c devCommand) Run(ctx binding, s screen) error {
+	set, err := boot.LoadConfig(c.Config)
+	if err != nil {
+		return err
+	}
+	endpoints, own, err := c.platforms()
+	if err != nil {
+		return err
+	}
+	if own != nil {
+		defer own.Close(context.WithoutCancel(ctx))
+	}
+	recorder := func(now func() time.Time) *telemetry.Recorder {
+		if c.Quiet {
+			return telemetry.New(slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: slog.LevelWarn})), now, nil)
+		}
+		return telemetry.New(nil, now, s.narrate)
+	}
+	w, err := c.world(ctx, set, endpoints, recorder)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	h, err := local.Start(w, local.Options{Listen: c.Listen, Endpoints: endpoints, BatchEvery: c.BatchEvery, SweepEvery: c.SweepEvery})
+	if err != nil {
+		return err
+	}
+	if own != nil {
+		own.SendTo(h.URL())
+	}
+	s.printf("listening on %s (webhooks: POST /webhooks/{platform}; twins and credentials: GET /v1/dev)\n", h.URL())
+	<-ctx.Done()
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 40*time.Second)
+	defer cancel()
+	return h.Close(stop)
+}
+
+func (c devCommand) platforms() (map[string]boot.Endpoint, *twins.Twins, error) {
+	switch c.Twins {
+	case "none":
+		return map[string]boot.Endpoint{}, nil, nil
+	case "":
+		t, err := twins.Start(twins.Options{Now: time.Now, Seed: 1})
+		if err != nil {
+			return nil, nil, err
+		}
+		return t.Endpoints(), t, nil
+	}
+	b, err := os.ReadFile(c.Twins)
+	if err != nil {
+		return nil, nil, fault.Wrap(fault.NotFound, "dev", c.Twins, err)
+	}
+	var endpoints map[string]boot.Endpoint
+	if err := json.Unmarshal(b, &endpoints); err != nil {
+		return nil, nil, &fault.Error{Class: fault.Malformed, Op: "dev", ID: c.Twins, Err: err, Remedy: "make the file with sorrel twins"}
+	}
+	return endpoints, nil, nil
+}
+
+func (c devCommand) world(ctx context.Context, set *policy.Set, endpoints map[string]boot.Endpoint, recorder func(func() time.Time) *telemetry.Recorder) (*boot.World, error) {
+	if c.EndpointURL == "" {
+		dir, err := filepath.Abs(c.Data)
+		if err != nil {
+			return nil, err
+		}
+		return boot.Embedded(dir, set, endpoints, recorder)
+	}
+	dynamo, sqs, two := strings.Cut(c.EndpointURL, ",")
+	if !two {
+		sqs = dynamo
+	}
+	return boot.Endpointed(ctx, boot.AWSEndpoints(dynamo, sqs), "sorrel-local", set, endpoints, recorder)
+}
+
+type validateCommand struct {
+	Config string `help:"Folder with policy, mapping and contract; default is the embedded configuration." type:"existingdir"`
+	JSON   bool   `help:"Print JSON."`
+}
+
+// Run fails when there is any problem.
+func (c validateCommand) Run(s screen) error {
+	problems := policy.Validate(boot.ConfigFS(c.Config))
+	if c.JSON {
+		if problems == nil {
+			problems = []policy.Problem{}
+		}
+		if err := s.json(problems); err != nil {
+			return err
+		}
+	} else {
+		for _, p := range problems {
+			s.printf("%s\n", p)
+		}
+	}
+	if len(problems) > 0 {
+		return fmt.Errorf("%d problem(s)", len(problems))
+	}
+	if !c.JSON {
+		set, err := boot.LoadConfig(c.Config)
+		if err != nil {
+			return err
+		}
+		s.printf("ok: %s on %s (version %s)\n", strings.Join(set.Entities(), ", "), strings.Join(set.Platforms(), ", "), set.Version())
+	}
+	return nil
+}
+
+func recordPath(id string) (string, error) {
+	entity, key, ok := strings.Cut(id, "/")
+	if !ok {
+		return "", fmt.Errorf("%q is no record id: want entity/key, such as order/k3jq7m2xw5t6zr2a", id)
+	}
+	return "/v1/records/" + url.PathEscape(entity) + "/" + url.PathEscape(key), nil
+}

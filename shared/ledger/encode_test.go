@@ -1,0 +1,214 @@
+package ledger
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"sorrel/shared/record"
+)
+
+var epoch = time.Date(2026, 11, 2, 8, 0, 0, 123456789, time.UTC)
+
+func rules() record.Rules {
+	return record.Rules{Entity: "order", Version: "v1", Fields: map[string]record.Rule{
+		"status": {Kind: record.Owner, Owner: "netsuite", Targets: []string{"salesforce", "zendesk"}, At: "order.yaml:3:1",
+			Paths: map[string]record.Path{"salesforce": record.Revert, "zendesk": record.Reject}},
+		"phone": {Kind: record.Latest, Order: []string{"netsuite", "salesforce"}, Targets: []string{"netsuite", "salesforce", "zendesk"},
+			Paths: map[string]record.Path{"netsuite": record.Accept, "salesforce": record.Accept, "zendesk": record.Revert}},
+		"lines": {Kind: record.Rank, Order: []string{"salesforce", "netsuite"}, Targets: []string{"zendesk"},
+			Paths: map[string]record.Path{"netsuite": record.Accept, "salesforce": record.Accept}},
+	}}
+}
+
+func identity(_ string, v record.Value) record.Value { return v }
+
+func forms(string, string) (func(string, record.Value) record.Value, bool) { return identity, true }
+
+func drawValue(t *rapid.T) record.Value {
+	switch rapid.IntRange(0, 6).Draw(t, "kind") {
+	case 0:
+		return record.NullValue()
+	case 1:
+		return record.TextValue(rapid.SampledFrom([]string{"", "a", `<b>&"c"\`, "Châlons\u2028-sur-Marne", "\x00\x1f", "null", "14", "2026-11-02T08:00:00Z"}).Draw(t, "text"))
+	case 2:
+		return record.TextValue(rapid.String().Draw(t, "any text"))
+	case 3:
+		v, err := record.ParseNumber(rapid.SampledFrom([]string{"0", "-0.5", "14.00", "79228162514264337593543950335", "0.0000000001", "1e20"}).Draw(t, "number"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	case 4:
+		return record.BoolValue(rapid.Bool().Draw(t, "bool"))
+	}
+	v, err := record.ParseJSON([]byte(rapid.SampledFrom([]string{`[]`, `{}`, `[{"item":"Queso <Cabrales>","rate":14.00,"n":null}]`, `{"b":[1,2.50,"x"],"a":true}`}).Draw(t, "structure")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// drawState walks a record through observations, folds, confirmed writes, holds and due work. Versions collide
+// often, so that ties and doubts are common.
+func drawState(t *rapid.T) State {
+	s := State{Record: record.Record{ID: "order/1", Views: map[string]record.View{}}}
+	platforms := []string{"netsuite", "salesforce", "zendesk"}
+	fieldNames := []string{"status", "phone", "lines"}
+	for range rapid.IntRange(0, 10).Draw(t, "steps") {
+		p := rapid.SampledFrom(platforms).Draw(t, "platform")
+		trace := rapid.SampledFrom([]string{"", "t1", "t2"}).Draw(t, "trace")
+		at := epoch.Add(time.Duration(rapid.IntRange(0, 2).Draw(t, "second")) * time.Second)
+		version := record.Version{At: at, Seq: int64(rapid.IntRange(0, 1).Draw(t, "seq")), Final: rapid.Bool().Draw(t, "final")}
+		view := s.Record.Views[p]
+		switch rapid.IntRange(0, 4).Draw(t, "what") {
+		case 0, 1, 2:
+			o := record.Observation{Ref: record.Ref{Platform: p, Object: "Order", ID: "7"}, Version: version, Trace: trace,
+				Ours: rapid.Bool().Draw(t, "ours"), External: rapid.Bool().Draw(t, "external"), Gone: rapid.IntRange(0, 9).Draw(t, "gone") == 0,
+				Fields: map[string]record.Value{}, Doubts: map[string]record.Doubt{}}
+			if rapid.Bool().Draw(t, "born") {
+				o.Born = at
+			}
+			for _, f := range fieldNames {
+				switch rapid.IntRange(0, 3).Draw(t, f) {
+				case 0:
+					o.Doubts[f] = record.Doubt{Type: "unknown-picklist", Raw: `"Z"`, Detail: "status has no value <Z>"}
+				case 1, 2:
+					o.Fields[f] = drawValue(t)
+				}
+			}
+			s.Record.Views[p], _ = record.Observe(view, o)
+		case 3:
+			patch := record.Project(s.Record, rules(), p, identity)
+			if view.ID == "" {
+				view.Ref = record.Ref{Platform: p, Object: "Order", ID: "7"}
+			}
+			if len(patch.Fields) > 0 {
+				s.Record.Views[p] = record.Confirm(view, view, patch.Fields, version, at, trace)
+			}
+		case 4:
+			s.AddDue(p, trace, at)
+			d := s.Due[p]
+			d.Attempts, d.Unknown, d.Reason = 2, true, "zendesk.write: platform-down"
+			d.NotBefore = at.Add(time.Second)
+			s.Due[p] = d
+			s.Record.Held = map[string]record.Hold{record.HoldKey(p, "status"): {Type: "refused-write", Detail: "too long", Code: "X", Value: drawValue(t), Since: at, Trace: trace}}
+			s.Open = []string{"0123456789abcdef"}
+		}
+		s.Record, _, _ = record.Fold(s.Record, rules())
+	}
+	return s
+}
+
+// plain makes empty and nil maps the same: they mean the same.
+func plain(s State) State {
+	s = s.Clone()
+	s.rev = ""
+	for p, v := range s.Record.Views {
+		if len(v.Said) == 0 {
+			v.Said = nil
+		}
+		if len(v.Wrote) == 0 {
+			v.Wrote = nil
+		}
+		s.Record.Views[p] = v
+	}
+	if len(s.Record.Golden) == 0 {
+		s.Record.Golden = nil
+	}
+	if len(s.Record.Held) == 0 {
+		s.Record.Held = nil
+	}
+	if len(s.Due) == 0 {
+		s.Due = nil
+	}
+	return s
+}
+
+func TestStateSurvivesStorage(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		want := drawState(t)
+		b, err := encode(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := decode(b)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, b)
+		}
+		if a, b := plain(got), plain(want); !reflect.DeepEqual(a, b) {
+			t.Fatalf("got  %+v\nwant %+v", a, b)
+		}
+		again, err := encode(got)
+		if err != nil || string(again) != string(b) {
+			t.Fatalf("encoding again gives %s, was %s (%v)", again, b, err)
+		}
+	})
+}
+
+func TestDecodeRefusesWhatItDoesNotKnow(t *testing.T) {
+	t.Parallel()
+	for _, bad := range []string{``, `[]`, `{"v":2,"id":"order/1"}`, `{"v":1,"views":[{"platform":"p","born":{"at":"yesterday"}}]}`,
+		`{"v":1,"views":[{"platform":"p","wrote":[{"when":"x","fields":{}}]}]}`, `{"v":1,"golden":[{"at":"x","fields":{}}]}`, `{"v":1,"golden":[{"fields":{"a":1e999}}]}`} {
+		if s, err := decode([]byte(bad)); err == nil {
+			t.Errorf("%s was read as %+v", bad, s)
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte(`{"v":1,"id":"order/1","views":[{"platform":"netsuite","object":"salesOrder","id":"7","said":[{"at":"2026-11-02T08:00:00Z","fields":{"status":"billed","lines":[{"a":1}],"memo":null}}]}]}`))
+	f.Add([]byte(`{"v":1,"golden":[{"at":"2026-11-02T08:00:00Z","from":"netsuite","rule":"owner netsuite","fields":{"total":14.50}}],"due":{"zendesk":{"since":"2026-11-02T08:00:00Z"}}}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s, err := decode(b)
+		if err != nil {
+			return
+		}
+		once, err := encode(s)
+		if err != nil {
+			if strings.Contains(err.Error(), "year outside of range") { // json's own limit of a time
+				return
+			}
+			t.Fatalf("%s was read but cannot be written: %v", b, err)
+		}
+		back, err := decode(once)
+		if err != nil {
+			t.Fatalf("%s: %v", once, err)
+		}
+		if twice, err := encode(back); err != nil || string(twice) != string(once) {
+			t.Fatalf("not stable:\n%s\n%s (%v)", once, twice, err)
+		}
+	})
+}
+
+// Cells of one observation are stored as one group, so that a state stays small and readable.
+func TestStoredFormGroupsCells(t *testing.T) {
+	t.Parallel()
+	o := record.Observation{Ref: record.Ref{Platform: "netsuite", Object: "salesOrder", ID: "7"}, Version: record.Version{At: epoch}, Trace: "t1",
+		Fields: map[string]record.Value{"status": record.TextValue("billed"), "phone": record.NullValue()}}
+	v, _ := record.Observe(record.View{}, o)
+	r, _, _ := record.Fold(record.Record{ID: "order/1", Views: map[string]record.View{"netsuite": v}}, rules())
+	b, err := encode(State{Record: r})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Views []struct {
+			Said []struct {
+				Trace  string
+				Fields map[string]any
+			}
+		}
+	}
+	if err := json.Unmarshal(b, &got); err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Views) != 1 || len(got.Views[0].Said) != 1 || len(got.Views[0].Said[0].Fields) != 2 || got.Views[0].Said[0].Trace != "t1" {
+		t.Errorf("stored as %s", b)
+	}
+}
