@@ -569,4 +569,3 @@ func (d *demo) showTrace(ctx context.Context, id record.ID) error {
 	d.hold("one correlation id leads from the webhook to both writes", "", need(len(written) == 2 && trace.Steps[0].Step == "changed", "the trace has a gap"))
 	return nil
 }
-

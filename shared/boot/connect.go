@@ -15,6 +15,7 @@ import (
 	"sorrel/shared/policy"
 	"sorrel/shared/record"
 	"sorrel/shared/salesforce"
+	"sorrel/shared/telemetry"
 	"sorrel/shared/vendorhttp"
 	"sorrel/shared/zendesk"
 )
@@ -69,7 +70,11 @@ func connectOne(name string, e Endpoint, set *policy.Set, w *World) (Connector, 
 		return netsuite.New(netsuite.Config{URL: e.URL, Now: w.Now, Observe: observe, Credentials: own.Credentials,
 			IntegrationUser: own.IntegrationUser, AccountZone: own.AccountZone, Columns: customFields(set)})
 	case record.Salesforce:
-		cfg := salesforce.Config{URL: e.URL, Now: w.Now, Observe: observe, Fields: nativeFields(set, name)}
+		cfg := salesforce.Config{URL: e.URL, Now: w.Now, Observe: observe, Fields: nativeFields(set, name),
+			Missed: func(m salesforce.Missed) { // the next listing brings what the event did not name
+				w.Telemetry.Count("EventsMissed", name, 1)
+				w.Telemetry.Event(context.Background(), telemetry.Event{Step: "missed", Platform: name, Record: m.Object, Detail: m.Reason})
+			}}
 		if err := credentials(name, e, &cfg.Credentials); err != nil {
 			return nil, err
 		}

@@ -68,6 +68,7 @@ type World struct {
 	newID   func() string
 	metrics io.Writer // embedded metric format; nil = nowhere
 	close   []func() error
+	tidy    func(context.Context) error
 }
 
 // NewID returns a function that makes correlation ids: ULIDs, so that they sort by time.
@@ -182,6 +183,7 @@ func (w *World) embed(dir string) error {
 	}
 	w.close = append(w.close, s.Close)
 	w.Ledger = ledger.New(s, w.Now)
+	w.tidy = func(ctx context.Context) error { _, err := s.Expire(ctx, 10_000); return err }
 	for _, settings := range localQueues() {
 		dead, err := durable.Open(filepath.Join(dir, "queues", cloud.DeadLetterName(settings.Name)), queue.Settings{Name: cloud.DeadLetterName(settings.Name)}, nil, w.Now)
 		if err != nil {
@@ -259,6 +261,14 @@ func (w *World) Flush() {
 	if err := w.Telemetry.Flush(w.metrics, w.Stage); err != nil {
 		w.Telemetry.Event(context.Background(), telemetry.Event{Step: "failed", Detail: "writing metrics", Err: err})
 	}
+}
+
+// Tidy removes a bounded number of expired entries, where the store does not do it by itself.
+func (w *World) Tidy(ctx context.Context) error {
+	if w.tidy == nil {
+		return nil
+	}
+	return w.tidy(ctx)
 }
 
 // Close releases what Embedded opened, the youngest first.

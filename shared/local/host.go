@@ -87,6 +87,7 @@ func Start(w *boot.World, o Options) (*Host, error) {
 	}
 	sweep := trigger.Sweep(w.Sweep(), func() {})
 	h.every(ctx, o.SweepEvery, func(ctx context.Context) { _, err := sweep(ctx, []byte("{}")); h.note("sweep", err) })
+	h.every(ctx, time.Minute, func(ctx context.Context) { h.note("tidying", w.Tidy(ctx)) })
 	for p := range w.Connectors {
 		h.every(ctx, o.BatchEvery, func(ctx context.Context) { h.note("batch", h.List(ctx, p)) })
 	}

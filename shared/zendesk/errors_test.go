@@ -199,7 +199,7 @@ func TestNewNamesEveryProblem(t *testing.T) {
 	t.Parallel()
 	_, err := zendesk.New(zendesk.Config{URL: "http://acme.zendesk.com", CustomObjects: []string{"no good"}, PageSize: 5000,
 		Credentials: zendesk.Credentials{ClientID: "x", Email: "y", WebhookSecrets: []string{""}}})
-	for _, want := range []string{"Now", "no good", "PageSize", "client_secret", "api_token", "webhook_secrets[0]", "https"} {
+	for _, want := range []string{"Now", "no good", "PageSize", "clientSecret", "apiToken", "webhookSecrets[0]", "https"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not name %q", err, want)
 		}

@@ -50,7 +50,7 @@ func (c *Connector) verify(r platform.Request) (test bool, err error) {
 		return &fault.Error{Class: fault.Unauthenticated, Op: "zendesk.webhook", Detail: detail, Remedy: remedy}
 	}
 	if len(c.secrets) == 0 {
-		return false, refuse("no webhook secret is configured", "add the webhook's signing secret to webhook_secrets")
+		return false, refuse("no webhook secret is configured", "add the webhook's signing secret to webhookSecrets")
 	}
 	signature, stamp := r.Header.Get("X-Zendesk-Webhook-Signature"), r.Header.Get("X-Zendesk-Webhook-Signature-Timestamp")
 	if signature == "" || stamp == "" {
@@ -74,7 +74,7 @@ func (c *Connector) verify(r platform.Request) (test bool, err error) {
 		}
 	}
 	if !good && !test {
-		return false, refuse("bad signature", "check that webhook_secrets holds this webhook's signing secret")
+		return false, refuse("bad signature", "check that webhookSecrets holds this webhook's signing secret")
 	}
 	at, err := time.Parse(time.RFC3339Nano, stamp)
 	switch {

@@ -159,7 +159,7 @@ func TestWebhookRotationAndTestCalls(t *testing.T) {
 func TestIntakeOnlyConnectorRefusesCalls(t *testing.T) {
 	t.Parallel()
 	_, err := intake(t, secret).Read(context.Background(), record.Ref{Platform: record.Zendesk, Object: zendesk.Ticket, ID: "1"})
-	if !fault.Is(err, fault.Unauthenticated) || !strings.Contains(err.Error(), "client_id") {
+	if !fault.Is(err, fault.Unauthenticated) || !strings.Contains(err.Error(), "clientId") {
 		t.Errorf("a call without credentials: %v", err)
 	}
 }

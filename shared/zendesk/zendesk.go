@@ -56,12 +56,12 @@ const resolution = time.Second
 // to go) or Email and APIToken (which the vendor ends on 2027-04-30). WebhookSecrets are the signing secrets;
 // any of them verifies, so that one can be rotated.
 type Credentials struct {
-	ClientID       string   `json:"client_id,omitempty"`
-	ClientSecret   string   `json:"client_secret,omitempty"`
+	ClientID       string   `json:"clientId,omitempty"`
+	ClientSecret   string   `json:"clientSecret,omitempty"`
 	Scope          string   `json:"scope,omitempty"` // empty = "read write"
 	Email          string   `json:"email,omitempty"`
-	APIToken       string   `json:"api_token,omitempty"`
-	WebhookSecrets []string `json:"webhook_secrets,omitempty"`
+	APIToken       string   `json:"apiToken,omitempty"`
+	WebhookSecrets []string `json:"webhookSecrets,omitempty"`
 }
 
 // String hides the secrets.
@@ -122,14 +122,14 @@ func New(cfg Config) (*Connector, error) {
 	}
 	cr := cfg.Credentials
 	if (cr.ClientID == "") != (cr.ClientSecret == "") {
-		problem("Credentials: client_id and client_secret belong together; one is missing")
+		problem("Credentials: clientId and clientSecret belong together; one is missing")
 	}
 	if (cr.Email == "") != (cr.APIToken == "") {
-		problem("Credentials: email and api_token belong together; one is missing")
+		problem("Credentials: email and apiToken belong together; one is missing")
 	}
 	for i, s := range cr.WebhookSecrets {
 		if s == "" {
-			problem("Credentials: webhook_secrets[%d] is empty: everybody could sign with it", i)
+			problem("Credentials: webhookSecrets[%d] is empty: everybody could sign with it", i)
 		}
 		c.test = c.test || s == testSecret
 		c.secrets = append(c.secrets, []byte(s))
@@ -159,7 +159,7 @@ func (c *Connector) tokens() *vendorhttp.Tokens {
 	}
 	return vendorhttp.NewTokens(func(context.Context) (vendorhttp.Token, error) {
 		return vendorhttp.Token{}, &fault.Error{Class: fault.Unauthenticated, Op: "zendesk.sign-in", Detail: "no API credentials are configured",
-			Remedy: "give client_id and client_secret of an OAuth client"}
+			Remedy: "give clientId and clientSecret of an OAuth client"}
 	}, c.cfg.Now)
 }
 
@@ -183,7 +183,7 @@ func (c *Connector) signIn(ctx context.Context) (vendorhttp.Token, error) {
 	resp, err := c.client.Do(ctx, vendorhttp.Request{Op: "sign-in", Method: http.MethodPost, Path: "/oauth/tokens", Body: body, NoAuth: true})
 	if err != nil {
 		if resp.Status >= 400 && resp.Status < 500 && resp.Status != http.StatusTooManyRequests {
-			return vendorhttp.Token{}, &fault.Error{Class: fault.Unauthenticated, Op: op, Err: err, Remedy: "check client_id and client_secret of the OAuth client, and that it is confidential"}
+			return vendorhttp.Token{}, &fault.Error{Class: fault.Unauthenticated, Op: op, Err: err, Remedy: "check clientId and clientSecret of the OAuth client, and that it is confidential"}
 		}
 		return vendorhttp.Token{}, err
 	}

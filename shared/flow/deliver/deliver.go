@@ -42,10 +42,13 @@ type Deps struct {
 }
 
 // Flow is the deliver function.
-type Flow struct{ d Deps }
+type Flow struct {
+	d    Deps
+	busy locks
+}
 
 // New returns the function.
-func New(d Deps) *Flow { return &Flow{d} }
+func New(d Deps) *Flow { return &Flow{d: d, busy: locks{held: map[string]chan struct{}{}}} }
 
 const (
 	maxConflict = 12
@@ -79,11 +82,28 @@ func (f *Flow) Apply(ctx context.Context, batch []queue.Received) []string {
 	}
 	for _, p := range slices.Sorted(maps.Keys(wants)) {
 		w := wants[p]
-		for id, err := range f.deliver(ctx, p, slices.Sorted(maps.Keys(w.ids)), 0) {
+		for id, err := range f.byEntity(ctx, p, slices.Sorted(maps.Keys(w.ids)), 0) {
 			f.d.Telemetry.Count("DeliverFailures", p, 1)
 			f.d.Telemetry.Event(ctx, telemetry.Event{Step: "failed", Platform: p, Record: string(id), Trace: w.traces[id], Err: err})
 			failed = append(failed, w.ids[id]...)
 		}
+	}
+	return failed
+}
+
+// byEntity delivers records of one entity after the other, each under its lock. A record waits only for records
+// that it refers to, which are of other entities, and references make no circles: so nobody waits for ever.
+func (f *Flow) byEntity(ctx context.Context, name string, ids []record.ID, depth int) map[record.ID]error {
+	failed := map[record.ID]error{}
+	for len(ids) > 0 { // ids are sorted, so an entity's stand together
+		n := 1
+		for n < len(ids) && ids[n].Entity() == ids[0].Entity() {
+			n++
+		}
+		unlock := f.busy.lock(name, ids[:n])
+		maps.Copy(failed, f.deliver(ctx, name, ids[:n], depth))
+		unlock()
+		ids = ids[n:]
 	}
 	return failed
 }
@@ -243,7 +263,7 @@ func (f *Flow) targets(ctx context.Context, name string, jobs []*job, depth int,
 	}
 	missing := find(slices.Sorted(maps.Keys(wanted)))
 	if len(missing) > 0 && depth < maxDepth {
-		f.deliver(ctx, name, missing, depth+1) // its own wake-up reports its own failures
+		f.byEntity(ctx, name, missing, depth+1) // its own wake-up reports its own failures
 		find(missing)
 	}
 	return out

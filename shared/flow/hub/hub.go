@@ -169,6 +169,9 @@ func (f *Flow) complete(ctx context.Context, in []message.Inbound) ([]sourced, b
 		return out, false, nil
 	}
 	ref := hint.Native.Ref
+	if known, err := f.known(ctx, ref, in); err != nil || known {
+		return out, false, err
+	}
 	n, err := f.read(ctx, ref, hint.CorrelationID)
 	switch {
 	case err == nil:
@@ -184,6 +187,36 @@ func (f *Flow) complete(ctx context.Context, in []message.Inbound) ([]sourced, b
 		return out, false, f.d.Ledger.Postpone(ctx, ledger.Recheck{Ref: ref, NotBefore: at, Reason: err.Error(), Trace: hint.CorrelationID})
 	}
 	return nil, false, err
+}
+
+// known reports whether every hint tells of a version that our own confirmed writes, or what was heard since,
+// already cover: the echo of a write on a platform whose events carry no fields. An edit by a person in that very
+// second would be missed here, and is found by the next listing.
+func (f *Flow) known(ctx context.Context, ref record.Ref, in []message.Inbound) (bool, error) {
+	var newest record.Version
+	for _, m := range in {
+		if m.Native.Hint() && m.Native.Version.IsZero() {
+			return false, nil
+		}
+		if m.Native.Hint() && m.Native.Version.Compare(newest) > 0 {
+			newest = m.Native.Version
+		}
+	}
+	id, linked, err := f.d.Ledger.Lookup(ctx, ref)
+	if err != nil || !linked {
+		return false, err
+	}
+	states, err := f.d.Ledger.Load(ctx, id)
+	if err != nil {
+		return false, err
+	}
+	for _, w := range states[id].Record.Views[ref.Platform].Wrote {
+		if newest.Compare(w.Base) <= 0 {
+			f.d.Telemetry.Count("Echoes", ref.Platform, 1)
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 func (f *Flow) read(ctx context.Context, ref record.Ref, trace string) (record.Native, error) {
