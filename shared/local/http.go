@@ -6,12 +6,15 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/aws/aws-lambda-go/events"
 
+	"sorrel/shared/boot"
 	"sorrel/shared/fault"
 	"sorrel/shared/flow/intake"
 	"sorrel/shared/record"
@@ -36,10 +39,26 @@ func (h *Host) routes() http.Handler {
 	answer(mux, "GET /v1/exceptions", func(r *http.Request) (any, error) {
 		return h.operate.Exceptions(r.Context(), r.URL.Query().Get("all") == "true")
 	})
-	if h.options.Endpoints != nil {
-		answer(mux, "GET /v1/dev", func(*http.Request) (any, error) { return h.options.Endpoints, nil })
+	if twins := onlyLocal(h.options.Endpoints); len(twins) > 0 {
+		answer(mux, "GET /v1/dev", func(*http.Request) (any, error) { return twins, nil })
 	}
 	return mux
+}
+
+// onlyLocal leaves out everything that is no twin on this machine: a real vendor's credentials are never shown.
+func onlyLocal(endpoints map[string]boot.Endpoint) map[string]boot.Endpoint {
+	out := map[string]boot.Endpoint{}
+	for name, e := range endpoints {
+		if u, err := url.Parse(e.URL); err == nil && loopback(u.Hostname()) {
+			out[name] = e
+		}
+	}
+	return out
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || (ip != nil && ip.IsLoopback())
 }
 
 func recordID(r *http.Request) record.ID {
@@ -77,6 +96,10 @@ func (h *Host) webhook(w http.ResponseWriter, r *http.Request) {
 
 // event stands in for an EventBridge rule: the Salesforce twin posts here what Event Relay would put on the bus.
 func (h *Host) event(w http.ResponseWriter, r *http.Request) {
+	if host, _, err := net.SplitHostPort(r.RemoteAddr); err != nil || !loopback(host) {
+		problem(w, fault.New(fault.Unauthenticated, "local.event", "events carry no signature and are taken from this machine only"))
+		return
+	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, intake.MaxBody+1))
 	if err == nil && len(body) > intake.MaxBody {
 		err = fault.New(fault.TooLarge, "local.event", "event is too large")
