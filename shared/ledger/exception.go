@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -142,6 +143,26 @@ func (l *Ledger) Exceptions(ctx context.Context, all bool) ([]Exception, error) 
 	}
 	slices.SortFunc(out, func(a, b Exception) int { return b.Last.Compare(a.Last) })
 	return out, nil
+}
+
+// Release ends the holds of values that are no longer wanted. Fields that were refused together are released
+// together: the vendor may have meant any of them.
+func (s *State) Release() {
+	moot := map[record.Hold]bool{}
+	of := func(k string, h record.Hold) record.Hold {
+		p, _, _ := strings.Cut(k, "/")
+		return record.Hold{Type: h.Type, Code: h.Code, Detail: p + " " + h.Detail, Since: h.Since.UTC().Round(0), Trace: h.Trace}
+	}
+	for k, h := range s.Record.Held {
+		if _, f, _ := strings.Cut(k, "/"); h.Value != s.Record.Golden[f].Value {
+			moot[of(k, h)] = true
+		}
+	}
+	if len(moot) == 0 {
+		return
+	}
+	s.Record.Held = maps.Clone(s.Record.Held)
+	maps.DeleteFunc(s.Record.Held, func(k string, h record.Hold) bool { return moot[of(k, h)] })
 }
 
 // Rightful lists the exceptions that a state has by rights: unusable values, edits on a path that rejects,

@@ -6,18 +6,29 @@
 // can never disagree.
 //
 // Price of each verb on DynamoDB, in requests and request units by the price rules, for a state of n KB
-// (rounded up; a transaction costs double, a strongly consistent read 1 unit per 4 KB):
+// (rounded up; a transaction costs double, a strongly consistent read 1 unit per 4 KB). TestPrices measures it.
 //
-//	verb             requests  read units           write units
-//	Open             1 (2 a)   1 per key + ⌈n/4⌉    -
-//	Accept           1         -                    2·(n + 1 change + 1 trace + 1 per new link, new due, exception)
-//	Accept, echo b   1         -                    n (a plain conditional put)
-//	Load             1         ⌈n/4⌉                -
-//	Settle           1         -                    2·(n + 1 trace + 1 due pointer)
-//	Postpone         1         -                    2·(n + 1 due pointer)
+//	verb                     requests  read units                      write units
+//	Open                     1 (2 a)   1 per link and claim + ⌈n/4⌉    -
+//	Load                     1         ⌈n/4⌉ per record                -
+//	Commit, the state alone  1         -                               n (a plain conditional put)
+//	Commit, more             1         -                               2·(n + 1 change + 1 per step, new link, due
+//	                                                                   that begins, moves or ends, exception, recheck)
+//	Reconcile                1 b       1 b                             - (its exceptions are part of the Commit)
+//	Park                     2         1                               1
+//	Postpone, Rechecked      1         -                               1
+//	Cursor, Lookup           1         1                               -
+//	SaveCursor               1         -                               1
+//	DueFor, Rechecks         8 c       ⌈listed/4⌉, at least 8          -
+//	Trace, Changes           1 c       ⌈listed/4⌉                      -
+//	Exceptions               1 c       ⌈listed/4⌉, open or not         -
 //
-// a: a second read only where the link points to another record than the guess. b: a view that changed without
-// consequence.
+// A change entry or a step above 1 KB costs more in proportion. a: a second request only where the link or the
+// claim leads to another record than the guess. b: for each exception that resolves, else nothing. c: and one for
+// each further megabyte.
+//
+// So one milestone of a known order (n = 2) that two targets hear of costs the hub 2·(2 + 1 + 1 + 2) = 12 write
+// units, and each of the two deliveries 2·(2 + 1 + 1) = 8.
 package ledger
 
 import (
@@ -295,7 +306,7 @@ func (l *Ledger) Commit(ctx context.Context, e Entry) error {
 		problems = append(problems, put(changeKey(id, e.After.Record.Seq), entries, keepChanges, false))
 	}
 	for i, s := range e.Steps {
-		k := store.Key{Part: tracePart(s.Trace), Sort: key(s.At.UTC().Format("20060102T150405.000000000"), string(s.Record), s.Platform, fmt.Sprint(i))}
+		k := store.Key{Part: tracePart(s.Trace), Sort: key(s.At.UTC().Format("20060102T150405.000000000"), string(s.Record), s.Platform, s.Step, fmt.Sprintf("%02d", i))}
 		problems = append(problems, put(k, s, keepTraces, false))
 	}
 	for _, x := range e.Exceptions {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -327,9 +328,8 @@ func TestRightful(t *testing.T) {
 	t.Parallel()
 	s := State{Record: record.Record{ID: "order/1",
 		Views:  map[string]record.View{"netsuite": {Ref: order7, Said: map[string]record.Cell{"status": {Doubt: &record.Doubt{Type: "unknown-picklist", Detail: "Z"}}}}},
-		Golden: map[string]record.Golden{"phone": {Value: record.TextValue("1")}, "memo": {Value: record.TextValue("new")}},
-		Held: map[string]record.Hold{"zendesk/phone": {Type: "refused-write", Detail: "too long", Value: record.TextValue("1")},
-			"salesforce/memo": {Type: "refused-write", Value: record.TextValue("old")}}},
+		Golden: map[string]record.Golden{"phone": {Value: record.TextValue("1")}},
+		Held:   map[string]record.Hold{"zendesk/phone": {Type: "refused-write", Detail: "too long", Value: record.TextValue("1")}}},
 		Due: map[string]Due{"salesforce": {Stuck: true, Reason: "internal"}, "zendesk": {}}}
 	var got []string
 	for _, x := range Rightful(s, []record.Decision{{Field: "a", Path: record.Reject, Loser: record.Contribution{Platform: "zendesk"}}, {Field: "b", Path: record.Revert}}) {
@@ -337,8 +337,28 @@ func TestRightful(t *testing.T) {
 	}
 	want := []string{"path-not-permitted zendesk a", "refused-write salesforce ", "refused-write zendesk phone", "unknown-picklist netsuite status"}
 	slices.Sort(got)
-	if !slices.Equal(got, want) { // a value that is no longer wanted is no longer held against anybody
+	if !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+func TestReleaseEndsHoldsOfUnwantedValues(t *testing.T) {
+	t.Parallel()
+	held := func(code, value string) record.Hold {
+		return record.Hold{Type: "refused-write", Code: code, Detail: code, Value: record.TextValue(value), Since: epoch, Trace: "t1"}
+	}
+	s := State{Record: record.Record{
+		Golden: map[string]record.Golden{"a": {Value: record.TextValue("new")}, "b": {Value: record.TextValue("same")}, "c": {Value: record.TextValue("same")}},
+		Held: map[string]record.Hold{"zendesk/a": held("WHOLE", "old"), "zendesk/b": held("WHOLE", "same"), // refused together
+			"zendesk/c": held("OTHER", "same"), "salesforce/b": held("WHOLE", "same")}}}
+	before := s.Clone()
+	after := s
+	after.Release()
+	if got := slices.Sorted(maps.Keys(after.Record.Held)); !slices.Equal(got, []string{"salesforce/b", "zendesk/c"}) {
+		t.Errorf("still held: %v", got)
+	}
+	if !reflect.DeepEqual(before.Record.Held, s.Record.Held) {
+		t.Error("the state that it came from has changed")
 	}
 }
 
@@ -522,7 +542,10 @@ func TestPrices(t *testing.T) {
 		requests     int
 		reads, write float64
 	}{
-		{"open, unknown", func() error { _, _, err := l.Open(t.Context(), []Sighting{{Ref: order7, Entity: "order"}}, nil); return err }, 1, 2, 0},
+		{"open, unknown", func() error {
+			_, _, err := l.Open(t.Context(), []Sighting{{Ref: order7, Entity: "order"}}, nil)
+			return err
+		}, 1, 2, 0},
 		{"commit: link, change, step, 2 due", func() error { return l.Commit(t.Context(), e) }, 1, 0, 2 * (1 + 1 + 1 + 1 + 2)},
 		{"open, known, with a reference", func() error {
 			_, _, err := l.Open(t.Context(), []Sighting{{Ref: order7, Entity: "order"}}, []record.Ref{{Platform: "netsuite", Object: "customer", ID: "1"}})
