@@ -325,3 +325,10 @@ func pause(ctx context.Context, d time.Duration) {
 	case <-ctx.Done():
 	}
 }
+
+// Send posts one signed body on a connection of its own and returns the status.
+func Send(address string, body []byte, now time.Time) (int, error) {
+	l := &lane{o: &Options{Address: func() string { return address }, Now: time.Now}, signer: newSigner()}
+	defer l.hangUp()
+	return l.exchange(l.signer.appendRequest(nil, body, now, false), now, time.Time{})
+}

@@ -81,7 +81,8 @@ func Start(ctx context.Context, args []string, config any) (*Peer, error) {
 		p.waited <- p.cmd.Wait()
 	}()
 	if _, err := p.stdin.Write(append(line, '\n')); err != nil {
-		return nil, errors.Join(fmt.Errorf("bench peer: %w: %s", err, p.said()), p.Kill())
+		killed := p.Kill()
+		return nil, errors.Join(fmt.Errorf("bench peer: %w: %s", err, p.said()), killed)
 	}
 	limit := time.NewTimer(30 * time.Second)
 	defer limit.Stop()

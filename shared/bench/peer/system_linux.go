@@ -76,13 +76,10 @@ func Pin(cpu int) (undo func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	if before[cpu/64]&(1<<(cpu%64)) == 0 {
-		return nil, fmt.Errorf("bench: CPU %d is not ours to use", cpu)
-	}
 	var one mask
 	one[cpu/64] = 1 << (cpu % 64)
 	if err := setAll(one); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("CPU %d: %w", cpu, err)
 	}
 	return func() { _ = setAll(before) }, nil // best effort: it only widens again
 }
