@@ -110,8 +110,8 @@ type Ledger struct {
 	seen  *recent
 }
 
-// New returns a ledger over s. It keeps the most recently decoded states in memory (they are immutable per
-// revision) to save decoding, never to save a read.
+// New returns a ledger over s. It keeps the states that were decoded or committed last in memory (they are
+// immutable per revision) to save decoding, never to save a read.
 func New(s store.Store, now func() time.Time) *Ledger {
 	return &Ledger{store: s, now: now, seen: newRecent(4096)}
 }
@@ -213,7 +213,7 @@ func (l *Ledger) state(id record.ID, got map[store.Key]store.Entry) (State, erro
 	if !ok {
 		return State{Record: record.Record{ID: id, Views: map[string]record.View{}}}, nil
 	}
-	if s, ok := l.seen.get(e.Key, e.Rev); ok {
+	if s, ok := l.seen.get(e); ok {
 		return s.Clone(), nil
 	}
 	s, err := decode(e.Value)
@@ -221,7 +221,7 @@ func (l *Ledger) state(id record.ID, got map[store.Key]store.Entry) (State, erro
 		return State{}, err
 	}
 	s.rev = e.Rev
-	l.seen.put(e.Key, s)
+	l.seen.put(e.Key, s, nil)
 	return s.Clone(), nil
 }
 
@@ -318,7 +318,13 @@ func (l *Ledger) Commit(ctx context.Context, e Entry) error {
 	if err := errors.Join(problems...); err != nil {
 		return fault.Wrap(fault.Internal, "ledger.commit", string(id), err)
 	}
-	return classify("ledger.commit", string(id), l.store.Commit(ctx, ops...))
+	if err := l.store.Commit(ctx, ops...); err != nil {
+		return classify("ledger.commit", string(id), err)
+	}
+	after := e.After.Clone()
+	after.rev = "" // the store does not say it
+	l.seen.put(stateKey(id), after, value)
+	return nil
 }
 
 // AddDue marks a platform's copy as due, keeping what is known about earlier attempts.

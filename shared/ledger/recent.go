@@ -1,38 +1,58 @@
 package ledger
 
 import (
+	"bytes"
 	"sync"
 
 	"sorrel/shared/store"
 )
 
-// recent keeps decoded states by key and revision. A state of one revision never changes, so a hit is as good
-// as decoding again. When it is full the older half is dropped at once.
+// recent keeps decoded states by key. A state of one revision never changes, so a hit is as good as decoding
+// again. Of a state that was just committed the revision is not known; it is told by its encoded bytes until the
+// first read names it. When it is full the older half is dropped at once.
 type recent struct {
 	mu       sync.Mutex
 	max      int
-	new, old map[store.Key]State
+	new, old map[store.Key]remembered
+}
+
+type remembered struct {
+	State
+	value []byte // what was committed, until rev is known
 }
 
 func newRecent(max int) *recent {
-	return &recent{max: max, new: map[store.Key]State{}, old: map[store.Key]State{}}
+	return &recent{max: max, new: map[store.Key]remembered{}, old: map[store.Key]remembered{}}
 }
 
-func (r *recent) get(k store.Key, rev store.Rev) (State, bool) {
+// get returns the state of an entry. It must not be modified.
+func (r *recent) get(e store.Entry) (State, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s, ok := r.new[k]
+	s, ok := r.new[e.Key]
 	if !ok {
-		s, ok = r.old[k]
+		s, ok = r.old[e.Key]
 	}
-	return s, ok && s.rev == rev
+	switch {
+	case !ok:
+		return State{}, false
+	case s.rev == "" && bytes.Equal(s.value, e.Value):
+		s.rev, s.value = e.Rev, nil
+		r.keep(e.Key, s)
+	}
+	return s.State, s.rev == e.Rev
 }
 
-func (r *recent) put(k store.Key, s State) {
+// put remembers a state that nobody modifies any more: one that was read, or one that was committed as value.
+func (r *recent) put(k store.Key, s State, value []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.keep(k, remembered{s, value})
+}
+
+func (r *recent) keep(k store.Key, s remembered) {
 	if len(r.new) >= r.max/2 {
-		r.old, r.new = r.new, map[store.Key]State{}
+		r.old, r.new = r.new, map[store.Key]remembered{}
 	}
 	r.new[k] = s
 }

@@ -40,9 +40,10 @@ func Fold(r Record, rules Rules) (Record, []Change, []Decision) {
 	golden := make(map[string]Golden, len(rules.Fields))
 	var changes []Change
 	var decisions []Decision
+	platforms := slices.Sorted(maps.Keys(r.Views))
 	for _, field := range slices.Sorted(maps.Keys(rules.Fields)) {
 		rule := rules.Fields[field]
-		won, ok := winner(r, field, rule)
+		won, ok := winner(r, platforms, field, rule)
 		if old := r.Golden[field]; old.Value != won.Value {
 			changes = append(changes, Change{field, old.Value, won.Value, won.From, won.Rule, won.Trace})
 		}
@@ -50,7 +51,10 @@ func Fold(r Record, rules Rules) (Record, []Change, []Decision) {
 			continue
 		}
 		golden[field] = won
-		for _, c := range Contributions(r, field) {
+		if len(rule.Paths) == 0 {
+			continue
+		}
+		for _, c := range contributions(r, platforms, field) {
 			if c.Origin != FromPlatform || c.Gone || c.Platform == won.From || c.Value == won.Value {
 				continue
 			}
@@ -68,8 +72,12 @@ func Fold(r Record, rules Rules) (Record, []Change, []Decision) {
 
 // Contributions lists what the platforms hold in a field, by platform name.
 func Contributions(r Record, field string) []Contribution {
+	return contributions(r, slices.Sorted(maps.Keys(r.Views)), field)
+}
+
+func contributions(r Record, platforms []string, field string) []Contribution {
 	var out []Contribution
-	for _, p := range slices.Sorted(maps.Keys(r.Views)) {
+	for _, p := range platforms {
 		v := r.Views[p]
 		value, origin := v.Holds(field)
 		if origin == FromNobody {
@@ -92,7 +100,7 @@ func Contributions(r Record, field string) []Contribution {
 //
 // For latest and rank, null is a say like any other. Values that we wrote ourselves count only when nobody
 // else says anything, and those of deleted native records only when no other is left.
-func winner(r Record, field string, rule Rule) (Golden, bool) {
+func winner(r Record, platforms []string, field string, rule Rule) (Golden, bool) {
 	if rule.Kind == Owner {
 		c := r.Views[rule.Owner].Said[field]
 		if c.Value.IsAbsent() {
@@ -102,7 +110,7 @@ func winner(r Record, field string, rule Rule) (Golden, bool) {
 	}
 	var best Contribution
 	found := false
-	for _, c := range Contributions(r, field) {
+	for _, c := range contributions(r, platforms, field) {
 		if slices.Contains(rule.Order, c.Platform) && (!found || beats(c, best, rule)) {
 			best, found = c, true
 		}

@@ -32,6 +32,9 @@ func Project(r Record, rules Rules, platform string, as func(field string, v Val
 			continue
 		}
 		holds, origin := v.Holds(f)
+		if origin != FromNobody && holds == g.Value && !v.Clouded(f) {
+			continue // equal in any form
+		}
 		want := as(f, g.Value)
 		switch {
 		case origin == FromNobody && want.IsNull():
