@@ -110,6 +110,33 @@ func (l *Ledger) Park(ctx context.Context, x Exception) error {
 	return classify("ledger.park", x.ID, l.store.Commit(ctx, store.Op{Kind: store.Put, Key: exceptionKey(x.ID), Value: b}))
 }
 
+// Understood returns, resolved, what was parked about a native record that nobody could place. It is for the commit
+// that links the record at last.
+func (l *Ledger) Understood(ctx context.Context, r record.Ref, now time.Time) ([]Exception, error) {
+	keys := map[store.Key]struct{}{}
+	for _, kind := range []string{"unmatched", "contract-violation"} {
+		x := Exception{Type: kind, Native: r.String(), Platform: r.Platform}
+		x.Identify()
+		keys[exceptionKey(x.ID)] = struct{}{}
+	}
+	got, err := l.get(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	var out []Exception
+	for k, e := range got {
+		var x Exception
+		if err := json.Unmarshal(e.Value, &x); err != nil {
+			return nil, fault.Wrap(fault.Internal, "ledger.understood", k.String(), err)
+		}
+		if x.Status == ExceptionOpen {
+			x.Status, x.Last, x.Resolved = ExceptionResolved, now, now
+			out = append(out, x)
+		}
+	}
+	return out, nil
+}
+
 // Exception reads one exception.
 func (l *Ledger) Exception(ctx context.Context, id string) (Exception, error) {
 	e, err := l.store.Get(ctx, exceptionKey(id))

@@ -16,6 +16,7 @@
 //	                                                                   that begins, moves or ends, exception, recheck)
 //	Reconcile                1 b       1 b                             - (its exceptions are part of the Commit)
 //	Park                     2         1                               1
+//	Understood               1         2                               - (its exceptions are part of the Commit)
 //	Postpone, Rechecked      1         -                               1
 //	Cursor, Lookup           1         1                               -
 //	SaveCursor               1         -                               1

@@ -76,14 +76,15 @@ type Wake struct {
 	CorrelationID string    `json:"correlationId"`
 }
 
-// Message gives the queue message. Its group is the record.
-func (w Wake) Message() (queue.Message, error) {
+// Message gives the queue message. Its group is the record. event identifies the commit that made the work due, or
+// the sweep that found it: one correlation id may make a record due several times, and each has to wake.
+func (w Wake) Message(event string) (queue.Message, error) {
 	w.V = version
 	body, err := json.Marshal(w)
 	if err != nil {
 		return queue.Message{}, &fault.Error{Class: fault.Internal, Op: "message.wake", ID: string(w.Record), Err: err}
 	}
-	return queue.Message{Group: token(string(w.Record)), Dedup: digest(w.CorrelationID + "\x00" + string(w.Record)), Body: body}, nil
+	return queue.Message{Group: token(string(w.Record)), Dedup: digest(event + "\x00" + string(w.Record)), Body: body}, nil
 }
 
 // ParseWake reads a Wake strictly.

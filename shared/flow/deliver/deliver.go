@@ -113,8 +113,10 @@ type job struct {
 	platform string
 	mapping  *mapping.Mapping
 	rules    record.Rules
-	before   ledger.State // as committed
-	view     record.View  // what the patch was computed from, a read-back included
+	before   ledger.State            // as committed
+	view     record.View             // what the patch was computed from, a read-back included
+	found    *record.Observation     // what was read back, nil if nothing was
+	arrived  map[string]record.Value // what the read-back shows to have been written
 	patch    record.Patch
 	held     map[string]record.Hold
 	write    platform.Write
@@ -198,19 +200,28 @@ func (f *Flow) prepare(ctx context.Context, p Platform, j *job) (bool, error) {
 		case err != nil:
 			return false, f.postpone(ctx, j, err, true)
 		default:
-			o, _, err := j.mapping.Observe(n)
+			o, refs, err := j.mapping.Observe(n)
 			if err != nil {
 				return false, f.postpone(ctx, j, err, true)
 			}
-			o.Fields = maps.Clone(o.Fields)
-			confirmed := map[string]record.Value{}
+			_, links, err := f.d.Ledger.Open(ctx, nil, slices.Collect(maps.Values(refs)))
+			if err != nil {
+				return false, err
+			}
+			for field, to := range refs {
+				if id, known := links[to]; known {
+					o.Fields[field] = record.TextValue(string(id))
+				}
+			}
+			o.Trace = f.trace(j)
+			j.found, j.arrived = &o, map[string]record.Value{}
 			for field, g := range j.before.Record.Golden {
 				if v, said := o.Fields[field]; said && j.mapping.As(field, v) == j.mapping.As(field, g.Value) {
-					confirmed[field] = j.mapping.As(field, g.Value)
+					j.arrived[field] = j.mapping.As(field, g.Value)
 				}
 			}
 			v, _ := record.Observe(j.view, o)
-			j.view = record.Confirm(v, v, confirmed, record.Version{}, now, f.trace(j))
+			j.view = record.Confirm(v, v, j.arrived, record.Version{}, now, f.trace(j))
 		}
 	}
 	r := j.before.Record.Clone()
@@ -317,27 +328,13 @@ func (f *Flow) settle(ctx context.Context, j *job, w platform.Written) error {
 func (f *Flow) finish(ctx context.Context, j *job, w platform.Written, written bool) error {
 	return f.commit(ctx, j, func(s *ledger.State, e *ledger.Entry, now time.Time) {
 		view := s.Record.Views[j.platform]
-		known := view.ID != ""
-		if !known {
-			view = j.view
-		} else {
-			for field, said := range j.view.Wrote { // what a read-back confirmed
-				if _, newer := view.Wrote[field]; !newer {
-					view = record.Confirm(view, j.view, map[string]record.Value{field: said.Value}, record.Version{}, now, said.Trace)
-				}
-			}
-		}
 		if written {
-			if view.ID == "" {
+			if view.ID == "" { // a view that an echo made meanwhile brought its link with it
 				view.Ref = record.Ref{Platform: j.platform, Object: j.mapping.Object, ID: w.ID}
-			}
-			view = record.Confirm(view, j.view, j.forms(), w.Version, now, f.trace(j))
-		}
-		if view.ID != "" {
-			s.Record.Views[j.platform] = view
-			if !known { // a view that an echo made meanwhile brought its link with it
 				e.Links[view.Ref] = j.id()
 			}
+			view = record.Confirm(view, j.view, j.forms(), w.Version, now, f.trace(j))
+			s.Record.Views[j.platform] = view
 		}
 		held := maps.Clone(s.Record.Held)
 		if held == nil {
@@ -377,6 +374,19 @@ func (f *Flow) finish(ctx context.Context, j *job, w platform.Written, written b
 			f.tell(ctx, j, "held", h.Type+": "+h.Detail, []string{field}, nil)
 		}
 	})
+}
+
+// readBack adds what was found on the platform to the newest state: it is true whatever comes next.
+func (f *Flow) readBack(j *job, s *ledger.State, e *ledger.Entry, now time.Time) {
+	view := s.Record.Views[j.platform]
+	if j.found == nil || view.ID != "" && view.ID != j.found.ID { // the hub tells people about two
+		return
+	}
+	if view.ID == "" {
+		e.Links[j.found.Ref] = j.id()
+	}
+	view, _ = record.Observe(view, *j.found)
+	s.Record.Views[j.platform] = record.Confirm(view, j.view, j.arrived, record.Version{}, now, f.trace(j))
 }
 
 // end removes the due entry if, after all, the platform's copy is as it should be.
@@ -436,6 +446,7 @@ func (f *Flow) postpone(ctx context.Context, j *job, why error, found bool) erro
 			s.Due[j.platform] = due
 			return
 		}
+		again := due.Reason == why.Error()
 		due.Attempts++
 		due.Unknown = due.Unknown || unknown
 		due.Reason = why.Error()
@@ -445,7 +456,7 @@ func (f *Flow) postpone(ctx context.Context, j *job, why error, found bool) erro
 			due.NotBefore = now.Add(firstWait) // read back soon
 		}
 		s.Due[j.platform] = due
-		if due.Attempts == 1 || fault.RowOf(why).Class != fault.Down { // an outage would write one line per record and attempt
+		if due.Attempts == 1 || !again && !fault.Is(why, fault.Down) { // else one line per record and attempt
 			f.steps(j, e, ledger.Step{Step: "kept-due", Detail: string(fault.ClassOf(why))}, now)
 		}
 	}, func(s ledger.State) {
@@ -494,9 +505,11 @@ func (f *Flow) commit(ctx context.Context, j *job, change func(*ledger.State, *l
 		now := f.d.Now().UTC()
 		after := base.Clone()
 		e := ledger.Entry{Before: base, Links: map[record.Ref]record.ID{}}
+		f.readBack(j, &after, &e, now)
 		change(&after, &e, now)
 		folded, changes, decisions := record.Fold(after.Record, j.rules)
 		after.Record, e.Changes = folded, changes
+		after.Release()
 		if len(changes) > 0 { // what a read-back brought concerns other platforms too; the sweep wakes them
 			after.MarkDue(j.rules, f.d.Config.As, f.trace(j), now)
 		}

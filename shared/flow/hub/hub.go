@@ -185,6 +185,9 @@ func (f *Flow) complete(ctx context.Context, in []message.Inbound) ([]sourced, b
 			at = retry
 		}
 		return out, false, f.d.Ledger.Postpone(ctx, ledger.Recheck{Ref: ref, NotBefore: at, Reason: err.Error(), Trace: hint.CorrelationID})
+	case fault.RowOf(err).Queue == fault.Park: // reading it again would be refused again
+		return out, false, f.park(ctx, ledger.Exception{Type: "unmatched", Native: ref.String(), Platform: ref.Platform,
+			Detail: "cannot be read: " + err.Error(), Remedy: "give the integration user the permission; the record's next event is taken again", Trace: hint.CorrelationID})
 	}
 	return nil, false, err
 }
@@ -284,17 +287,23 @@ func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, re
 		return f.second(ctx, before.Record.ID, view.Ref, ref, said[0].trace)
 	}
 	var rechecks []ledger.Recheck
-	if unsettled := view.Unsettled(); len(unsettled) > 0 && changed {
+	if unsettled := view.Unsettled(); len(unsettled) > 0 && (changed || read) {
 		view, rechecks = f.settle(ctx, m, view, said, read, links)
 	}
 	after.Record.Views[ref.Platform] = view
 	if !changed && before.Record.Policy == rules.Version {
 		f.d.Telemetry.Count("Repeats", ref.Platform, 1)
+		for _, r := range rechecks { // read too early for a final answer
+			if err := f.d.Ledger.Postpone(ctx, r); err != nil {
+				return err
+			}
+		}
 		return nil
 	}
 	now := f.d.Now().UTC()
 	folded, changes, decisions := record.Fold(after.Record, rules)
 	after.Record = folded
+	after.Release()
 	trace := said[len(said)-1].trace
 	due := after.MarkDue(rules, f.d.Config.As, trace, now)
 	exceptions, err := f.d.Ledger.Reconcile(ctx, &after, now, ledger.Rightful(after, decisions))
@@ -304,6 +313,11 @@ func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, re
 	entry := ledger.Entry{Before: before, After: after, Changes: changes, Exceptions: exceptions, Rechecks: rechecks, Links: map[record.Ref]record.ID{}}
 	if !linked {
 		entry.Links[ref] = after.Record.ID
+		understood, err := f.d.Ledger.Understood(ctx, ref, now)
+		if err != nil {
+			return err
+		}
+		entry.Exceptions = append(entry.Exceptions, understood...)
 	}
 	for to, l := range links {
 		if l.fresh {
@@ -313,7 +327,10 @@ func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, re
 			}
 		}
 	}
-	echo := len(changes) == 0 && len(due) == 0 && len(exceptions) == 0 && linked
+	decisions = slices.DeleteFunc(decisions, func(d record.Decision) bool { // what others said, or this platform earlier
+		return d.Loser.Platform != ref.Platform || !slices.ContainsFunc(said, func(s saying) bool { return s.trace == d.Loser.Trace })
+	})
+	echo := len(changes) == 0 && len(due) == 0 && len(exceptions) == 0 && len(decisions) == 0 && linked
 	if !echo {
 		entry.Steps = steps(said, after.Record.ID, changes, decisions, now)
 	}
@@ -321,7 +338,7 @@ func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, re
 		return err
 	}
 	f.tell(ctx, said, after.Record.ID, changes, decisions, echo)
-	return w.add(due, after.Record.ID, trace)
+	return w.add(due, after.Record.ID, trace, fmt.Sprintf("%s/%d/%d", trace, after.Record.Seq, now.UnixNano()))
 }
 
 // link is where a reference leads.
@@ -370,8 +387,13 @@ func (f *Flow) follow(ctx context.Context, to record.Ref, trace string, w *wakes
 		return link{}, &fault.Error{Class: fault.Internal, Op: "hub.follow", ID: to.String(), Detail: "a mapping refers to an object without a mapping"}
 	}
 	later := &ledger.Recheck{Ref: to, NotBefore: f.d.Now().Add(recheckIn), Reason: "referred to, not seen yet", Trace: trace}
+	unseen := link{ledger.Mint(target.Entity, to), true, later}
+	if !creates(f.d.Config.Rules(target.Entity), to.Platform) {
+		// It may turn out to belong to a record that exists, so it must not be linked to one of its own.
+		unseen.fresh = false
+	}
 	if depth >= maxDepth {
-		return link{ledger.Mint(target.Entity, to), true, later}, nil
+		return unseen, nil
 	}
 	hint := message.Inbound{CorrelationID: trace, ReceivedAt: f.d.Now().UTC(), Source: message.Recheck, Native: record.Native{Ref: to}}
 	if err := f.take(ctx, []message.Inbound{hint}, w, depth+1); err != nil {
@@ -381,7 +403,7 @@ func (f *Flow) follow(ctx context.Context, to record.Ref, trace string, w *wakes
 	if err != nil || ok {
 		return link{id: id}, err
 	}
-	return link{ledger.Mint(target.Entity, to), true, later}, nil
+	return unseen, nil
 }
 
 // creates reports whether a platform's native records may become records of the entity: it owns a field.
@@ -448,11 +470,11 @@ type wakes struct {
 	by map[string][]queue.Message
 }
 
-func (w *wakes) add(due []string, id record.ID, trace string) error {
+func (w *wakes) add(due []string, id record.ID, trace, event string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, p := range due {
-		m, err := message.Wake{Platform: p, Record: id, CorrelationID: trace}.Message()
+		m, err := message.Wake{Platform: p, Record: id, CorrelationID: trace}.Message(event)
 		if err != nil {
 			return err
 		}
@@ -487,7 +509,7 @@ func (f *Flow) tell(ctx context.Context, said []saying, id record.ID, changes []
 		f.d.Telemetry.Event(ctx, telemetry.Event{Step: "observed", Platform: p, Record: string(id), Trace: trace})
 	}
 	for _, d := range decisions {
-		if d.Loser.Platform == p && (d.Path == record.Revert || d.Path == record.Reject) {
+		if d.Path == record.Revert || d.Path == record.Reject {
 			f.d.Telemetry.Count("Reverts", p, 1)
 			f.d.Telemetry.Event(ctx, telemetry.Event{Step: "to-be-put-back", Platform: p, Record: string(id), Trace: trace, Fields: []string{d.Field}, Detail: d.At})
 		}
@@ -519,7 +541,7 @@ func steps(said []saying, id record.ID, changes []record.Change, decisions []rec
 			step.Step, step.Fields = "changed", fieldsOf(changes)
 		}
 		for _, d := range decisions {
-			if d.Loser.Platform == s.Platform {
+			if d.Loser.Trace == s.trace {
 				step.Detail += fmt.Sprintf("; %s: %s (%s)", d.Field, d.Path, d.At)
 			}
 		}

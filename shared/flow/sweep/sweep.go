@@ -4,6 +4,7 @@ package sweep
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -44,12 +45,12 @@ const maxWoken = 5000
 func (f *Flow) Apply(ctx context.Context) (Swept, error) {
 	now := f.d.Now()
 	out := Swept{Due: map[string]int{}}
+	var errs []error // one platform's trouble is not the others'
 	for name, q := range f.d.Wake {
-		if err := f.platform(ctx, name, q, now, &out); err != nil {
-			return out, err
-		}
+		errs = append(errs, f.platform(ctx, name, q, now, &out))
 	}
-	return out, f.rechecks(ctx, now, &out)
+	errs = append(errs, f.rechecks(ctx, now, &out))
+	return out, errors.Join(errs...)
 }
 
 func (f *Flow) platform(ctx context.Context, name string, q queue.Sender, now time.Time, out *Swept) error {
@@ -69,7 +70,7 @@ func (f *Flow) platform(ctx context.Context, name string, q queue.Sender, now ti
 		if !p.NotBefore.IsZero() {
 			id = fmt.Sprintf("sweep-%d-%d", p.NotBefore.UnixMilli(), now.Unix()/30)
 		}
-		m, err := message.Wake{Platform: name, Record: p.Record, CorrelationID: id}.Message()
+		m, err := message.Wake{Platform: name, Record: p.Record, CorrelationID: id}.Message(id)
 		if err != nil {
 			return err
 		}
