@@ -59,6 +59,7 @@ type World struct {
 	Inbound    queue.Sender
 	Outbound   map[string]queue.Sender
 	Queues     map[string]Queue // local host only, dead-letter queues included
+	EndPolls   bool             // a poll of Queues must get its answer: SQS hides for a while what it hands to a poll given up
 	Telemetry  *telemetry.Recorder
 	Now        func() time.Time
 	Stage      string
@@ -223,9 +224,9 @@ func (w *World) add(name string, q, dead Queue) {
 }
 
 // Endpointed wires the whole world over AWS adapters at an AWS-compatible endpoint, making the table and the
-// queues if they are missing: for trying the adapters locally.
+// queues if they are missing: for trying the adapters locally. The store's requests and request units are counted.
 func Endpointed(ctx context.Context, endpoints cloud.Endpoints, table string, set *policy.Set, platforms map[string]Endpoint, recorder func(now func() time.Time) *telemetry.Recorder) (*World, error) {
-	w := &World{Config: set, Now: time.Now, Stage: "local", Grace: 3 * time.Second, Outbound: map[string]queue.Sender{}, Queues: map[string]Queue{}}
+	w := &World{Config: set, Now: time.Now, Stage: "local", Grace: 3 * time.Second, Outbound: map[string]queue.Sender{}, Queues: map[string]Queue{}, EndPolls: true}
 	w.finish(recorder(w.Now))
 	account, err := cloud.Open(cloud.Settings{Endpoints: endpoints, Region: "us-east-1", AccessKeyID: "local", SecretKey: "local"})
 	if err != nil {
@@ -243,7 +244,11 @@ func Endpointed(ctx context.Context, endpoints cloud.Endpoints, table string, se
 	for i, u := range urls {
 		w.add(settings[i].Name, account.Queue(u.Main, calls), account.Queue(u.DeadLetter, calls))
 	}
-	var s store.Store = account.Store(table, cloud.StoreOptions{Calls: calls})
+	var s store.Store = account.Store(table, cloud.StoreOptions{Calls: calls, OnUnits: func(_ string, read, write float64) {
+		w.Telemetry.Count("StoreRequests", "", 1)
+		w.Telemetry.Count("StoreReadUnits", "", read)
+		w.Telemetry.Count("StoreWriteUnits", "", write)
+	}})
 	w.Ledger = ledger.New(s, w.Now)
 	w.Connectors, err = connect(platforms, set, w)
 	return w, err

@@ -25,6 +25,7 @@ type stage struct {
 	testing.TB
 	twins *twins.Twins
 	open  opener
+	sweep time.Duration
 	world *boot.World
 	host  *local.Host
 
@@ -63,7 +64,7 @@ func startTwins(t testing.TB) *twins.Twins {
 // newStage boots twins and a world that end with the test. Listings are fired by the test.
 func newStage(t testing.TB, open opener) *stage {
 	t.Helper()
-	s := &stage{TB: t, twins: startTwins(t), open: open}
+	s := &stage{TB: t, twins: startTwins(t), open: open, sweep: 250 * time.Millisecond}
 	t.Cleanup(func() {
 		s.twins.SendTo("")
 		s.halt()
@@ -89,7 +90,7 @@ func (s *stage) start() {
 	if err != nil {
 		s.Fatal(err)
 	}
-	s.host, err = local.Start(s.world, local.Options{Listen: "127.0.0.1:0", BatchEvery: -1, SweepEvery: 250 * time.Millisecond})
+	s.host, err = local.Start(s.world, local.Options{Listen: "127.0.0.1:0", BatchEvery: -1, SweepEvery: s.sweep})
 	if err != nil {
 		s.Fatal(errors.Join(err, s.world.Close()))
 	}

@@ -165,7 +165,11 @@ func (h *Host) poll(ctx context.Context, name string, handle func(context.Contex
 }
 
 func (h *Host) once(ctx context.Context, q boot.Queue, handle func(context.Context, events.SQSEvent) (events.SQSEventResponse, error)) error {
-	got, err := q.Receive(ctx, 10, 5*time.Second)
+	polling, wait := ctx, 5*time.Second
+	if h.world.EndPolls {
+		polling, wait = context.WithoutCancel(ctx), time.Second
+	}
+	got, err := q.Receive(polling, 10, wait)
 	if err != nil || len(got) == 0 {
 		if err != nil && ctx.Err() == nil {
 			pause(ctx, time.Second)
