@@ -288,7 +288,7 @@ func (h *harness) leg(ctx context.Context, pair int, k kind) (leg Leg, err error
 	}
 	defer func() { err = errors.Join(err, p.Stop()) }()
 	if k.peer == sorrel && k.workers >= 0 {
-		if err := introduce(ctx, p.Address(), to); err != nil {
+		if err := introduce(ctx, p.Address(), to.HasCustomer); err != nil {
 			return leg, err
 		}
 	}
@@ -346,17 +346,18 @@ func endpoints(to *target.Target) map[string]boot.Endpoint {
 	return map[string]boot.Endpoint{record.NetSuite: netSuite(), record.Salesforce: {URL: to.URL(), Credentials: secret(target.Credentials())}}
 }
 
-// introduce sends the customer whom the orders refer to and waits until the target has it.
-func introduce(ctx context.Context, address string, to *target.Target) error {
-	now := time.Now()
-	status, err := load.Send(address, load.Customer(now), now)
+// introduce sends the customer whom the orders refer to and waits until it has come to the targets.
+func introduce(ctx context.Context, address string, arrived func() bool) error {
+	c := load.NewCaller(func() string { return address })
+	defer c.Close()
+	status, err := c.Post(load.Customer(time.Now()), false)
 	if err != nil {
 		return err
 	}
 	if status/100 != 2 {
 		return fmt.Errorf("bench: the peer answered %d to the customer", status)
 	}
-	return until(ctx, 30*time.Second, "the customer's account on the target", func() bool { return to.Accounts() == 1 })
+	return until(ctx, 30*time.Second, "the customer to come to the targets", arrived)
 }
 
 func drained(ctx context.Context, t *load.Tracker) error {

@@ -80,3 +80,24 @@ func TestSync(t *testing.T) {
 		}
 	}
 }
+
+// The correctness run of `sorrel bench soak`, smaller, and with a few failing provider calls on top.
+func TestSoak(t *testing.T) {
+	t.Parallel()
+	for _, o := range []bench.SoakOptions{
+		{Webhooks: 2000, Kills: 2, Seed: 1},
+		{Webhooks: 500, Kills: 2, Seed: 2, Failing: 0.1},
+	} {
+		o.Dir, o.Progress, o.Limit = t.TempDir(), t.Output(), 3*time.Minute
+		r, err := bench.Soak(t.Context(), o)
+		if err := r.Print(t.Output()); err != nil {
+			t.Error(err)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Kills != o.Kills+1 || r.Retries == 0 || r.Duplicates == 0 || r.Reordered == 0 || r.Forged == 0 {
+			t.Errorf("nothing went wrong, so nothing was tested: %+v", r)
+		}
+	}
+}

@@ -203,7 +203,7 @@ func costOf(ctx context.Context, o Options, name string, connections, orders, ev
 		err = errors.Join(err, h.Close(stop), w.Close())
 	}()
 	address := strings.TrimPrefix(h.URL(), "http://")
-	if err := introduce(ctx, address, to); err != nil {
+	if err := introduce(ctx, address, to.HasCustomer); err != nil {
 		return c, err
 	}
 	s := load.NewSender(load.Options{Address: func() string { return address }, Connections: connections, Orders: orders, Seed: o.Seed, Tracker: tracker, Now: time.Now})

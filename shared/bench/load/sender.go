@@ -326,9 +326,22 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// Send posts one signed body on a connection of its own and returns the status.
-func Send(address string, body []byte, now time.Time) (int, error) {
-	l := &lane{o: &Options{Address: func() string { return address }, Now: time.Now}, signer: newSigner()}
-	defer l.hangUp()
-	return l.exchange(l.signer.appendRequest(nil, body, now, false), now, time.Time{})
+// Caller posts single webhooks over one connection. It belongs to one goroutine.
+type Caller struct{ lane lane }
+
+// NewCaller returns a caller that dials when it has to.
+func NewCaller(address func() string) *Caller {
+	return &Caller{lane{o: &Options{Address: address, Now: time.Now}, signer: newSigner()}}
 }
+
+// Post signs and posts body and returns the status. After an error the next Post dials anew. A forged body gets
+// a wrong signature.
+func (c *Caller) Post(body []byte, forged bool) (int, error) {
+	now := time.Now()
+	c.lane.buf = c.lane.signer.appendRequest(c.lane.buf[:0], body, now, forged)
+	c.lane.out.Ack = c.lane.out.Ack[:0]
+	return c.lane.exchange(c.lane.buf, now, time.Time{})
+}
+
+// Close closes the connection.
+func (c *Caller) Close() { c.lane.hangUp() }

@@ -55,8 +55,8 @@ func (t *Target) Close() { t.server.close() }
 // Calls is how many requests it answered.
 func (t *Target) Calls() int { return int(t.calls.Load()) }
 
-// Accounts is how many accounts it holds.
-func (t *Target) Accounts() int { t.mu.Lock(); defer t.mu.Unlock(); return t.accounts }
+// HasCustomer reports whether it holds an account.
+func (t *Target) HasCustomer() bool { t.mu.Lock(); defer t.mu.Unlock(); return t.accounts > 0 }
 
 // Credentials of the Salesforce that it plays.
 func Credentials() salesforce.Credentials {

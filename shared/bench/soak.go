@@ -1,0 +1,532 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sorrel/shared/bench/load"
+	"sorrel/shared/bench/peer"
+	"sorrel/shared/boot"
+	"sorrel/shared/flow/operate"
+	"sorrel/shared/record"
+	"sorrel/shared/twin"
+	"sorrel/shared/twins"
+)
+
+// SoakOptions of a soak. Zero values have the defaults that are named.
+type SoakOptions struct {
+	Webhooks    int           // duplicates included; 10,000
+	Kills       int           // kill -9 during the load, and one more when it ends; 5, negative = none at all
+	Duplicates  float64       // share of exact repeats; 0.10
+	Reordered   float64       // share of neighbours of one order that leave in the wrong order; 0.05
+	Forged      float64       // share of wrong signatures beside them; 0.01
+	Failing     float64       // share of provider calls that fail, half of them after the write was done; 0
+	Connections int           // 64
+	Seed        uint64        // 1
+	Limit       time.Duration // for each phase; 10 minutes
+	Dir         string        // where Sorrel keeps its data; "" = a temporary folder
+	Progress    io.Writer     // nil = nobody
+}
+
+func (o SoakOptions) withDefaults() SoakOptions {
+	if o.Webhooks <= 0 {
+		o.Webhooks = 10_000
+	}
+	if o.Kills == 0 {
+		o.Kills = 5
+	}
+	for _, d := range []struct {
+		at  *float64
+		def float64
+	}{{&o.Duplicates, 0.10}, {&o.Reordered, 0.05}, {&o.Forged, 0.01}} {
+		if *d.at <= 0 {
+			*d.at = d.def
+		}
+	}
+	if o.Connections <= 0 {
+		o.Connections = 64
+	}
+	if o.Seed == 0 {
+		o.Seed = 1
+	}
+	if o.Limit <= 0 {
+		o.Limit = 10 * time.Minute
+	}
+	if o.Progress == nil {
+		o.Progress = io.Discard
+	}
+	return o
+}
+
+// Check is one promise and what was found.
+type Check struct {
+	Name string `json:"name"`
+	Got  int    `json:"got"`
+	Want int    `json:"want"`
+}
+
+// Held reports whether the promise was kept.
+func (c Check) Held() bool { return c.Got == c.Want }
+
+// SoakReport is what a soak did and found.
+type SoakReport struct {
+	Seed       uint64  `json:"seed"`
+	Webhooks   int     `json:"webhooks"`
+	Orders     int     `json:"orders"`
+	Duplicates int     `json:"duplicates"`
+	Reordered  int     `json:"reordered"`
+	Forged     int     `json:"forged"`
+	Kills      int     `json:"kills"`
+	Retries    int     `json:"retries"`   // posts that were not answered 2xx and were sent again
+	RestartMS  float64 `json:"restartMs"` // the longest time from the kill until Sorrel listened again
+	Writes     int     `json:"providerWrites"`
+	LoadSec    float64 `json:"loadSeconds"`
+	DrainSec   float64 `json:"drainSeconds"`
+	Checks     []Check `json:"checks"`
+}
+
+// Held reports whether every promise was kept.
+func (r SoakReport) Held() bool {
+	for _, c := range r.Checks {
+		if !c.Held() {
+			return false
+		}
+	}
+	return len(r.Checks) > 0
+}
+
+// Print writes the report for people.
+func (r SoakReport) Print(w io.Writer) error {
+	var b strings.Builder
+	p := func(format string, a ...any) { fmt.Fprintf(&b, format, a...) }
+	p("sorrel bench soak, seed %d\n\n", r.Seed)
+	p("%s webhooks for %s orders: %s repeated, %s sent in the wrong order,\n%s forged beside them; kill -9 %d times, %s posts sent again\n",
+		thousands(float64(r.Webhooks)), thousands(float64(r.Orders)), thousands(float64(r.Duplicates)), thousands(float64(r.Reordered)),
+		thousands(float64(r.Forged)), r.Kills, thousands(float64(r.Retries)))
+	p("listening again %.0f ms after a kill at most; load %.1f s, drained %.1f s later;\n%s writes to the providers\n\n", r.RestartMS, r.LoadSec, r.DrainSec, thousands(float64(r.Writes)))
+	p("%-58s %7s %7s\n", "checked", "found", "want")
+	for _, c := range r.Checks {
+		mark := "ok"
+		if !c.Held() {
+			mark = "BROKEN"
+		}
+		p("%-58s %7d %7d %s\n", c.Name, c.Got, c.Want, mark)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// soak is one run.
+type soak struct {
+	o      SoakOptions
+	twins  *twins.Twins
+	child  childConfig
+	start  time.Time
+	report SoakReport
+	orders int
+	plans  [][]post
+
+	address atomic.Pointer[string]
+	acked   atomic.Int64
+	retries atomic.Int64
+	killAt  []int64 // ascending numbers of acknowledgements
+	kill    chan struct{}
+
+	mu   sync.Mutex
+	peer *peer.Peer
+}
+
+// revisions of each order.
+const revisions = 9
+
+// post is one webhook to send.
+type post struct {
+	order, rev int // order 0 is forged
+}
+
+// Soak sends webhooks with repeats and in the wrong order while it kills the process again and again, and checks that
+// both targets end with exactly the newest revision of every order. Then it delivers everything once more.
+// The error names every promise that was broken.
+func Soak(ctx context.Context, o SoakOptions) (SoakReport, error) {
+	o = o.withDefaults()
+	dir, done, err := workDir(o.Dir)
+	if err != nil {
+		return SoakReport{}, err
+	}
+	defer done()
+	s := &soak{o: o, start: time.Now(), kill: make(chan struct{}, 1)}
+	s.plan()
+	if s.twins, err = twins.Start(twins.Options{Now: time.Now, Seed: o.Seed, Roomy: true}); err != nil {
+		return s.report, err
+	}
+	defer func() { _ = s.twins.Close(context.WithoutCancel(ctx)) }()
+	endpoints := map[string]boot.Endpoint{record.NetSuite: netSuite()}
+	for _, p := range []string{record.Salesforce, record.Zendesk} {
+		endpoints[p] = s.twins.Endpoints()[p]
+	}
+	s.child = childConfig{Peer: sorrel, Dir: filepath.Join(dir, "soak"), CPU: -1, Endpoints: endpoints, Listen: "127.0.0.1:0"}
+	if err := s.boot(ctx); err != nil {
+		return s.report, err
+	}
+	defer func() { _ = s.current().Kill() }() // its data is thrown away
+	err = s.run(ctx)
+	if err == nil && !s.report.Held() {
+		var broken []string
+		for _, c := range s.report.Checks {
+			if !c.Held() {
+				broken = append(broken, fmt.Sprintf("%s: %d, want %d", c.Name, c.Got, c.Want))
+			}
+		}
+		err = fmt.Errorf("bench soak, seed %d: %s", o.Seed, strings.Join(broken, "; "))
+	}
+	return s.report, err
+}
+
+// plan decides what is sent, by the seed alone: each connection has orders of its own and sends them in turn.
+func (s *soak) plan() {
+	s.orders = max(1, int(float64(s.o.Webhooks)/revisions/(1+s.o.Duplicates)))
+	s.report = SoakReport{Seed: s.o.Seed, Orders: s.orders}
+	s.plans = make([][]post, min(s.o.Connections, s.orders))
+	for i := range s.plans {
+		rng := rand.New(rand.NewPCG(s.o.Seed, uint64(i)))
+		queues := map[int][]post{}
+		var orders []int
+		for n := 1 + i; n <= s.orders; n += len(s.plans) {
+			orders = append(orders, n)
+			for rev := 1; rev <= revisions; rev++ {
+				queues[n] = append(queues[n], post{n, rev})
+			}
+			for at := 0; at+1 < revisions; at++ {
+				if rng.Float64() < s.o.Reordered {
+					queues[n][at], queues[n][at+1] = queues[n][at+1], queues[n][at]
+					s.report.Reordered++
+					at++
+				}
+			}
+		}
+		for at := range revisions {
+			for _, n := range orders {
+				s.plans[i] = append(s.plans[i], queues[n][at])
+				if rng.Float64() < s.o.Duplicates {
+					recent := s.plans[i][max(0, len(s.plans[i])-8):]
+					if again := recent[rng.IntN(len(recent))]; again.order > 0 {
+						s.plans[i] = append(s.plans[i], again)
+						s.report.Duplicates++
+					}
+				}
+				if rng.Float64() < s.o.Forged {
+					s.plans[i] = append(s.plans[i], post{0, at + 1})
+					s.report.Forged++
+				}
+			}
+		}
+		s.report.Webhooks += len(s.plans[i])
+	}
+	s.report.Webhooks -= s.report.Forged
+	rng := rand.New(rand.NewPCG(s.o.Seed, 1<<32))
+	step := float64(s.report.Webhooks) / float64(max(1, s.o.Kills))
+	for k := range max(0, s.o.Kills) { // one somewhere in each equal part of the load
+		s.killAt = append(s.killAt, int64(step*(float64(k)+0.1+0.8*rng.Float64())))
+	}
+}
+
+func (s *soak) current() *peer.Peer { s.mu.Lock(); defer s.mu.Unlock(); return s.peer }
+
+func (s *soak) boot(ctx context.Context) error {
+	p, err := peer.Start(ctx, ChildArgs(), s.child)
+	if err != nil {
+		return err
+	}
+	address := p.Address()
+	s.mu.Lock()
+	s.peer = p
+	s.mu.Unlock()
+	s.address.Store(&address)
+	return nil
+}
+
+func (s *soak) crash(ctx context.Context) error {
+	began := time.Now()
+	if err := s.current().Kill(); err != nil {
+		return err
+	}
+	if err := s.boot(ctx); err != nil {
+		return err
+	}
+	s.report.Kills++
+	took := ms(time.Since(began))
+	s.report.RestartMS = max(s.report.RestartMS, took)
+	fmt.Fprintf(s.o.Progress, "  kill -9 after %d acknowledgements, listening again after %.0f ms\n", s.acked.Load(), took)
+	return nil
+}
+
+func (s *soak) run(ctx context.Context) error {
+	if err := introduce(ctx, *s.address.Load(), func() bool {
+		return len(s.twins.Salesforce.All("Account")) == 1 && len(s.twins.Zendesk.All("organization")) == 1
+	}); err != nil {
+		return err
+	}
+	trouble := twin.Faults{Fail: s.o.Failing / 2, LoseReply: s.o.Failing / 2}
+	s.twins.Salesforce.Kit().SetFaults(trouble)
+	s.twins.Zendesk.Kit().SetFaults(trouble)
+	began := time.Now()
+	refused, err := s.send(ctx, "e", s.plans)
+	if err != nil {
+		return err
+	}
+	s.report.LoadSec, s.report.Retries = time.Since(began).Seconds(), int(s.retries.Load())
+	if s.o.Kills > 0 {
+		if err := s.crash(ctx); err != nil {
+			return err
+		}
+	}
+	began = time.Now()
+	status, err := s.quiet(ctx)
+	if err != nil {
+		return err
+	}
+	s.report.DrainSec = time.Since(began).Seconds()
+	s.twins.Salesforce.Kit().SetFaults(twin.Faults{})
+	s.twins.Zendesk.Kit().SetFaults(twin.Faults{})
+	s.report.Writes = s.writes()
+	s.compare()
+	s.check("forged webhooks refused", refused, s.report.Forged)
+	s.check("messages in dead-letter queues", deadLetters(status), 0)
+	s.check("open exceptions", sum(status.Exceptions), 0)
+	fmt.Fprintf(s.o.Progress, "  drained; everything once more, under new event ids\n")
+	if _, err := s.send(ctx, "again", s.shuffled()); err != nil {
+		return err
+	}
+	if _, err := s.quiet(ctx); err != nil {
+		return err
+	}
+	s.check("writes caused by delivering everything once more", s.writes()-s.report.Writes, 0)
+	return nil
+}
+
+// shuffled is every event once more, in any order.
+func (s *soak) shuffled() [][]post {
+	out := make([][]post, len(s.plans))
+	for i, plan := range s.plans {
+		for _, p := range plan {
+			if p.order > 0 {
+				out[i] = append(out[i], p)
+			}
+		}
+		rand.New(rand.NewPCG(s.o.Seed, uint64(1000+i))).Shuffle(len(out[i]), func(a, b int) { out[i][a], out[i][b] = out[i][b], out[i][a] })
+	}
+	return out
+}
+
+// send sends the plans, each on a connection of its own, and repeats whatever is not answered 2xx. It returns how
+// many forged webhooks were answered 401.
+func (s *soak) send(ctx context.Context, prefix string, plans [][]post) (refused int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.o.Limit)
+	defer cancel()
+	s.acked.Store(0)
+	kills := s.killAt
+	if prefix != "e" {
+		kills = nil
+	}
+	var forged atomic.Int64
+	errs := make([]error, len(plans)+1)
+	var senders, killer sync.WaitGroup
+	killer.Go(func() {
+		for _, at := range kills {
+			for s.acked.Load() < at {
+				select {
+				case <-ctx.Done():
+					return
+				case <-s.kill:
+				}
+			}
+			if err := s.crash(ctx); err != nil {
+				errs[len(plans)] = err
+				cancel()
+				return
+			}
+		}
+	})
+	for i, plan := range plans {
+		senders.Go(func() {
+			c := load.NewCaller(func() string { return *s.address.Load() })
+			defer c.Close()
+			var body []byte
+			for _, p := range plan {
+				body = load.AppendOrder(body[:0], p.order, p.rev, fmt.Sprintf("%s-%d-%d", prefix, p.order, p.rev), s.start)
+				status, err := s.until2xx(ctx, c, body, p.order == 0)
+				if err != nil {
+					errs[i] = err
+					return
+				}
+				if status == http.StatusUnauthorized {
+					forged.Add(1)
+					continue
+				}
+				s.acked.Add(1)
+				select {
+				case s.kill <- struct{}{}:
+				default:
+				}
+			}
+		})
+	}
+	senders.Wait()
+	killer.Wait()
+	return int(forged.Load()), errors.Join(errs...)
+}
+
+// until2xx posts until the answer is 2xx, or any answer for a forged webhook.
+func (s *soak) until2xx(ctx context.Context, c *load.Caller, body []byte, forged bool) (int, error) {
+	for {
+		status, err := c.Post(body, forged)
+		if err == nil && (status/100 == 2 || forged) {
+			return status, nil
+		}
+		s.retries.Add(1)
+		t := time.NewTimer(20 * time.Millisecond)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return 0, fmt.Errorf("bench soak: gave up sending: last answer %d, %v: %w", status, err, ctx.Err())
+		}
+	}
+}
+
+// quiet waits until Sorrel has nothing left to do.
+func (s *soak) quiet(ctx context.Context) (operate.Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.o.Limit)
+	defer cancel()
+	for idle := 0; ; {
+		status, err := getStatus(ctx, s.current().URL)
+		if err != nil {
+			return status, err
+		}
+		left := 0
+		for _, p := range status.Platforms {
+			left += p.Due
+		}
+		for _, q := range status.Queues {
+			if !operate.IsDeadLetter(q.Name) {
+				left += q.Visible + q.InFlight
+			}
+		}
+		if idle++; left > 0 {
+			idle = 0
+		}
+		if idle == 2 { // a message between two queues may have been missed once
+			return status, nil
+		}
+		t := time.NewTimer(200 * time.Millisecond)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return status, fmt.Errorf("bench soak: still %d messages and due entries after %s: %w", left, s.o.Limit, ctx.Err())
+		}
+	}
+}
+
+func getStatus(ctx context.Context, url string) (operate.Status, error) {
+	var status operate.Status
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/v1/status", nil)
+	if err != nil {
+		return status, fmt.Errorf("bench soak: %w", err)
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return status, fmt.Errorf("bench soak: %w", err)
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(&status); err != nil {
+		return status, fmt.Errorf("bench soak: status: %w", err)
+	}
+	return status, nil
+}
+
+func deadLetters(s operate.Status) int {
+	n := 0
+	for _, q := range s.Queues {
+		if operate.IsDeadLetter(q.Name) {
+			n += q.Visible + q.InFlight
+		}
+	}
+	return n
+}
+
+func sum(m map[string]int) int {
+	n := 0
+	for _, v := range m {
+		n += v
+	}
+	return n
+}
+
+func (s *soak) writes() int {
+	return s.twins.Salesforce.Kit().Stats().Writes + s.twins.Zendesk.Kit().Stats().Writes
+}
+
+func (s *soak) check(name string, got, want int) {
+	s.report.Checks = append(s.report.Checks, Check{name, got, want})
+}
+
+// compare looks at every order on both targets.
+func (s *soak) compare() {
+	s.target("Salesforce", s.twins.Salesforce.All("Order"), func(row map[string]any) (string, bool) {
+		number, _ := row["ERP_Order_Number__c"].(string)
+		memo, _ := row["Description"].(string)
+		n, rev, _, ok := load.Mark([]byte(strconv.Quote(memo)))
+		return number, ok && rev == revisions && number == "SO-"+load.InternalID(n) && row["ERP_Status__c"] == load.StatusLabel(revisions) && sameNumber(row["ERP_Total__c"], load.Total(revisions))
+	})
+	s.target("Zendesk", s.twins.Zendesk.All("custom_object/order"), func(row map[string]any) (string, bool) {
+		fields, _ := row["custom_object_fields"].(map[string]any)
+		number, _ := fields["number"].(string)
+		return number, fields["status"] == load.StatusTag(revisions) && sameNumber(fields["total"], load.Total(revisions))
+	})
+	s.check("customers on Salesforce", len(s.twins.Salesforce.All("Account")), 1)
+	s.check("customers on Zendesk", len(s.twins.Zendesk.All("organization")), 1)
+}
+
+// target compares one target's orders with the newest revision that was sent.
+func (s *soak) target(name string, rows []map[string]any, newest func(map[string]any) (number string, ok bool)) {
+	seen := map[string]int{}
+	stale := 0
+	for _, row := range rows {
+		number, ok := newest(row)
+		seen[number]++
+		if !ok {
+			stale++
+		}
+	}
+	missing, twice := 0, 0
+	for n := 1; n <= s.orders; n++ {
+		switch c := seen["SO-"+load.InternalID(n)]; {
+		case c == 0:
+			missing++
+		case c > 1:
+			twice += c - 1
+		}
+	}
+	s.check("orders lost on "+name, missing, 0)
+	s.check("orders twice on "+name, twice, 0)
+	s.check("orders on "+name+" that are not at their newest revision", stale, 0)
+	s.check("orders on "+name+" in all", len(rows), s.orders)
+}
+
+func sameNumber(a any, want string) bool {
+	x, err1 := strconv.ParseFloat(fmt.Sprint(a), 64)
+	y, err2 := strconv.ParseFloat(want, 64)
+	return err1 == nil && err2 == nil && x == y
+}
