@@ -119,7 +119,7 @@ func (s *stage) price(customer string, patience time.Duration) {
 	s.Logf("one milestone to two targets: %.1f DynamoDB requests, %.1f read units, %.1f write units", requests, read, write)
 	// By the ledger's table of prices and a state of 4 KB: 16 write units for the hub, 12 for each delivery and up to 12
 	// for the echo; half as much again for commits that lose a race.
-	if write < 40 || write > 90 || requests < 6 || requests > 25 {
+	if write < 20 || write > 90 || requests < 6 || requests > 25 {
 		s.Errorf("a milestone costs %.1f requests and %.1f write units: compare with the table of prices in package ledger", requests, write)
 	}
 }
