@@ -31,7 +31,8 @@ type SoakOptions struct {
 	Duplicates  float64       // share of exact repeats; 0.10
 	Reordered   float64       // share of neighbours of one order that leave in the wrong order; 0.05
 	Forged      float64       // share of wrong signatures beside them; 0.01
-	Failing     float64       // share of provider calls that fail, half of them after the write was done; 0
+	Failing     float64       // share of provider calls answered 503; 0
+	Lost        float64       // share of provider calls that are done but never answered; 0
 	Connections int           // 64
 	Seed        uint64        // 1
 	Limit       time.Duration // for each phase; 10 minutes
@@ -277,7 +278,7 @@ func (s *soak) run(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	trouble := twin.Faults{Fail: s.o.Failing / 2, LoseReply: s.o.Failing / 2}
+	trouble := twin.Faults{Fail: s.o.Failing, LoseReply: s.o.Lost}
 	s.twins.Salesforce.Kit().SetFaults(trouble)
 	s.twins.Zendesk.Kit().SetFaults(trouble)
 	began := time.Now()
