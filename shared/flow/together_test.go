@@ -133,11 +133,12 @@ func TestOrderAndNumberOfEventsChangeNothing(t *testing.T) {
 // A crash or a lost answer at any commit, of hub or deliver, changes nothing about the end.
 func TestCrashAtEveryCommit(t *testing.T) {
 	t.Parallel()
-	for _, kind := range []storetest.Fault{storetest.FailBefore, storetest.FailAfter, storetest.Throttle} {
+	set := loadConfig(t)
+	for _, kind := range []storetest.Fault{storetest.FailBefore, storetest.FailAfter} {
 		t.Run(fmt.Sprint("fault ", kind), func(t *testing.T) {
 			t.Parallel()
 			for nth := 1; ; nth++ {
-				w := newWorld(t)
+				w := worldOf(t, set)
 				w.echoes()
 				var mu sync.Mutex
 				commits, hit := 0, false

@@ -56,10 +56,12 @@ func loadConfig(t testing.TB) *policy.Set {
 	return set
 }
 
-func newWorld(t testing.TB) *world {
+func newWorld(t testing.TB) *world { return worldOf(t, loadConfig(t)) }
+
+func worldOf(t testing.TB, set *policy.Set) *world {
 	t.Helper()
 	c := &clock{at: start}
-	w := &world{t: t, clock: c, store: &storetest.Faulty{Store: store.NewMemory(c.now)}, config: loadConfig(t), log: &bytes.Buffer{},
+	w := &world{t: t, clock: c, store: &storetest.Faulty{Store: store.NewMemory(c.now)}, config: set, log: &bytes.Buffer{},
 		out: map[string]*queue.Memory{}, dead: map[string]*queue.Memory{}}
 	w.ledger = ledger.New(w.store, c.now)
 	w.telemetry = telemetry.New(slog.New(slog.NewJSONHandler(w.log, nil)), c.now, nil)
