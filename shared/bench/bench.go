@@ -39,7 +39,7 @@ type Options struct {
 	Open        bool          // also measure latency at 100/s and 1,000/s, with a target that takes 20 ms
 	MaxNoise    float64       // repeat a pair, up to 3 times, while other processes used more CPUs than this; 0 = only report
 	Dir         string        // where peers keep their files; "" = a temporary folder
-	Profile     string        // sync: write a CPU profile of one more Sorrel leg there
+	Profile     string        // write CPU profiles of one more leg of each Sorrel kind to this file + "." + kind; "" = none
 	Progress    io.Writer     // told of each leg; nil = nobody
 }
 
@@ -174,9 +174,14 @@ func measure(ctx context.Context, name string, o Options, kinds []kind, goals []
 		}
 	}
 	if o.Profile != "" {
-		h.profile = o.Profile
-		if _, err := h.leg(ctx, o.Pairs, kinds[slices.IndexFunc(kinds, func(k kind) bool { return k.peer == sorrel })]); err != nil {
-			return r, err
+		for _, k := range kinds {
+			if k.peer != sorrel {
+				continue
+			}
+			h.profile = o.Profile + "." + k.name
+			if _, err := h.leg(ctx, o.Pairs, k); err != nil {
+				return r, err
+			}
 		}
 	}
 	return r, r.broken()

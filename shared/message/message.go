@@ -42,7 +42,7 @@ type Inbound struct {
 // dedup window is dropped, which saves work and nothing else (the hub is idempotent).
 func (in Inbound) Message(event string) (queue.Message, error) {
 	in.V = version
-	body, err := json.Marshal(in)
+	body, err := appendInbound(make([]byte, 0, 2<<10), in)
 	if err != nil {
 		return queue.Message{}, &fault.Error{Class: fault.Malformed, Op: "message.inbound", ID: in.Native.Ref.String(), Err: err}
 	}

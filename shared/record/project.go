@@ -45,7 +45,7 @@ func Project(r Record, rules Rules, platform string, as func(field string, v Val
 				continue
 			}
 			origin = FromPlatform // whatever it is, it is put back
-		case origin != FromNobody && as(f, holds) == want:
+		case origin != FromNobody && (holds == want || as(f, holds) == want):
 			continue
 		case origin == FromSorrel && as(f, v.Wrote[f].Value) == want && v.Said[f].Ours:
 			continue // the platform reformatted what we wrote; writing it again would not change that
