@@ -62,8 +62,8 @@ func broken(from, to string, standard bool) string {
 		return "only trigger, functions and local import aws-lambda-go"
 	case under(to, "shared/store/boltstore", "shared/queue/durable") && !under(from, "shared/store", "shared/queue", "shared/boot", "cmd"):
 		return "only boot chooses an embedded adapter"
-	case isTwin(to) && !isTwin(from) && !isTestHelper(from) && !under(from, "cmd/sorrel"):
-		return "twins are for tests and for cmd/sorrel"
+	case isTwin(to) && !isTwin(from) && !isTestHelper(from) && !under(from, "cmd/sorrel", "shared/bench"):
+		return "twins are for tests, cmd/sorrel and bench"
 	case isTestHelper(to) && !isTestHelper(from):
 		return "test helpers are for tests"
 	case own && under(from, "shared/contract", "shared/mapping", "shared/policy", "shared/message", "shared/telemetry") &&

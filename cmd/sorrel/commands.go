@@ -163,7 +163,9 @@ func (c devCommand) platforms() (map[string]boot.Endpoint, *twins.Twins, error) 
 	case "none":
 		return map[string]boot.Endpoint{}, nil, nil
 	case "":
-		t, err := twins.Start(twins.Options{Now: time.Now, Seed: 1})
+		// The twins forget when this process ends and the folder does not: new twins must not reuse old ids.
+		now := time.Now()
+		t, err := twins.Start(twins.Options{Now: time.Now, Seed: uint64(now.UnixNano()), First: now.Unix() - time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Unix()})
 		if err != nil {
 			return nil, nil, err
 		}

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sorrel/shared/contract"
 	"sorrel/shared/fault"
 	"sorrel/shared/netsuite"
 	"sorrel/shared/platform"
@@ -68,9 +69,9 @@ func connectOne(name string, e Endpoint, set *policy.Set, w *World) (Connector, 
 			return nil, err
 		}
 		return netsuite.New(netsuite.Config{URL: e.URL, Now: w.Now, Observe: observe, Credentials: own.Credentials,
-			IntegrationUser: own.IntegrationUser, AccountZone: own.AccountZone, Columns: customFields(set)})
+			IntegrationUser: own.IntegrationUser, AccountZone: own.AccountZone, Columns: columns(set)})
 	case record.Salesforce:
-		cfg := salesforce.Config{URL: e.URL, Now: w.Now, Observe: observe, Fields: nativeFields(set, name),
+		cfg := salesforce.Config{URL: e.URL, Now: w.Now, Observe: observe, Fields: nativeFields(set, name), Kinds: salesforceKinds(set),
 			Missed: func(m salesforce.Missed) { // the next listing brings what the event did not name
 				w.Telemetry.Count("EventsMissed", name, 1)
 				w.Telemetry.Event(context.Background(), telemetry.Event{Step: "missed", Platform: name, Record: m.Object, Detail: m.Reason})
@@ -80,7 +81,7 @@ func connectOne(name string, e Endpoint, set *policy.Set, w *World) (Connector, 
 		}
 		return salesforce.New(cfg)
 	case record.Zendesk:
-		cfg := zendesk.Config{URL: e.URL, Now: w.Now, Observe: observe}
+		cfg := zendesk.Config{URL: e.URL, Now: w.Now, Observe: observe, CustomObjects: customObjects(set)}
 		if err := credentials(name, e, &cfg.Credentials); err != nil {
 			return nil, err
 		}
@@ -108,14 +109,54 @@ func nativeFields(set *policy.Set, name string) map[string][]string {
 	return out
 }
 
-// customFields lists, per NetSuite object, the mapped fields that are the account's own.
-func customFields(set *policy.Set) map[string][]string {
-	out := map[string][]string{}
-	for object, fields := range nativeFields(set, record.NetSuite) {
-		for _, f := range fields {
-			if strings.HasPrefix(f, "cust") && !strings.Contains(f, ".") {
-				out[object] = append(out[object], f)
+// customFields calls each for every mapped native field of a platform that is the account's own, with the type
+// that the contract gives it: what a connector must know of a field that only YAML declares.
+func customFields(set *policy.Set, name string, own func(native string) bool, each func(object, native string, t contract.Type)) {
+	for _, object := range set.Objects(name) {
+		m, ok := set.ByObject(name, object)
+		if !ok {
+			continue
+		}
+		for _, f := range set.Contract(m.Entity).Fields() {
+			if native, in, _ := m.Native(f.Name); in && own(native) && !strings.ContainsAny(native, ".[") {
+				each(object, native, f.Type)
 			}
+		}
+	}
+}
+
+// columns lists, per NetSuite object, the account's own fields with their kinds.
+func columns(set *policy.Set) map[string][]string {
+	kinds := map[contract.Type]string{contract.Number: ":number", contract.Money: ":number", contract.Bool: ":bool", contract.Date: ":date", contract.DateTime: ":time"}
+	out := map[string][]string{}
+	customFields(set, record.NetSuite, func(native string) bool { return strings.HasPrefix(native, "cust") }, func(object, native string, t contract.Type) {
+		out[object] = append(out[object], native+kinds[t])
+	})
+	return out
+}
+
+// salesforceKinds lists, per Salesforce object, the kinds of custom fields that are no text.
+func salesforceKinds(set *policy.Set) map[string]map[string]salesforce.Kind {
+	kinds := map[contract.Type]salesforce.Kind{contract.Number: salesforce.Number, contract.Money: salesforce.Number, contract.Bool: salesforce.Bool,
+		contract.Date: salesforce.Date, contract.DateTime: salesforce.Time}
+	out := map[string]map[string]salesforce.Kind{}
+	customFields(set, record.Salesforce, func(native string) bool { return strings.HasSuffix(native, "__c") }, func(object, native string, t contract.Type) {
+		if k, special := kinds[t]; special {
+			if out[object] == nil {
+				out[object] = map[string]salesforce.Kind{}
+			}
+			out[object][native] = k
+		}
+	})
+	return out
+}
+
+// customObjects lists the keys of the Zendesk custom objects that are mapped.
+func customObjects(set *policy.Set) []string {
+	out := []string{}
+	for _, object := range set.Objects(record.Zendesk) {
+		if key, ok := strings.CutPrefix(object, "custom_object/"); ok {
+			out = append(out, key)
 		}
 	}
 	return out

@@ -344,11 +344,15 @@ func (s *State) AddDue(platform, trace string, now time.Time) {
 }
 
 // MarkDue adds a due entry for every target that has something to be told, and returns the targets that may
-// be woken now. as gives, per entity and platform, the form that a value takes there.
-func (s *State) MarkDue(rules record.Rules, as func(entity, platform string) (func(string, record.Value) record.Value, bool), trace string, now time.Time) []string {
+// be woken now. news says that golden fields changed; without it, work that is due already stays as it is, so that
+// a passing echo does not appear as its cause. as gives, per entity and platform, the form that a value takes there.
+func (s *State) MarkDue(rules record.Rules, as func(entity, platform string) (func(string, record.Value) record.Value, bool), trace string, now time.Time, news bool) []string {
 	var wake []string
 	for _, p := range rules.Targets() {
 		form, mapped := as(rules.Entity, p)
+		if _, already := s.Due[p]; already && !news {
+			continue
+		}
 		if !mapped || record.Project(s.Record, rules, p, form).Empty() {
 			continue
 		}

@@ -151,7 +151,7 @@ func said(t *testing.T, l *Ledger, ref record.Ref, status string, second int, tr
 	after.Record.Views[ref.Platform], _ = record.Observe(after.Record.Views[ref.Platform], o)
 	folded, changes, _ := record.Fold(after.Record, rules())
 	after.Record = folded
-	after.MarkDue(rules(), forms, trace, epoch)
+	after.MarkDue(rules(), forms, trace, epoch, true)
 	e := Entry{Before: f.State, After: after, Changes: changes, Steps: []Step{{At: o.Version.At, Trace: trace, Step: "changed", Record: after.Record.ID}}}
 	if !f.Linked {
 		e.Links = map[record.Ref]record.ID{ref: after.Record.ID}

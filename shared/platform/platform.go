@@ -14,8 +14,8 @@ import (
 	"sorrel/shared/record"
 )
 
-// Declaration says, beside the code, what the vendor promises. It is data: printed by `sorrel status`,
-// checked by tests, and used by budgets.
+// Declaration says, beside the code, what the vendor promises. It is data: the connector's error table decides by
+// it, batch lists its objects, and tests hold the twins to it.
 type Declaration struct {
 	Name       string
 	Title      string

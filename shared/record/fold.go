@@ -70,6 +70,16 @@ func Fold(r Record, rules Rules) (Record, []Change, []Decision) {
 	return r, changes, decisions
 }
 
+// Genuine leaves out decisions about values that mean the same as the golden one on their platform, such as null
+// and an empty list where both are stored as nothing. as gives the form that values take on a platform, nil where
+// the entity is not mapped.
+func Genuine(decisions []Decision, as func(platform string) func(field string, v Value) Value) []Decision {
+	return slices.DeleteFunc(decisions, func(d Decision) bool {
+		form := as(d.Loser.Platform)
+		return form != nil && form(d.Field, d.Loser.Value) == form(d.Field, d.Golden)
+	})
+}
+
 // Contributions lists what the platforms hold in a field, by platform name.
 func Contributions(r Record, field string) []Contribution {
 	return contributions(r, slices.Sorted(maps.Keys(r.Views)), field)

@@ -67,7 +67,9 @@ func Explain(r Record, rules Rules, field string, as func(platform string) func(
 		w.Rule, w.At = g.Rule, g.At
 	}
 	for _, c := range Contributions(r, field) {
-		if c.Platform != g.From && c.Value != g.Value && c.Origin == FromPlatform {
+		form := as(c.Platform)
+		same := c.Value == g.Value || form != nil && form(field, c.Value) == form(field, g.Value)
+		if c.Platform != g.From && !same && c.Origin == FromPlatform {
 			w.Losers = append(w.Losers, WhyLoser{c.Platform, c.Value, c.Version.At, rule.Paths[c.Platform], c.Trace})
 		}
 	}

@@ -27,6 +27,7 @@ type Options struct {
 	BasePort int // netsuite here, salesforce +1, zendesk +2; 0 = free ports
 	Now      func() time.Time
 	Seed     uint64
+	First    int64 // native ids begin after it: twins that start anew beside an old store must not repeat ids
 	// Roomy lifts the limits that a load would meet at once (Zendesk's per-minute and per-record budgets), and
 	// shows Zendesk's exports without their lag.
 	Roomy bool
@@ -46,11 +47,11 @@ type Twins struct {
 func Start(o Options) (*Twins, error) {
 	t := &Twins{endpoints: map[string]boot.Endpoint{}}
 	var err error
-	if t.NetSuite, err = netsuitetwin.New(netsuitetwin.Options{Now: o.Now, Seed: o.Seed}); err != nil {
+	if t.NetSuite, err = netsuitetwin.New(netsuitetwin.Options{Now: o.Now, Seed: o.Seed, First: o.First}); err != nil {
 		return nil, err
 	}
-	t.Salesforce = salesforcetwin.New(salesforcetwin.Options{Now: o.Now, Seed: o.Seed})
-	z := zendesktwin.Options{Now: o.Now, Seed: o.Seed}
+	t.Salesforce = salesforcetwin.New(salesforcetwin.Options{Now: o.Now, Seed: o.Seed, First: int(o.First)})
+	z := zendesktwin.Options{Now: o.Now, Seed: o.Seed, First: o.First}
 	if o.Roomy {
 		z.Limits, z.ExportLag = zendesktwin.NoLimits(), time.Nanosecond
 	}

@@ -508,10 +508,11 @@ func (f *Flow) commit(ctx context.Context, j *job, change func(*ledger.State, *l
 		f.readBack(j, &after, &e, now)
 		change(&after, &e, now)
 		folded, changes, decisions := record.Fold(after.Record, j.rules)
+		decisions = record.Genuine(decisions, f.d.Config.On(j.id().Entity()))
 		after.Record, e.Changes = folded, changes
 		after.Release()
 		if len(changes) > 0 { // what a read-back brought concerns other platforms too; the sweep wakes them
-			after.MarkDue(j.rules, f.d.Config.As, f.trace(j), now)
+			after.MarkDue(j.rules, f.d.Config.As, f.trace(j), now, true)
 		}
 		exceptions, err := f.d.Ledger.Reconcile(ctx, &after, now, ledger.Rightful(after, decisions))
 		if err != nil {

@@ -192,8 +192,7 @@ func (f *Flow) complete(ctx context.Context, in []message.Inbound) ([]sourced, b
 	return nil, false, err
 }
 
-// known reports whether every hint tells of a version that our own confirmed writes, or what was heard since,
-// already cover: the echo of a write on a platform whose events carry no fields. An edit by a person in that very
+// known reports whether every hint tells of a version that one of our own confirmed writes already covers: the echo of a write on a platform whose events carry no fields. An edit by a person in that very
 // second would be missed here, and is found by the next listing.
 func (f *Flow) known(ctx context.Context, ref record.Ref, in []message.Inbound) (bool, error) {
 	var newest record.Version
@@ -302,10 +301,11 @@ func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, re
 	}
 	now := f.d.Now().UTC()
 	folded, changes, decisions := record.Fold(after.Record, rules)
+	decisions = record.Genuine(decisions, f.d.Config.On(m.Entity))
 	after.Record = folded
 	after.Release()
 	trace := said[len(said)-1].trace
-	due := after.MarkDue(rules, f.d.Config.As, trace, now)
+	due := after.MarkDue(rules, f.d.Config.As, trace, now, len(changes) > 0)
 	exceptions, err := f.d.Ledger.Reconcile(ctx, &after, now, ledger.Rightful(after, decisions))
 	if err != nil {
 		return err

@@ -138,10 +138,17 @@ type Record struct {
 	ID      record.ID               `json:"id"`
 	Entity  string                  `json:"entity"`
 	Fields  map[string]record.Value `json:"fields"`
-	Native  map[string]string       `json:"nativeIds"`
+	On      map[string]On           `json:"platforms"`
 	Due     map[string]ledger.Due   `json:"due,omitempty"`
 	Held    map[string]record.Hold  `json:"held,omitempty"`
 	Changes []ledger.ChangeEntry    `json:"changes"`
+}
+
+// On is a record's native record on one platform.
+type On struct {
+	Native string    `json:"native"`
+	Heard  time.Time `json:"heard,omitzero"` // newest modification time that told anything new
+	Gone   bool      `json:"gone,omitempty"`
 }
 
 func (f *Flow) load(ctx context.Context, id record.ID) (ledger.State, error) {
@@ -165,12 +172,12 @@ func (f *Flow) Record(ctx context.Context, id record.ID) (Record, error) {
 	if err != nil {
 		return Record{}, err
 	}
-	out := Record{ID: id, Entity: id.Entity(), Fields: map[string]record.Value{}, Native: map[string]string{}, Due: s.Due, Held: s.Record.Held}
+	out := Record{ID: id, Entity: id.Entity(), Fields: map[string]record.Value{}, On: map[string]On{}, Due: s.Due, Held: s.Record.Held}
 	for name, g := range s.Record.Golden {
 		out.Fields[name] = g.Value
 	}
 	for p, v := range s.Record.Views {
-		out.Native[p] = v.Ref.String()
+		out.On[p] = On{v.Ref.String(), v.Heard.At, v.Gone()}
 	}
 	out.Changes, err = f.d.Ledger.Changes(ctx, id)
 	return out, err
@@ -196,15 +203,24 @@ func (f *Flow) Why(ctx context.Context, id record.ID, field string) ([]record.Wh
 	if field == "" {
 		fields = slices.Sorted(maps.Keys(s.Record.Golden))
 	}
+	log, err := f.d.Ledger.Changes(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	// A platform that says the same again later confirms a value; the transaction that brought it is in the log.
+	brought := map[string]string{}
+	for _, c := range log {
+		brought[c.Field] = c.Trace
+	}
 	var out []record.Why
 	for _, name := range fields {
-		w, ok := record.Explain(s.Record, rules, name, func(p string) func(string, record.Value) record.Value {
-			as, _ := f.d.Config.As(id.Entity(), p)
-			return as
-		})
+		w, ok := record.Explain(s.Record, rules, name, f.d.Config.On(id.Entity()))
 		if !ok {
 			return nil, &fault.Error{Class: fault.NotFound, Op: "operate.why", ID: string(id), Fields: []string{name}, Detail: fmt.Sprintf("%s has no field %q", id.Entity(), name),
 				Remedy: "known fields: " + fmt.Sprint(slices.Sorted(maps.Keys(rules.Fields)))}
+		}
+		if t, known := brought[name]; known {
+			w.Trace = t
 		}
 		out = append(out, w)
 	}

@@ -36,6 +36,7 @@ type Options struct {
 	TokenLife     time.Duration // 0 = 1 h
 	Zone          string        // IANA zone of SuiteQL's wall clock; empty = UTC
 	WebhookSecret string        // of the SuiteScript kit; empty = a default
+	First         int64         // ids begin after it; 0 = 1000
 	Numbers       bool          // expires_in as a number instead of a string
 }
 
@@ -100,7 +101,7 @@ func New(opt Options) (*Twin, error) {
 		return nil, fmt.Errorf("netsuitetwin: key: %w", err)
 	}
 	t := &Twin{opt: opt, zone: zone, rng: mathrand.New(mathrand.NewPCG(opt.Seed, 2)),
-		certs: map[string]certificate{}, tokens: map[string]time.Time{}, forbidden: map[string]bool{}, specs: specs(), lists: lists(), data: empty(),
+		certs: map[string]certificate{}, tokens: map[string]time.Time{}, forbidden: map[string]bool{}, specs: specs(), lists: lists(), data: empty(opt.First),
 		creds: netsuite.Credentials{ClientID: "twin-client", CertificateID: "twin-certificate",
 			PrivateKey: string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), WebhookSecrets: []string{opt.WebhookSecret}},
 	}
@@ -109,8 +110,11 @@ func New(opt Options) (*Twin, error) {
 	return t, nil
 }
 
-func empty() data {
-	return data{nextID: 1000, byID: map[string]map[int64]*rec{}, external: map[string]map[string]int64{}, sorted: map[string][]*rec{}}
+func empty(first int64) data {
+	if first == 0 {
+		first = 1000
+	}
+	return data{nextID: first, byID: map[string]map[int64]*rec{}, external: map[string]map[string]int64{}, sorted: map[string][]*rec{}}
 }
 
 // Credentials are accepted by the twin, and its webhooks verify with them.
@@ -233,7 +237,7 @@ func (t *Twin) Handler() http.Handler {
 		return state
 	}, func() {
 		t.mu.Lock()
-		t.data = empty()
+		t.data = empty(t.opt.First)
 		t.mu.Unlock()
 	})
 	mux := http.NewServeMux()

@@ -43,6 +43,7 @@ type Push struct {
 type Options struct {
 	Now          func() time.Time
 	Seed         uint64
+	First        int             // ids begin after it
 	OrgID        string          // 00Dxx0000001gEREAY
 	ClientID     string          // sorrel-client
 	ClientSecret string          // sorrel-client-secret
@@ -106,7 +107,7 @@ func New(opts Options) *Twin {
 	if opts.RetryBase == 0 {
 		opts.RetryBase = time.Second
 	}
-	t := &Twin{opts: opts, rng: rand.New(rand.NewPCG(opts.Seed, 2)), objects: standard(), sessions: map[string]time.Time{}, commit: 1_082_985_000_000}
+	t := &Twin{opts: opts, rng: rand.New(rand.NewPCG(opts.Seed, 2)), serial: opts.First, objects: standard(), sessions: map[string]time.Time{}, commit: 1_082_985_000_000}
 	t.kit = twin.NewKit(twin.Config{Name: "salesforce", Now: opts.Now, Seed: opts.Seed, Throttled: t.throttled})
 	return t
 }

@@ -49,6 +49,7 @@ func (l Limits) withDefaults() Limits {
 type Options struct {
 	Now           func() time.Time
 	Seed          uint64
+	First         int64 // ids begin after 360000000000 and this
 	Limits        Limits
 	Credentials   zendesk.Credentials // that it accepts; empty ones get defaults
 	TokenLife     time.Duration       // when no expires_in is asked for; 0 = 2 h
@@ -163,7 +164,7 @@ func New(opt Options) *Twin {
 func (t *Twin) reset() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.rng, t.last = rand.New(rand.NewPCG(t.opt.Seed, 2)), 360000000000
+	t.rng, t.last = rand.New(rand.NewPCG(t.opt.Seed, 2)), 360000000000+t.opt.First
 	t.tables = map[string]*table{zendesk.Organization: newTable(), zendesk.Ticket: newTable()}
 	t.tokens, t.keys, t.jobs, t.windows = map[string]token{}, map[string]replay{}, map[string]map[string]any{}, map[string]*slot{}
 	t.hooks, t.hookOf, t.secret = nil, "", t.opt.Credentials.WebhookSecrets[0]
