@@ -94,10 +94,31 @@ func credentials(name string, e Endpoint, into any) error {
 	if len(e.Credentials) == 0 {
 		return &fault.Error{Class: fault.Contract, Op: "boot.connect", ID: name, Detail: "no credentials", Remedy: "add them to the secret under the platform's name"}
 	}
-	if err := json.Unmarshal(e.Credentials, into); err != nil {
+	raw := e.Credentials
+	if e.URL == "" {
+		raw = webhookOnly(raw)
+	}
+	if err := json.Unmarshal(raw, into); err != nil {
 		return &fault.Error{Class: fault.Contract, Op: "boot.connect", ID: name, Detail: "credentials are not the expected JSON object", Remedy: "see the platform's kit under infra/"}
 	}
 	return nil
+}
+
+// webhookOnly takes away what signs in to a platform's API: a function that is told no URL has no use for it, and a
+// connector would ask for the URL.
+func webhookOnly(credentials json.RawMessage) json.RawMessage {
+	var all map[string]json.RawMessage
+	if json.Unmarshal(credentials, &all) != nil {
+		return credentials // the caller tells of it
+	}
+	for _, name := range []string{"clientId", "clientSecret", "certificateId", "privateKey", "username", "audience", "email", "apiToken"} {
+		delete(all, name)
+	}
+	less, err := json.Marshal(all)
+	if err != nil {
+		return credentials
+	}
+	return less
 }
 
 // nativeFields lists, per native object, the fields that the mappings read.

@@ -95,7 +95,7 @@ type Connector struct {
 }
 
 // New checks cfg, all of it, and returns a connector. It does not touch the network. Without API credentials
-// only Webhook works.
+// only Webhook works, and URL may be empty then.
 func New(cfg Config) (*Connector, error) {
 	var problems []error
 	problem := func(format string, a ...any) { problems = append(problems, fmt.Errorf(format, a...)) }
@@ -133,6 +133,9 @@ func New(cfg Config) (*Connector, error) {
 		}
 		c.test = c.test || s == testSecret
 		c.secrets = append(c.secrets, []byte(s))
+	}
+	if cfg.URL == "" && cr.ClientID == "" && cr.Email == "" && len(problems) == 0 {
+		return c, nil // webhooks only
 	}
 	client, err := vendorhttp.New(vendorhttp.Config{
 		Name: record.Zendesk, Base: cfg.URL, Tokens: c.tokens(), Concurrency: cfg.Concurrency, Timeout: cfg.Timeout,
@@ -288,6 +291,10 @@ func (c *Connector) call(ctx context.Context, op, method, path string, query url
 			return nil, vendorhttp.Response{}, fault.Wrap(fault.Contract, "zendesk."+op, "", err)
 		}
 		r.Body = raw
+	}
+	if c.client == nil {
+		return nil, vendorhttp.Response{}, &fault.Error{Class: fault.Unauthenticated, Op: "zendesk." + op, Detail: "no account is configured",
+			Remedy: "give the URL, and clientId and clientSecret of an OAuth client"}
 	}
 	resp, err := c.client.Do(ctx, r)
 	if err != nil {
