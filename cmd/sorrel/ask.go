@@ -23,11 +23,18 @@ func (c statusCommand) Run(ctx binding, s screen) error {
 	if done, err := c.get(ctx, s, "/v1/status", &st); done || err != nil {
 		return err
 	}
+	if c.Table != "" { // counters and queues are in CloudWatch
+		st.Queues, st.Metrics.Counters = nil, nil
+	}
 	health := s.paint(green, "healthy")
 	if !st.Healthy {
 		health = s.paint(amber, "needs attention")
 	}
-	s.printf("%s, up %s, configuration %s\n", health, time.Since(st.Since).Round(time.Second), st.Config)
+	since := "up " + time.Since(st.Since).Round(time.Second).String()
+	if c.Table != "" {
+		since = "table " + c.Table
+	}
+	s.printf("%s, %s, configuration %s\n", health, since, st.Config)
 	for _, concern := range st.Concerns {
 		s.printf("  - %s\n", concern)
 	}
@@ -98,7 +105,8 @@ type whyCommand struct {
 func (c whyCommand) Run(ctx binding, s screen) error {
 	if p, id, ok := strings.Cut(c.Record, ":"); ok {
 		var found map[string]string
-		plain := asking{URL: c.URL}
+		plain := c.asking
+		plain.JSON = false
 		if _, err := plain.get(ctx, s, "/v1/links/"+url.PathEscape(p)+"/"+url.PathEscape(id)+"?object="+url.QueryEscape(c.Object), &found); err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"sorrel/shared/boot"
+	"sorrel/shared/cloud/cliconfig"
 	"sorrel/shared/fault"
 	"sorrel/shared/flow/intake"
 	"sorrel/shared/local"
@@ -41,14 +43,44 @@ func ctxBinding(ctx context.Context) binding { return binding{ctx} }
 
 // asking is shared by the commands that ask a running process.
 type asking struct {
-	URL  string `default:"http://127.0.0.1:8787" help:"Address of the running process." env:"SORREL_URL"`
-	JSON bool   `help:"Print JSON."`
+	URL     string `default:"http://127.0.0.1:8787" help:"Address of the running process." env:"SORREL_URL"`
+	JSON    bool   `help:"Print JSON."`
+	Table   string `help:"Ask a deployed stack instead: the name of its DynamoDB table." group:"A deployed stack"`
+	Profile string `help:"AWS profile." group:"A deployed stack"`
+	Region  string `help:"AWS region." group:"A deployed stack"`
+}
+
+// stack answers from a deployed stack's table, by a server of this process's own, and returns its address.
+func (a asking) stack(ctx context.Context) (address string, stop func() error, err error) {
+	account, err := cliconfig.Open(ctx, a.Profile, a.Region, os.Getenv("AWS_ENDPOINT_URL"))
+	if err != nil {
+		return "", nil, err
+	}
+	set, err := boot.LoadConfig("")
+	if err != nil {
+		return "", nil, err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, fault.Wrap(fault.Down, "ask", a.Table, err)
+	}
+	server := &http.Server{Handler: local.Answers(boot.Reading(account, a.Table, set).Operate()), ReadHeaderTimeout: time.Second}
+	go func() { _ = server.Serve(l) }() // ends with stop
+	return "http://" + l.Addr().String(), server.Close, nil
 }
 
 // get asks for path and decodes the answer into out; with --json it prints the answer and reports true.
 func (a asking) get(ctx context.Context, s screen, path string, out any) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
+	if a.Table != "" {
+		address, stop, err := a.stack(ctx)
+		if err != nil {
+			return false, err
+		}
+		defer stop()
+		a.URL = address
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(a.URL, "/")+path, nil)
 	if err != nil {
 		return false, fault.Wrap(fault.Malformed, "ask", a.URL, err)

@@ -59,6 +59,9 @@ func (s screen) paint(code, text string) string {
 // table prints rows under a header in columns as wide as their widest cell; the last column takes the rest and
 // is cut at 80 columns.
 func (s screen) table(header []string, rows [][]string) {
+	if len(rows) == 0 {
+		return
+	}
 	const width = 80
 	widths := make([]int, len(header))
 	for _, row := range append([][]string{header}, rows...) {

@@ -233,7 +233,7 @@ func TestDeliverSamples(t *testing.T) {
 			if wake.Platform != platform {
 				t.Errorf("deliver/%s.json wakes %s", platform, wake.Platform)
 			}
-			m, err := wake.Message()
+			m, err := wake.Message("event")
 			if err != nil {
 				t.Fatal(err)
 			}

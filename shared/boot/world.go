@@ -254,6 +254,14 @@ func Endpointed(ctx context.Context, endpoints cloud.Endpoints, table string, se
 	return w, err
 }
 
+// Reading wires what it takes to ask about a deployed stack: its table, read with the caller's own rights.
+func Reading(account *cloud.Account, table string, set *policy.Set) *World {
+	w := &World{Config: set, Now: time.Now}
+	w.finish(telemetry.New(nil, w.Now, nil))
+	w.Ledger = ledger.New(account.Store(table, cloud.StoreOptions{Calls: cloud.Calls{Now: w.Now}}), w.Now)
+	return w
+}
+
 func (w *World) finish(r *telemetry.Recorder) {
 	w.Telemetry, w.started, w.newID = r, w.Now(), NewID(w.Now)
 }

@@ -260,7 +260,7 @@ func TestMarkDueDoesNotWakeWhatMustWait(t *testing.T) {
 		Said: map[string]record.Cell{"status": {Value: record.TextValue("billed"), Version: record.Version{At: epoch}}}}}}}
 	s.Record, _, _ = record.Fold(s.Record, rules())
 	s.Due = map[string]Due{"zendesk": {Since: epoch, NotBefore: epoch.Add(time.Minute), Attempts: 3}}
-	if wake := s.MarkDue(rules(), forms, "t1", epoch); !slices.Equal(wake, []string{"salesforce"}) {
+	if wake := s.MarkDue(rules(), forms, "t1", epoch, true); !slices.Equal(wake, []string{"salesforce"}) {
 		t.Errorf("woken: %v", wake)
 	}
 	if d := s.Due["zendesk"]; d.Attempts != 3 || !d.NotBefore.Equal(epoch.Add(time.Minute)) || !slices.Equal(d.Traces, []string{"t1"}) {

@@ -17,31 +17,38 @@ import (
 	"sorrel/shared/boot"
 	"sorrel/shared/fault"
 	"sorrel/shared/flow/intake"
+	"sorrel/shared/flow/operate"
 	"sorrel/shared/record"
 	"sorrel/shared/trigger"
 )
 
 func (h *Host) routes() http.Handler {
-	mux := http.NewServeMux()
+	mux := Answers(h.operate)
 	mux.HandleFunc("POST "+trigger.WebhookPath+"{platform}", h.webhook)
 	mux.HandleFunc("POST /_local/events", h.event)
-	answer(mux, "GET /v1/status", func(r *http.Request) (any, error) { return h.operate.Status(r.Context()) })
-	answer(mux, "GET /v1/traces/{id}", func(r *http.Request) (any, error) { return h.operate.Trace(r.Context(), r.PathValue("id")) })
-	answer(mux, "GET /v1/records/{entity}/{id}", func(r *http.Request) (any, error) { return h.operate.Record(r.Context(), recordID(r)) })
-	answer(mux, "GET /v1/records/{entity}/{id}/why", func(r *http.Request) (any, error) {
-		return h.operate.Why(r.Context(), recordID(r), r.URL.Query().Get("field"))
-	})
-	answer(mux, "GET /v1/links/{platform}/{id}", func(r *http.Request) (any, error) {
-		ref := record.Ref{Platform: r.PathValue("platform"), Object: r.URL.Query().Get("object"), ID: r.PathValue("id")}
-		id, err := h.operate.Resolve(r.Context(), ref)
-		return map[string]record.ID{"record": id}, err
-	})
-	answer(mux, "GET /v1/exceptions", func(r *http.Request) (any, error) {
-		return h.operate.Exceptions(r.Context(), r.URL.Query().Get("all") == "true")
-	})
 	if twins := onlyLocal(h.options.Endpoints); len(twins) > 0 {
 		answer(mux, "GET /v1/dev", func(*http.Request) (any, error) { return twins, nil })
 	}
+	return mux
+}
+
+// Answers serves what people ask: status, traces, records, why, exceptions. It only reads.
+func Answers(f *operate.Flow) *http.ServeMux {
+	mux := http.NewServeMux()
+	answer(mux, "GET /v1/status", func(r *http.Request) (any, error) { return f.Status(r.Context()) })
+	answer(mux, "GET /v1/traces/{id}", func(r *http.Request) (any, error) { return f.Trace(r.Context(), r.PathValue("id")) })
+	answer(mux, "GET /v1/records/{entity}/{id}", func(r *http.Request) (any, error) { return f.Record(r.Context(), recordID(r)) })
+	answer(mux, "GET /v1/records/{entity}/{id}/why", func(r *http.Request) (any, error) {
+		return f.Why(r.Context(), recordID(r), r.URL.Query().Get("field"))
+	})
+	answer(mux, "GET /v1/links/{platform}/{id}", func(r *http.Request) (any, error) {
+		ref := record.Ref{Platform: r.PathValue("platform"), Object: r.URL.Query().Get("object"), ID: r.PathValue("id")}
+		id, err := f.Resolve(r.Context(), ref)
+		return map[string]record.ID{"record": id}, err
+	})
+	answer(mux, "GET /v1/exceptions", func(r *http.Request) (any, error) {
+		return f.Exceptions(r.Context(), r.URL.Query().Get("all") == "true")
+	})
 	return mux
 }
 
