@@ -48,13 +48,14 @@ type Status struct {
 
 // PlatformStatus is one platform's share.
 type PlatformStatus struct {
-	Name      string  `json:"name"`
-	Due       int     `json:"due"`
-	OldestDue float64 `json:"oldestDueSeconds"`
-	Writes    float64 `json:"writes"`
-	Reads     float64 `json:"reads"`
-	Failures  float64 `json:"failures"`
-	FreshP95  float64 `json:"freshnessP95Ms"`
+	Name      string    `json:"name"`
+	Due       int       `json:"due"`
+	OldestDue float64   `json:"oldestDueSeconds"`
+	Oldest    record.ID `json:"oldestDue,omitempty"`
+	Writes    float64   `json:"writes"`
+	Reads     float64   `json:"reads"`
+	Failures  float64   `json:"failures"`
+	FreshP95  float64   `json:"freshnessP95Ms"`
 }
 
 // QueueStatus is one queue's share.
@@ -80,10 +81,12 @@ func (f *Flow) Status(ctx context.Context) (Status, error) {
 				return Status{}, err
 			}
 			ps.Due++
-			ps.OldestDue = max(ps.OldestDue, now.Sub(d.Since).Seconds())
+			if waits := now.Sub(d.Since).Seconds(); waits > ps.OldestDue || ps.Oldest == "" {
+				ps.OldestDue, ps.Oldest = waits, d.Record
+			}
 		}
 		if ps.OldestDue > concern.Seconds() {
-			s.Concerns = append(s.Concerns, fmt.Sprintf("%s: oldest due work waits %s", p, (time.Duration(ps.OldestDue)*time.Second).Round(time.Second)))
+			s.Concerns = append(s.Concerns, fmt.Sprintf("%s: %s has waited for %s", p, ps.Oldest, (time.Duration(ps.OldestDue)*time.Second).Round(time.Second)))
 		}
 		s.Platforms = append(s.Platforms, ps)
 	}
