@@ -1,7 +1,8 @@
 // Package queue is the one queue contract of Sorrel, with the semantics of an SQS FIFO queue: messages of a
 // group are delivered in order, a group with a message in flight is locked, a message not deleted within its
 // visibility timeout comes back, and after MaxReceives it moves to the dead-letter queue. A dedup id repeated
-// within five minutes of the first send is accepted and dropped.
+// in its group within five minutes of the first send is accepted and dropped. Senders make dedup ids that are
+// unique over all groups: SQS forgets a repeat in another group (scope messageGroup), the embedded queues do not.
 //
 // SQS (shared/cloud), a durable embedded queue (queue/durable) and a memory queue (this package) implement it;
 // shared/queue/queuetest is the suite that all of them pass.
