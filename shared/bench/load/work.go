@@ -111,8 +111,8 @@ func AppendOrder(b []byte, n, rev int, event string, at time.Time) []byte {
 	b = strconv.AppendInt(b, int64(rev), 10)
 	return append(b, `.","shipDate":"2026-11-20","shipMethod":{"id":"1","refName":"Speedy Express"},`+
 		`"shippingAddress":{"addressee":"Alfreds Futterkiste","addr1":"Obere Str. 57","addr2":null,"city":"Berlin","state":null,"zip":"12209","country":{"id":"DE","refName":"Germany"}},`+
-		`"item":{"items":[{"line":1,"item":{"id":"28","refName":"Rössle Sauerkraut"},"description":"Rössle Sauerkraut","quantity":15,"rate":45.6,"amount":684},`+
-		`{"line":2,"item":{"id":"39","refName":"Chartreuse verte"},"description":"Chartreuse verte","quantity":10,"rate":13.05,"amount":130.5}]}}}}`...)
+		`"item":{"items":[{"line":1,"item":{"id":"28","refName":"Rössle Sauerkraut"},"description":"Rössle Sauerkraut","quantity":15,"rate":45.6,"amount":684,"quantityFulfilled":0,"quantityBilled":0},`+
+		`{"line":2,"item":{"id":"39","refName":"Chartreuse verte"},"description":"Chartreuse verte","quantity":10,"rate":13.05,"amount":130.5,"quantityFulfilled":0,"quantityBilled":0}]}}}}`...)
 }
 
 // Customer is the webhook body of the customer.
