@@ -54,7 +54,7 @@ func TestIntake(t *testing.T) {
 		t.Errorf("%d legs and %d ratios", len(r.Legs), len(r.Ratios))
 	}
 	for _, l := range r.Legs {
-		if l.Requests < 50 || l.Accepted == 0 || l.AckP50 == 0 {
+		if l.Requests < 10 || l.Accepted == 0 || l.AckP50 == 0 {
 			t.Errorf("%s did nearly nothing: %+v", l.Kind, l)
 		}
 	}
