@@ -72,7 +72,7 @@ func (d *demo) orderShows(ctx context.Context, order, salesforce, zendesk string
 func (d *demo) orderIs(id record.ID, salesforce, zendesk string) error {
 	o, err := d.salesforce("Order", id.External())
 	if err == nil && o["ERP_Status__c"] != salesforce {
-		err = fmt.Errorf("Salesforce shows %v, want %s", o["ERP_Status__c"], salesforce)
+		err = fmt.Errorf("shows %v in Salesforce, want %s", o["ERP_Status__c"], salesforce)
 	}
 	if err != nil {
 		return err
@@ -82,7 +82,7 @@ func (d *demo) orderIs(id record.ID, salesforce, zendesk string) error {
 		return err
 	}
 	if shown := custom(z)["status"]; shown != zendesk {
-		return fmt.Errorf("Zendesk shows %v, want %s", shown, zendesk)
+		return fmt.Errorf("shows %v in Zendesk, want %s", shown, zendesk)
 	}
 	return nil
 }
@@ -189,7 +189,7 @@ func (d *demo) milestones(ctx context.Context) error {
 				return "", err
 			}
 			if o["Tracking_Numbers__c"] != tracking || custom(z)["tracking_numbers"] != tracking {
-				return "", fmt.Errorf("Salesforce %v, Zendesk %v", o["Tracking_Numbers__c"], custom(z)["tracking_numbers"])
+				return "", fmt.Errorf("on Salesforce %v, on Zendesk %v", o["Tracking_Numbers__c"], custom(z)["tracking_numbers"])
 			}
 			return "", nil
 		})
