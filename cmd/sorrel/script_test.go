@@ -1,0 +1,250 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"sorrel/infra/config"
+	"sorrel/shared/ledger"
+	"sorrel/shared/record"
+	"sorrel/shared/salesforce/salesforcetwin"
+	"sorrel/shared/twins"
+	"sorrel/shared/zendesk/zendesktwin"
+)
+
+// The scripts run the built tool as a person does. Beside testscript's own commands they have:
+//
+//	exits CODE COMMAND ARG…     runs a command and expects its exit code
+//	config DIR                  writes the embedded configuration to DIR
+//	replace FILE OLD NEW        replaces OLD, which occurs once, in FILE; \n is a line break
+//	twins                       boots twins, described in twins.json
+//	dev ARG…                    starts `sorrel dev` over them, at the address in $SORREL_URL
+//	field NAME                  adds a custom field of orders to all three platforms, as their administrators do
+//	edit OBJECT VAR JSON        a person creates a record in NetSuite; $VAR is its id and $VAR_record Sorrel's
+//	shows PLATFORM OBJECT F=V   waits until one native record has field F (dots lead inside) with value V
+//	trace RECORD                sets $TRACE to the correlation id of the record's first change
+//	settled                     waits until nothing is due, in flight or on its way
+func TestScripts(t *testing.T) {
+	bin := t.TempDir()
+	if out, err := exec.Command("go", "build", "-o", filepath.Join(bin, "sorrel"), ".").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("PATH", bin+string(os.PathListSeparator)+e.Getenv("PATH"))
+			e.Setenv("HOME", e.WorkDir)
+			e.Values[worldKey{}] = &world{}
+			e.Defer(func() { e.Values[worldKey{}].(*world).end() })
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits, "config": writeConfig, "replace": replace, "twins": bootTwins, "dev": startDev,
+			"field": addField, "edit": edit, "shows": shows, "trace": traceOf, "settled": settled,
+		},
+	})
+}
+
+type worldKey struct{}
+
+// world is what one script has started.
+type world struct {
+	twins *twins.Twins
+	dev   *exec.Cmd
+}
+
+func (w *world) end() {
+	if w.dev != nil {
+		_ = w.dev.Process.Kill()
+		_ = w.dev.Wait()
+	}
+	if w.twins != nil {
+		w.twins.SendTo("")
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		_ = w.twins.Close(ctx)
+	}
+}
+
+func of(ts *testscript.TestScript) *world { return ts.Value(worldKey{}).(*world) }
+
+func usage(ts *testscript.TestScript, neg bool, args []string, n int, form string) {
+	if neg || len(args) < n {
+		ts.Fatalf("usage: %s", form)
+	}
+}
+
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, args, 2, "exits CODE COMMAND ARG…")
+	err := ts.Exec(args[1], args[2:]...)
+	code := 0
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		code = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if strconv.Itoa(code) != args[0] {
+		ts.Fatalf("exit code %d, want %s", code, args[0])
+	}
+}
+
+func writeConfig(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, args, 1, "config DIR")
+	ts.Check(os.CopyFS(ts.MkAbs(args[0]), config.FS))
+}
+
+func replace(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, args, 3, "replace FILE OLD NEW")
+	lines := strings.NewReplacer(`\n`, "\n")
+	file, old := ts.MkAbs(args[0]), lines.Replace(args[1])
+	text := ts.ReadFile(args[0])
+	if strings.Count(text, old) != 1 {
+		ts.Fatalf("%q occurs %d times in %s", old, strings.Count(text, old), args[0])
+	}
+	ts.Check(os.WriteFile(file, []byte(strings.Replace(text, old, lines.Replace(args[2]), 1)), 0o600))
+}
+
+func bootTwins(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, args, 0, "twins")
+	w := of(ts)
+	var err error
+	w.twins, err = twins.Start(twins.Options{Now: time.Now, Seed: 3, Roomy: true})
+	ts.Check(err)
+	b, err := json.Marshal(w.twins.Endpoints())
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs("twins.json"), b, 0o600))
+}
+
+func startDev(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, args, 0, "dev ARG…")
+	w := of(ts)
+	binary, err := exec.LookPath(filepath.Join(strings.Split(ts.Getenv("PATH"), string(os.PathListSeparator))[0], "sorrel"))
+	ts.Check(err)
+	w.dev = exec.Command(binary, append([]string{"dev", "--quiet", "--listen", "127.0.0.1:0", "--data", ts.MkAbs("data"), "--twins", ts.MkAbs("twins.json"), "--batch-every=-1s", "--sweep-every", "100ms"}, args...)...)
+	w.dev.Dir = ts.MkAbs(".")
+	var problems bytes.Buffer
+	w.dev.Stderr = &problems
+	out, err := w.dev.StdoutPipe()
+	ts.Check(err)
+	ts.Check(w.dev.Start())
+	line, err := bufio.NewReader(out).ReadString('\n')
+	said := strings.Fields(line)
+	if err != nil || len(said) < 3 {
+		ts.Fatalf("sorrel dev said %q, %v\n%s", line, err, problems.String())
+	}
+	ts.Setenv("SORREL_URL", said[2])
+	w.twins.SendTo(said[2])
+}
+
+func addField(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, args, 1, "field NAME")
+	name, w := args[0], of(ts)
+	ts.Check(w.twins.NetSuite.AddField("salesOrder", "custbody_"+name, "text"))
+	ts.Check(w.twins.Salesforce.AddField("Order", salesforcetwin.Field{Name: name + "__c", Type: "string", Length: 80}))
+	ts.Check(w.twins.Zendesk.AddField("custom_object/order", zendesktwin.Field{Key: name, Title: name, Type: "text"}))
+}
+
+func edit(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, args, 3, "edit OBJECT VAR JSON")
+	var fields map[string]any
+	ts.Check(json.Unmarshal([]byte(args[2]), &fields))
+	id, err := of(ts).twins.NetSuite.Edit(args[0], "", fields)
+	ts.Check(err)
+	entity := map[string]string{"customer": "customer", "salesOrder": "order", "itemFulfillment": "shipment"}[args[0]]
+	ts.Setenv(args[1], id)
+	ts.Setenv(args[1]+"_record", string(ledger.Mint(entity, record.Ref{Platform: record.NetSuite, Object: args[0], ID: id})))
+}
+
+// eventually repeats test until it gives no error.
+func eventually(ts *testscript.TestScript, test func() error) {
+	deadline := time.Now().Add(20 * time.Second)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for err := test(); err != nil; err = test() {
+		if time.Now().After(deadline) {
+			ts.Fatalf("%v", err)
+		}
+		<-tick.C
+	}
+}
+
+func shows(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, args, 3, "shows PLATFORM OBJECT FIELD=VALUE")
+	w := of(ts)
+	all := map[string]func(string) []map[string]any{record.NetSuite: w.twins.NetSuite.All, record.Salesforce: w.twins.Salesforce.All, record.Zendesk: w.twins.Zendesk.All}[args[0]]
+	path, want, _ := strings.Cut(args[2], "=")
+	eventually(ts, func() error {
+		n := 0
+		for _, r := range all(args[1]) {
+			var v any = r
+			for part := range strings.SplitSeq(path, ".") {
+				m, _ := v.(map[string]any)
+				v = m[part]
+			}
+			if fmt.Sprint(v) == want {
+				n++
+			}
+		}
+		if n != 1 {
+			return fmt.Errorf("%d records of %s %s have %s", n, args[0], args[1], args[2])
+		}
+		return nil
+	})
+}
+
+func traceOf(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, args, 1, "trace RECORD")
+	var r struct{ Changes []struct{ Trace string } }
+	path, err := recordPath(args[0])
+	ts.Check(err)
+	_, err = asking{URL: ts.Getenv("SORREL_URL")}.get(context.Background(), screen{}, path, &r)
+	ts.Check(err)
+	if len(r.Changes) == 0 {
+		ts.Fatalf("%s has no changes", args[0])
+	}
+	ts.Setenv("TRACE", r.Changes[0].Trace)
+}
+
+func settled(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, args, 0, "settled")
+	w := of(ts)
+	eventually(ts, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := w.twins.Drain(ctx); err != nil {
+			return err
+		}
+		var st struct {
+			Platforms []struct{ Due int }
+			Queues    []struct{ Visible, InFlight int }
+		}
+		if _, err := (asking{URL: ts.Getenv("SORREL_URL")}).get(ctx, screen{}, "/v1/status", &st); err != nil {
+			return err
+		}
+		left := 0
+		for _, p := range st.Platforms {
+			left += p.Due
+		}
+		for _, q := range st.Queues {
+			left += q.Visible + q.InFlight
+		}
+		if left > 0 {
+			return fmt.Errorf("%d things are left to do", left)
+		}
+		return nil
+	})
+}
