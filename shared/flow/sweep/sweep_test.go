@@ -1,0 +1,178 @@
+package sweep_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"sorrel/shared/fault"
+	"sorrel/shared/flow/sweep"
+	"sorrel/shared/ledger"
+	"sorrel/shared/message"
+	"sorrel/shared/queue"
+	"sorrel/shared/record"
+	"sorrel/shared/store"
+	"sorrel/shared/telemetry"
+)
+
+var start = time.Date(2026, 11, 2, 8, 0, 0, 0, time.UTC)
+
+type bench struct {
+	t       *testing.T
+	now     time.Time
+	ledger  *ledger.Ledger
+	wake    map[string]*queue.Memory
+	inbound *queue.Memory
+	tele    *telemetry.Recorder
+	deps    sweep.Deps
+}
+
+func setUp(t *testing.T) *bench {
+	t.Helper()
+	b := &bench{t: t, now: start}
+	clock := func() time.Time { return b.now }
+	b.ledger, b.tele = ledger.New(store.NewMemory(clock), clock), telemetry.New(nil, clock, nil)
+	b.inbound = queue.NewMemory(queue.Settings{Name: "inbound"}, nil, clock)
+	b.wake = map[string]*queue.Memory{}
+	b.deps = sweep.Deps{Ledger: b.ledger, Wake: map[string]queue.Sender{}, Inbound: b.inbound, Now: clock, Grace: 30 * time.Second, Telemetry: b.tele}
+	for _, p := range []string{"salesforce", "zendesk"} {
+		b.wake[p] = queue.NewMemory(queue.Settings{Name: p}, nil, clock)
+		b.deps.Wake[p] = b.wake[p]
+	}
+	return b
+}
+
+// due makes a record due for a platform.
+func (b *bench) due(id record.ID, platform string, notBefore time.Time) {
+	b.t.Helper()
+	s := ledger.State{Record: record.Record{ID: id, Views: map[string]record.View{}}, Due: map[string]ledger.Due{platform: {Since: b.now, NotBefore: notBefore}}}
+	if err := b.ledger.Commit(b.t.Context(), ledger.Entry{After: s}); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// woken takes the wake-ups of a platform.
+func (b *bench) woken(platform string) []record.ID {
+	b.t.Helper()
+	var out []record.ID
+	for {
+		got, err := b.wake[platform].Receive(b.t.Context(), 10, 0)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		if len(got) == 0 {
+			return out
+		}
+		for _, m := range got {
+			w, err := message.ParseWake(m.Body)
+			if err != nil || w.Platform != platform {
+				b.t.Fatalf("%s: %v", m.Body, err)
+			}
+			out = append(out, w.Record)
+			if err := b.wake[platform].Delete(b.t.Context(), m.Receipt); err != nil {
+				b.t.Fatal(err)
+			}
+		}
+	}
+}
+
+func (b *bench) sweep() sweep.Swept {
+	b.t.Helper()
+	out, err := sweep.New(b.deps).Apply(b.t.Context())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return out
+}
+
+func TestWakesWhatWaitedLongEnough(t *testing.T) {
+	t.Parallel()
+	b := setUp(t)
+	b.due("order/1", "zendesk", time.Time{})
+	b.due("order/2", "zendesk", start.Add(10*time.Minute))
+	b.due("order/3", "salesforce", time.Time{})
+	if s := b.sweep(); s.Woken != 0 || s.Due["zendesk"] != 2 || s.Due["salesforce"] != 1 {
+		t.Errorf("at once: %+v", s)
+	}
+	b.now = start.Add(time.Minute)
+	if s := b.sweep(); s.Woken != 2 {
+		t.Errorf("after the grace: %+v", s)
+	}
+	if got := fmt.Sprint(b.woken("zendesk"), b.woken("salesforce")); got != "[order/1] [order/3]" {
+		t.Errorf("woken %s", got)
+	}
+	if b.sweep(); len(b.woken("zendesk")) != 0 {
+		t.Error("woken twice within half a minute")
+	}
+	b.now = start.Add(11 * time.Minute)
+	b.sweep()
+	if got := fmt.Sprint(b.woken("zendesk")); got != "[order/1 order/2]" && got != "[order/2 order/1]" {
+		t.Errorf("when its time has come: %s", got)
+	}
+	g := b.tele.Snapshot().Gauges
+	if g["Due.zendesk"] != 2 || g["DueOldestAge.zendesk"] != (11*time.Minute).Seconds() {
+		t.Errorf("gauges %v", g)
+	}
+}
+
+// gone is a queue that does not answer.
+type gone struct{}
+
+func (gone) Send(context.Context, ...queue.Message) error { return errors.New("gone") }
+
+func TestOnePlatformsTroubleIsItsOwn(t *testing.T) {
+	t.Parallel()
+	b := setUp(t)
+	b.deps.Wake["salesforce"] = gone{}
+	b.due("order/1", "zendesk", time.Time{})
+	b.due("order/2", "salesforce", time.Time{})
+	ref := record.Ref{Platform: "netsuite", Object: "salesOrder", ID: "7"}
+	if err := b.ledger.Postpone(t.Context(), ledger.Recheck{Ref: ref, NotBefore: start, Trace: "t1"}); err != nil {
+		t.Fatal(err)
+	}
+	b.now = start.Add(time.Minute)
+	if _, err := sweep.New(b.deps).Apply(t.Context()); err == nil {
+		t.Error("nobody is told")
+	}
+	if got := fmt.Sprint(b.woken("zendesk")); got != "[order/1]" {
+		t.Errorf("woken %s", got)
+	}
+	if d, _ := b.inbound.Depth(t.Context()); d.Visible != 1 {
+		t.Errorf("rechecks queued: %+v", d)
+	}
+}
+
+// A recheck is forgotten only once its hint is queued.
+func TestRechecks(t *testing.T) {
+	t.Parallel()
+	b := setUp(t)
+	ref := record.Ref{Platform: "netsuite", Object: "salesOrder", ID: "7"}
+	if err := b.ledger.Postpone(t.Context(), ledger.Recheck{Ref: ref, NotBefore: start.Add(time.Minute), Reason: "away", Trace: "t1"}); err != nil {
+		t.Fatal(err)
+	}
+	if s := b.sweep(); s.Rechecked != 0 {
+		t.Errorf("too early: %+v", s)
+	}
+	b.now = start.Add(2 * time.Minute)
+	b.deps.Inbound = gone{}
+	if _, err := sweep.New(b.deps).Apply(t.Context()); err == nil || fault.Is(err, fault.NotFound) {
+		t.Errorf("queue gone: %v", err)
+	}
+	b.deps.Inbound = b.inbound
+	if s := b.sweep(); s.Rechecked != 1 {
+		t.Errorf("%+v", s)
+	}
+	got, err := b.inbound.Receive(t.Context(), 10, 0)
+	if err != nil || len(got) != 1 {
+		t.Fatalf("%v (%v)", got, err)
+	}
+	in, err := message.ParseInbound(got[0].Body)
+	if err != nil || in.Native.Ref != ref || !in.Native.Hint() || in.CorrelationID != "t1" || in.Source != message.Recheck {
+		t.Errorf("%+v (%v)", in, err)
+	}
+	if s := b.sweep(); s.Rechecked != 0 {
+		t.Errorf("again: %+v", s)
+	}
+}
