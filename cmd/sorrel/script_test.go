@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,9 +21,7 @@ import (
 	"sorrel/infra/config"
 	"sorrel/shared/ledger"
 	"sorrel/shared/record"
-	"sorrel/shared/salesforce/salesforcetwin"
 	"sorrel/shared/twins"
-	"sorrel/shared/zendesk/zendesktwin"
 )
 
 // The scripts run the built tool as a person does. Beside testscript's own commands they have:
@@ -152,10 +151,18 @@ func startDev(ts *testscript.TestScript, neg bool, args []string) {
 
 func addField(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, neg, args, 1, "field NAME")
-	name, w := args[0], of(ts)
-	ts.Check(w.twins.NetSuite.AddField("salesOrder", "custbody_"+name, "text"))
-	ts.Check(w.twins.Salesforce.AddField("Order", salesforcetwin.Field{Name: name + "__c", Type: "string", Length: 80}))
-	ts.Check(w.twins.Zendesk.AddField("custom_object/order", zendesktwin.Field{Key: name, Title: name, Type: "text"}))
+	for platform, body := range map[string]string{
+		record.NetSuite:   `{"object":"salesOrder","field":{"name":"custbody_%[1]s","kind":"text"}}`,
+		record.Salesforce: `{"object":"Order","field":{"name":"%[1]s__c","type":"string","length":80}}`,
+		record.Zendesk:    `{"object":"custom_object/order","field":{"key":"%[1]s","title":"%[1]s","type":"text"}}`,
+	} {
+		resp, err := http.Post(of(ts).twins.Endpoints()[platform].URL+"/_twin/field", "application/json", strings.NewReader(fmt.Sprintf(body, args[0])))
+		ts.Check(err)
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			ts.Fatalf("%s: %s", platform, resp.Status)
+		}
+	}
 }
 
 func edit(ts *testscript.TestScript, neg bool, args []string) {

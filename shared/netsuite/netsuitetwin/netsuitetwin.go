@@ -1,7 +1,8 @@
 // Package netsuitetwin is a faithful local stand-in of one NetSuite account with Sorrel's SuiteScript kit
 // deployed in it: the OAuth 2.0 token endpoint, the REST record API, SuiteQL, the concurrency limit, and the
 // webhooks that the kit posts. Edit and Delete act as a person in NetSuite's user interface; the same acts are
-// POST /_twin/edit {"object","id","fields"} and POST /_twin/delete {"object","id"}.
+// POST /_twin/edit {"object","id","fields"} and POST /_twin/delete {"object","id"}. POST /_twin/field
+// {"object","field":{"name","kind"}} adds a custom field as an administrator does.
 //
 // What it does not do: asynchronous requests, RESTlets, SOAP, SuiteQL joins, grouping and functions other than
 // TO_CHAR, TO_DATE, TO_TIMESTAMP and BUILTIN.DF, record types other than customer, salesOrder and
@@ -264,6 +265,21 @@ func (t *Twin) Handler() http.Handler {
 		}
 	}
 	mux.HandleFunc("POST /_twin/edit", act(t.Edit))
+	mux.HandleFunc("POST /_twin/field", func(w http.ResponseWriter, r *http.Request) {
+		var in struct {
+			Object string
+			Field  struct{ Name, Kind string }
+		}
+		err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20)).Decode(&in)
+		if err == nil {
+			err = t.AddField(in.Object, in.Field.Name, in.Field.Kind)
+		}
+		if err != nil {
+			answer(w, http.StatusUnprocessableEntity, map[string]string{"error": err.Error()})
+			return
+		}
+		answer(w, http.StatusOK, map[string]string{"name": in.Field.Name})
+	})
 	mux.HandleFunc("POST /_twin/delete", act(func(object, id string, _ map[string]any) (string, error) { return id, t.Delete(object, id) }))
 	return mux
 }

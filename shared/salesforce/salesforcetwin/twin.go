@@ -12,6 +12,7 @@
 //	POST /_twin/events   {"url"}                   where change events go (in EventBridge's form)
 //	POST /_twin/gap      {"object","ids","type"}   a GAP_… event, or any type with ids such as 001*
 //	POST /_twin/expire   {}                        ends every session
+//	POST /_twin/field    {"object","field"}        an administrator adds a custom field (see Field)
 //
 // Not there: Bulk API, describe layouts, SOSL, aggregates but COUNT(), date literals, conditional requests,
 // compound addresses in REST, triggers, validation and duplicate rules.
@@ -276,6 +277,7 @@ func (t *Twin) Handler() http.Handler {
 		Object, ID, URL, Type string
 		IDs                   []string
 		Fields                map[string]any
+		Field                 Field
 	}
 	handle := func(verb string, do func(asked) (any, error)) {
 		mux.HandleFunc("POST /_twin/"+verb, func(w http.ResponseWriter, r *http.Request) {
@@ -308,6 +310,9 @@ func (t *Twin) Handler() http.Handler {
 		return map[string]string{"url": a.URL}, nil
 	})
 	handle("gap", func(a asked) (any, error) { return struct{}{}, t.Gap(a.Object, a.Type, a.IDs...) })
+	handle("field", func(a asked) (any, error) {
+		return map[string]string{"name": a.Field.Name}, t.AddField(a.Object, a.Field)
+	})
 	handle("expire", func(asked) (any, error) { t.ExpireSessions(); return struct{}{}, nil })
 	mux.Handle("/", rest)
 	return mux

@@ -84,6 +84,7 @@ func (t *Twin) Handler() http.Handler {
 		Object string         `json:"object"`
 		ID     string         `json:"id"`
 		Fields map[string]any `json:"fields"`
+		Field  Field          `json:"field"`
 	}
 	serve := func(do func(act) (string, error)) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
@@ -104,6 +105,7 @@ func (t *Twin) Handler() http.Handler {
 	}
 	acts.HandleFunc("POST /_twin/edit", serve(func(a act) (string, error) { return t.Edit(a.Object, a.ID, a.Fields) }))
 	acts.HandleFunc("POST /_twin/delete", serve(func(a act) (string, error) { return a.ID, t.Delete(a.Object, a.ID) }))
+	acts.HandleFunc("POST /_twin/field", serve(func(a act) (string, error) { return a.Field.Key, t.AddField(a.Object, a.Field) }))
 	acts.Handle("/", kit)
 	return acts
 }

@@ -3,7 +3,7 @@
 //
 // Beyond the kit's, it serves POST /_twin/edit {"object","id","fields"} and POST /_twin/delete {"object","id"}:
 // what an agent does in the browser. Objects are "organization", "ticket" and "custom_object/{key}", fields are in
-// REST's shape.
+// REST's shape. POST /_twin/field {"object","field":{"key","title","type"}} adds a custom field as an administrator does.
 //
 // Where the documentation is silent the twin is strict, so that a wrong setup shows here: an unknown custom field
 // is refused with 422.
