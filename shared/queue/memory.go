@@ -12,8 +12,9 @@ import (
 // Memory is the contract in its plainest form: everything in one slice, scanned from the front. It is the
 // reference model of the other adapters and the queue of tests; nothing survives the process.
 //
-// Receive spreads over as many groups as it can: first the head of every free group, oldest first, then the
-// second message of each, and so on up to max; the result is in order of sending.
+// Receive takes as much of one group as it can, as SQS says it tries to: all that waits in the free group with the
+// oldest head, then in the next group, and so on up to max; the result is in order of sending.
+// https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/FIFO-queues-understanding-logic.html
 type Memory struct {
 	settings   Settings
 	deadLetter *Memory
@@ -115,13 +116,8 @@ func (q *Memory) receive(ctx context.Context, max int) ([]Received, time.Duratio
 		waiting[m.Group] = append(waiting[m.Group], m)
 	}
 	var picked []*held
-	for round, found := 0, true; found && len(picked) < max; round++ {
-		found = false
-		for _, g := range order {
-			if round < len(waiting[g]) && len(picked) < max {
-				picked, found = append(picked, waiting[g][round]), true
-			}
-		}
+	for _, g := range order {
+		picked = append(picked, waiting[g][:min(len(waiting[g]), max-len(picked))]...)
 	}
 	slices.SortFunc(picked, func(a, b *held) int { return cmp.Compare(a.seq, b.seq) })
 	var got []Received

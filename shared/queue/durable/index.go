@@ -112,25 +112,14 @@ func (x *index) deadOf(groups []*group) []*message {
 	return dead
 }
 
-// pick takes up to max messages of ready groups: every head first, then each second message, and so on. Their groups
-// leave ready; the caller calls launch for each message, or putBack.
+// pick takes up to max messages of ready groups: all that wait in the group with the oldest head, then in the next
+// group, and so on. Their groups leave ready; the caller calls launch for each message, or putBack.
 func (x *index) pick(max int) []*message {
-	var heads, picked []*message
-	for len(heads) < max && len(x.ready) > 0 {
-		heads = append(heads, heap.Pop(&x.ready).(*group).head)
-	}
-	for len(heads) > 0 && len(picked) < max {
-		var behind []*message
-		for _, m := range heads {
-			if len(picked) == max {
-				break
-			}
+	var picked []*message
+	for len(picked) < max && len(x.ready) > 0 {
+		for m := heap.Pop(&x.ready).(*group).head; m != nil && len(picked) < max; m = m.behind {
 			picked = append(picked, m)
-			if m.behind != nil {
-				behind = append(behind, m.behind)
-			}
 		}
-		heads = behind
 	}
 	slices.SortFunc(picked, func(a, b *message) int { return cmp.Compare(a.seq, b.seq) })
 	return picked

@@ -143,7 +143,7 @@ func (q *Queue) Send(ctx context.Context, msgs ...queue.Message) error {
 	}
 }
 
-// Receive implements queue.Receiver. It spreads over groups as queue.Memory does. Visibility is judged by the
+// Receive implements queue.Receiver. It fills up from the oldest group as queue.Memory does. Visibility is judged by the
 // injected clock, waiting is real time.
 func (q *Queue) Receive(ctx context.Context, count int, wait time.Duration) ([]queue.Received, error) {
 	if err := queue.ValidateMax(count); err != nil {
