@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"sorrel/shared/bench"
@@ -10,6 +11,7 @@ import (
 type benchCommand struct {
 	Intake benchIntake `cmd:"" help:"Webhook intake against a verify-only handler (V) and a durable floor (I)."`
 	Sync   benchSync   `cmd:"" help:"Accepted to seen by the target, against a durable delivering floor (W)."`
+	Soak   benchSoak   `cmd:"" help:"Kill -9 under load, with repeats and wrong order: nothing lost, nothing twice."`
 	Child  benchChild  `cmd:"" hidden:"" help:"One measured peer."`
 }
 
@@ -51,3 +53,24 @@ type benchChild struct{}
 
 // Run is a measured peer, started by the harness, which tells it the rest on standard input.
 func (benchChild) Run() error { return bench.Child(nil) }
+
+type benchSoak struct {
+	Webhooks   int     `default:"10000" help:"First sends."`
+	Kills      int     `default:"5" help:"SIGKILLs at random moments of the load; one more while it drains."`
+	Duplicates float64 `default:"0.1" help:"Share sent twice."`
+	Reordered  float64 `default:"0.05" help:"Share swapped with their neighbour."`
+	Failing    float64 `default:"0" help:"Share of provider calls answered 503."`
+	Lost       float64 `default:"0" help:"Share of provider calls done but never answered."`
+	Seed       uint64  `default:"1" help:"Of everything random."`
+	JSON       bool    `help:"Print JSON."`
+}
+
+// Run fails unless everything held.
+func (c benchSoak) Run(ctx binding, s screen) error {
+	r, err := bench.Soak(ctx, bench.SoakOptions{Webhooks: c.Webhooks, Kills: c.Kills, Duplicates: c.Duplicates, Reordered: c.Reordered,
+		Failing: c.Failing, Lost: c.Lost, Seed: c.Seed, Progress: s.err})
+	if c.JSON {
+		return errors.Join(s.json(r), err)
+	}
+	return errors.Join(r.Print(s.out), err)
+}

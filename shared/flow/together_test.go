@@ -841,3 +841,30 @@ func TestReferenceToAStranger(t *testing.T) {
 	}
 	w.expectExceptions("unmatched salesforce/Account/stranger salesforce ")
 }
+
+// We write another field of a record on which a person has set something that did not reach its other places yet.
+// The echo says the whole record and that we were the last to change it; the person's say stands all the same.
+func TestOurEchoLeavesAPersonsSay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.echoes()
+	w.push(w.netsuite.set("customer", "107", customer("Vins", "1")))
+	w.settle()
+	w.netsuite.answers(func(platform.Write) *told {
+		return &told{fault.New(fault.Down, "netsuite.write", "maintenance"), false}
+	})
+	w.clock.pass(time.Minute)
+	w.push(w.salesforce.set("Account", "s-"+customerID.External(), map[string]any{"Phone": "2"}))
+	w.minute()
+	w.clock.pass(time.Minute)
+	w.push(w.netsuite.set("customer", "107", map[string]any{"companyName": "Vins & fils"}))
+	w.minute()
+	w.netsuite.answers(nil)
+	w.settle()
+	if got := at(w.salesforce.state()["Account/"+customerID.External()], "Phone"); got != "2" {
+		t.Errorf("Salesforce has phone %v: the edit is lost", got)
+	}
+	if got := at(w.netsuite.state()["customer/107"], "phone"); got != "2" {
+		t.Errorf("NetSuite has phone %v", got)
+	}
+}

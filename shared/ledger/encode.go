@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,6 +39,7 @@ type storedView struct {
 	Said     []storedSaid  `json:"said,omitempty"`
 	Wrote    []storedWrote `json:"wrote,omitempty"`
 	Doubts   []storedDoubt `json:"doubts,omitempty"`
+	Spans    []storedSpan  `json:"spans,omitempty"`
 }
 
 // storedVersion is [RFC 3339 time, sequence, final].
@@ -70,6 +72,34 @@ type storedOver struct {
 	Value record.Value `json:"value"`
 	Said  time.Time    `json:"said"`
 	Trace string       `json:"trace,omitempty"`
+}
+
+type storedSpan struct {
+	Field string        `json:"field"`
+	Value record.Value  `json:"value"`
+	First storedVersion `json:"first"`
+	Last  storedVersion `json:"last"`
+}
+
+func packVersion(v record.Version) storedVersion {
+	s := storedVersion{Seq: v.Seq, Final: v.Final}
+	if !v.At.IsZero() {
+		s.At = v.At.UTC().Format(time.RFC3339Nano)
+	}
+	return s
+}
+
+func packSpans(said map[string]record.Cell) []storedSpan {
+	var out []storedSpan
+	for f, c := range said {
+		for v, s := range c.Spans {
+			out = append(out, storedSpan{f, v, packVersion(s.First), packVersion(s.Last)})
+		}
+	}
+	slices.SortFunc(out, func(a, b storedSpan) int {
+		return cmp.Or(strings.Compare(a.Field, b.Field), a.Value.Compare(b.Value))
+	})
+	return out
 }
 
 type storedDoubt struct {
@@ -285,6 +315,10 @@ func (w *writer) view(platform string, v record.View) {
 		w.any(storedDoubt{f, *v.Said[f].Doubt})
 	}
 	w.close(len(doubtful) > 0)
+	if spans := packSpans(v.Said); len(spans) > 0 {
+		w.raw(`,"spans":`)
+		w.any(spans)
+	}
 	w.raw(`}`)
 }
 
@@ -414,6 +448,14 @@ func decode(b []byte) (State, error) {
 			c := v.Said[d.Field]
 			c.Doubt = &d.Doubt
 			v.Said[d.Field] = c
+		}
+		for _, s := range sv.Spans {
+			c := v.Said[s.Field]
+			if c.Spans == nil {
+				c.Spans = map[record.Value]record.Span{}
+			}
+			c.Spans[s.Value] = record.Span{First: version(s.First), Last: version(s.Last)}
+			v.Said[s.Field] = c
 		}
 		if len(sv.Wrote) > 0 {
 			v.Wrote = map[string]record.Wrote{}

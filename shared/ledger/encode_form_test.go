@@ -53,14 +53,6 @@ func BenchmarkEncode(b *testing.B) {
 	}
 }
 
-func packVersion(v record.Version) storedVersion {
-	s := storedVersion{Seq: v.Seq, Final: v.Final}
-	if !v.At.IsZero() {
-		s.At = v.At.UTC().Format(time.RFC3339Nano)
-	}
-	return s
-}
-
 // group collects fields under equal heads, in a stable order.
 type group[H comparable] struct {
 	heads []H
@@ -99,6 +91,7 @@ func encodeByReflection(s State) ([]byte, error) {
 				sv.Doubts = append(sv.Doubts, storedDoubt{f, *c.Doubt})
 			}
 		}
+		sv.Spans = packSpans(v.Said)
 		for _, h := range said.heads {
 			sv.Said = append(sv.Said, storedSaid{h.storedVersion, h.trace, h.ours, h.tied, said.at[h]})
 		}

@@ -69,7 +69,7 @@ func drawState(t *rapid.T) State {
 		case 0, 1, 2:
 			o := record.Observation{Ref: record.Ref{Platform: p, Object: "Order", ID: "7"}, Version: version, Trace: trace,
 				Ours: rapid.Bool().Draw(t, "ours"), External: rapid.Bool().Draw(t, "external"), Gone: rapid.IntRange(0, 9).Draw(t, "gone") == 0,
-				Fields: map[string]record.Value{}, Doubts: map[string]record.Doubt{}}
+				Fields: map[string]record.Value{}, Doubts: map[string]record.Doubt{}, Timed: map[string]bool{"status": true}}
 			if rapid.Bool().Draw(t, "born") {
 				o.Born = at
 			}

@@ -28,8 +28,8 @@
 // claim leads to another record than the guess. b: for each exception that resolves, else nothing. c: and one for
 // each further megabyte.
 //
-// So one milestone of a known order (n = 2) that two targets hear of costs the hub 2·(2 + 1 + 1 + 2) = 12 write
-// units, and each of the two deliveries 2·(2 + 1 + 1) = 8.
+// So one milestone of a known order (n = 4) that two targets hear of costs the hub 2·(4 + 1 + 1 + 2) = 16 write
+// units, and each of the two deliveries 2·(4 + 1 + 1) = 12; an echo that tells a newer version costs 4.
 package ledger
 
 import (
@@ -57,13 +57,14 @@ const (
 
 // Due is the durable fact that a platform's copy of a record may need a write.
 type Due struct {
-	Since     time.Time `json:"since"`
-	NotBefore time.Time `json:"notBefore,omitzero"`
-	Attempts  int       `json:"attempts,omitempty"`
-	Unknown   bool      `json:"unknown,omitempty"` // the last write got no answer: read back before writing
-	Stuck     bool      `json:"stuck,omitempty"`   // failing again and again for no known reason: people are told
-	Reason    string    `json:"reason,omitempty"`  // of the last failure
-	Traces    []string  `json:"traces,omitempty"`
+	Since     time.Time               `json:"since"`
+	NotBefore time.Time               `json:"notBefore,omitzero"`
+	Attempts  int                     `json:"attempts,omitempty"`
+	Unknown   bool                    `json:"unknown,omitempty"` // the last write got no answer: read back before writing
+	Tried     map[string]record.Value `json:"tried,omitempty"`   // what writes without an answer may have left there
+	Stuck     bool                    `json:"stuck,omitempty"`   // failing again and again for no known reason: people are told
+	Reason    string                  `json:"reason,omitempty"`  // of the last failure
+	Traces    []string                `json:"traces,omitempty"`
 }
 
 // State is everything that one commit protects about a record.

@@ -121,6 +121,10 @@ func (m *Mapping) Observe(n record.Native) (record.Observation, map[string]recor
 	if n.Hint() {
 		return o, nil, m.fault(fault.Contract, n.String(), "has no fields or no version: it is only a hint", "read the record first")
 	}
+	if n.Ours && !n.Partial {
+		// It repeats what people said earlier beside what we wrote, and does not tell the two apart; we know what we wrote.
+		return o, nil, nil
+	}
 	o.Fields = make(map[string]record.Value, len(m.in))
 	var refs map[string]record.Ref
 	heard := false

@@ -93,7 +93,7 @@ func contributions(r Record, platforms []string, field string) []Contribution {
 		if origin == FromNobody {
 			continue
 		}
-		c := Contribution{p, value, v.Said[field].Version, v.Said[field].Trace, origin, v.Gone()}
+		c := Contribution{p, value, v.Said[field].Since(), v.Said[field].Trace, origin, v.Gone()}
 		if w, wrote := v.Wrote[field]; wrote && origin == FromSorrel && w.Base.Compare(c.Version) >= 0 {
 			c.Version, c.Trace = w.Base, w.Trace
 		}

@@ -65,7 +65,7 @@ type Native struct {
 	Gone     bool           `json:"gone,omitempty"`     // deleted at Version
 	Born     time.Time      `json:"born,omitzero"`      // creation time, where known: only a later birth revives a deleted record
 	External string         `json:"external,omitempty"` // Sorrel's external id found on the record
-	Ours     bool           `json:"ours,omitempty"`     // the platform itself says our client made this change
+	Ours     bool           `json:"ours,omitempty"`     // the platform itself says our client made this change; a full native made by us says nothing new
 	Actor    string         `json:"actor,omitempty"`    // who did it, in the platform's own user id
 }
 

@@ -37,7 +37,11 @@ func Observe(v View, o Observation) (View, bool) {
 		if value.IsAbsent() {
 			continue
 		}
-		merged := mergeCells(v.Said[f], Cell{Value: value, Version: o.Version, Trace: o.Trace, Ours: o.Ours})
+		cell := Cell{Value: value, Version: o.Version, Trace: o.Trace, Ours: o.Ours}
+		if o.Timed[f] {
+			cell.Spans = map[Value]Span{value: {o.Version, o.Version}}
+		}
+		merged := mergeCells(v.Said[f], cell)
 		if !merged.same(v.Said[f]) {
 			changed = true
 		}
@@ -67,6 +71,7 @@ func Observe(v View, o Observation) (View, bool) {
 // mergeCells is the join of two cells: associative, commutative, idempotent.
 func mergeCells(a, b Cell) Cell {
 	out := mergeValues(a, b)
+	out.Spans = mergeSpans(a.Spans, b.Spans)
 	out.Doubt = newerDoubt(a.Doubt, b.Doubt)
 	if out.Doubt != nil && !out.Value.IsAbsent() && out.Version.Compare(out.Doubt.Version) > 0 {
 		out.Doubt = nil
@@ -98,6 +103,37 @@ func mergeValues(a, b Cell) Cell {
 	a.Ours = a.Ours || b.Ours
 	a.Trace = earlier(a.Trace, b.Trace)
 	return a
+}
+
+func mergeSpans(a, b map[Value]Span) map[Value]Span {
+	if len(b) == 0 {
+		return a
+	}
+	out := maps.Clone(a)
+	if out == nil {
+		out = make(map[Value]Span, len(b))
+	}
+	for v, s := range b {
+		if was, known := out[v]; known {
+			if was.First.Compare(s.First) < 0 {
+				s.First = was.First
+			}
+			if was.Last.Compare(s.Last) > 0 {
+				s.Last = was.Last
+			}
+		}
+		out[v] = s
+	}
+	for len(out) > maxSpans {
+		var oldest Value
+		for v, s := range out {
+			if c := s.Last.Compare(out[oldest].Last); oldest.IsAbsent() || c < 0 || c == 0 && v.Compare(oldest) < 0 {
+				oldest = v
+			}
+		}
+		delete(out, oldest)
+	}
+	return out
 }
 
 func newerDoubt(a, b *Doubt) *Doubt {
@@ -137,7 +173,8 @@ func (c Cell) same(d Cell) bool {
 		doubts = c.Doubt.Version.Compare(d.Doubt.Version) == 0 && c.Doubt.Type == d.Doubt.Type &&
 			c.Doubt.Raw == d.Doubt.Raw && c.Doubt.Detail == d.Doubt.Detail && c.Doubt.Trace == d.Doubt.Trace
 	}
-	return doubts && c.Value == d.Value && c.Version.Compare(d.Version) == 0 && c.Trace == d.Trace &&
+	spans := maps.EqualFunc(c.Spans, d.Spans, func(s, t Span) bool { return s.First.Compare(t.First) == 0 && s.Last.Compare(t.Last) == 0 })
+	return doubts && spans && c.Value == d.Value && c.Version.Compare(d.Version) == 0 && c.Trace == d.Trace &&
 		c.Ours == d.Ours && c.Tied == d.Tied
 }
 

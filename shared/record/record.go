@@ -18,9 +18,31 @@ type Cell struct {
 	Value   Value   // Absent when nothing usable was ever said
 	Version Version // of Value
 	Trace   string  // correlation id that brought Value (the earliest of equal ones)
-	Ours    bool    // the platform marked Value as written by our client
+	Ours    bool    // the platform marked the change to Value as made by our client
 	Tied    bool    // two different values were pushed with this Version: only a read can settle it
 	Doubt   *Doubt
+	Spans   map[Value]Span // when each value was said, for timed fields only
+}
+
+// Span is when a value was said first and last.
+type Span struct{ First, Last Version }
+
+// maxSpans bounds the values remembered per field; the longest unsaid is forgotten first.
+const maxSpans = 8
+
+// Since is when Value began to be said, as far as is known: a platform that says its whole record again after
+// another field changed says nothing new. For an untimed field it is Version.
+func (c Cell) Since() Version {
+	mine, timed := c.Spans[c.Value]
+	if !timed {
+		return c.Version
+	}
+	for v, other := range c.Spans {
+		if v != c.Value && other.Last.Compare(mine.First) >= 0 {
+			return c.Version // something else was said in between
+		}
+	}
+	return mine.First
 }
 
 // Doubt is something a platform said that cannot be used: it holds the field until something newer is said.
@@ -170,4 +192,5 @@ type Observation struct {
 	Fields   map[string]Value
 	Doubts   map[string]Doubt // fields whose native value could not be used
 	Trace    string
+	Timed    map[string]bool // fields whose rule asks since when a value is said: Rules.Timed
 }

@@ -44,7 +44,7 @@ func drawHistory(t *rapid.T) []Observation {
 			Trace:    rapid.SampledFrom([]string{"t1", "t2", "t3"}).Draw(t, "trace"),
 			Ours:     rapid.IntRange(0, 5).Draw(t, "ours") == 0,
 			External: rapid.Bool().Draw(t, "external"),
-			Fields:   map[string]Value{}, Doubts: map[string]Doubt{},
+			Fields:   map[string]Value{}, Doubts: map[string]Doubt{}, Timed: rules().Timed(),
 		}
 		if rapid.IntRange(0, 9).Draw(t, "gone") == 0 {
 			o.Gone = true

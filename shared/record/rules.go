@@ -55,6 +55,20 @@ type Rules struct {
 	Fields  map[string]Rule
 }
 
+// Timed names the fields whose rule asks since when a value is said.
+func (r Rules) Timed() map[string]bool {
+	var out map[string]bool
+	for f, rule := range r.Fields {
+		if rule.Kind == Latest {
+			if out == nil {
+				out = map[string]bool{}
+			}
+			out[f] = true
+		}
+	}
+	return out
+}
+
 // Targets lists the platforms that receive any field, sorted.
 func (r Rules) Targets() []string {
 	var out []string

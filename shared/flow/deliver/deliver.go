@@ -200,6 +200,7 @@ func (f *Flow) prepare(ctx context.Context, p Platform, j *job) (bool, error) {
 		case err != nil:
 			return false, f.postpone(ctx, j, err, true)
 		default:
+			n.Ours = false // a read shows what is there, whoever saved it last
 			o, refs, err := j.mapping.Observe(n)
 			if err != nil {
 				return false, f.postpone(ctx, j, err, true)
@@ -213,11 +214,17 @@ func (f *Flow) prepare(ctx context.Context, p Platform, j *job) (bool, error) {
 					o.Fields[field] = record.TextValue(string(id))
 				}
 			}
-			o.Trace = f.trace(j)
+			o.Trace, o.Timed = f.trace(j), j.rules.Timed()
 			j.found, j.arrived = &o, map[string]record.Value{}
 			for field, g := range j.before.Record.Golden {
-				if v, said := o.Fields[field]; said && j.mapping.As(field, v) == j.mapping.As(field, g.Value) {
-					j.arrived[field] = j.mapping.As(field, g.Value)
+				v, said := o.Fields[field]
+				if !said {
+					continue
+				}
+				// Golden may have moved since; a value that we tried is ours all the same, and nobody's edit.
+				tried, ours := j.before.Due[j.platform].Tried[field]
+				if is := j.mapping.As(field, v); is == j.mapping.As(field, g.Value) || ours && is == tried {
+					j.arrived[field] = is
 				}
 			}
 			v, _ := record.Observe(j.view, o)
@@ -449,6 +456,13 @@ func (f *Flow) postpone(ctx context.Context, j *job, why error, found bool) erro
 		again := due.Reason == why.Error()
 		due.Attempts++
 		due.Unknown = due.Unknown || unknown
+		if fault.Is(why, fault.Unknown) {
+			due.Tried = maps.Clone(due.Tried)
+			if due.Tried == nil {
+				due.Tried = map[string]record.Value{}
+			}
+			maps.Copy(due.Tried, j.forms())
+		}
 		due.Reason = why.Error()
 		due.Stuck = due.Attempts >= stubborn && fault.RowOf(why).Queue != fault.Keep
 		due.NotBefore = f.later(now, due.Attempts, fault.RetryAt(why))

@@ -227,6 +227,7 @@ func (f *Flow) read(ctx context.Context, ref record.Ref, trace string) (record.N
 		return record.Native{}, &fault.Error{Class: fault.NotFound, Op: "hub.read", ID: ref.String(), Detail: "platform is not connected"}
 	}
 	n, err := r.Read(ctx, ref)
+	n.Ours = false // a read shows what is there, whoever saved it last
 	f.d.Telemetry.Count("ProviderReads", ref.Platform, 1)
 	f.d.Telemetry.Event(ctx, telemetry.Event{Step: "read", Platform: ref.Platform, Record: ref.String(), Trace: trace, Err: err})
 	return n, fault.Wrap("", "hub.read", ref.String(), err)
@@ -256,7 +257,7 @@ func (f *Flow) translate(ctx context.Context, m *mapping.Mapping, natives []sour
 			}
 			continue
 		}
-		o.Trace = s.trace
+		o.Trace, o.Timed = s.trace, f.d.Config.Rules(m.Entity).Timed()
 		out = append(out, saying{s, o, refs})
 	}
 	return out, nil
@@ -456,7 +457,7 @@ func (f *Flow) settle(ctx context.Context, m *mapping.Mapping, view record.View,
 		}
 		o.Fields[field] = record.TextValue(string(l.id))
 	}
-	o.Trace = trace
+	o.Trace, o.Timed = trace, f.d.Config.Rules(m.Entity).Timed()
 	view, _ = record.Observe(view, o)
 	if len(view.Unsettled()) == 0 {
 		later = nil
