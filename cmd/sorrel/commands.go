@@ -154,6 +154,7 @@ type devCommand struct {
 
 // Run serves until interrupted.
 func (c devCommand) Run(ctx binding, s screen) error {
+	local.TuneRuntime(os.Getenv)
 	set, err := boot.LoadConfig(c.Config)
 	if err != nil {
 		return err

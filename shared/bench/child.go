@@ -73,6 +73,7 @@ func startChild(c childConfig) (string, func() error, error) {
 	if c.Peer != "Sorrel" {
 		return floor.Start(floor.Config{Kind: c.Peer, Dir: c.Dir, Target: c.Target})
 	}
+	local.TuneRuntime(os.Getenv)
 	set, err := boot.LoadConfig(c.Config)
 	if err != nil {
 		return "", nil, err
