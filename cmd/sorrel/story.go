@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sorrel/shared/flow/intake"
+	"sorrel/shared/message"
 	"sorrel/shared/record"
 	"sorrel/shared/twin"
 )
@@ -298,15 +299,27 @@ func (d *demo) chaos(ctx context.Context) error {
 	return nil
 }
 
-// redeliver lists NetSuite from its beginning: every record arrives once more.
+// redeliver tells everything that NetSuite holds once more, as events that nobody has seen before: no queue drops
+// them as repeats.
 func (d *demo) redeliver(ctx context.Context) error {
 	for _, object := range []string{"customer", "salesOrder", "itemFulfillment"} {
-		if err := d.world.Ledger.SaveCursor(ctx, record.NetSuite, object, ""); err != nil {
-			return err
+		for cursor, more := "", true; more; {
+			page, err := d.world.Connectors[record.NetSuite].Changes(ctx, object, cursor)
+			if err != nil {
+				return err
+			}
+			for _, n := range page.Natives {
+				in := message.Inbound{CorrelationID: "again-" + n.ID, ReceivedAt: time.Now().UTC(), Source: message.Webhook, Native: n}
+				m, err := in.Message("again")
+				if err != nil {
+					return err
+				}
+				if err := d.world.Inbound.Send(ctx, m); err != nil {
+					return err
+				}
+			}
+			cursor, more = page.Cursor, page.More
 		}
-	}
-	if err := d.host.List(ctx, record.NetSuite); err != nil {
-		return err
 	}
 	return d.settled(ctx)
 }

@@ -233,6 +233,29 @@ func TestTieIsUnsettledUntilRead(t *testing.T) {
 	}
 }
 
+// A platform that says its whole record again, because another field changed, does not win over what someone
+// said meanwhile elsewhere; a platform that says something new does.
+func TestSayingItAgainIsNotNews(t *testing.T) {
+	t.Parallel()
+	var r Record
+	say := func(platform string, second int, phone string) {
+		o := said(platform, second, map[string]Value{"phone": TextValue(phone)})
+		o.Timed = rules().Timed()
+		observe(&r, o)
+	}
+	say(NetSuite, 1, "old")
+	say(Salesforce, 2, "new")
+	say(NetSuite, 3, "old")
+	if got := r.Golden["phone"]; got.Value != TextValue("new") || got.From != Salesforce {
+		t.Errorf("phone is %v from %s after NetSuite said its old value again", got.Value, got.From)
+	}
+	say(NetSuite, 4, "newest")
+	say(NetSuite, 5, "old")
+	if got := r.Golden["phone"]; got.Value != TextValue("old") {
+		t.Errorf("phone is %v, but someone went back to the old one last", got.Value)
+	}
+}
+
 func TestDeletedStaysDeletedUntilBornAgain(t *testing.T) {
 	t.Parallel()
 	var r Record
