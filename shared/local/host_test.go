@@ -298,7 +298,7 @@ func TestEventBus(t *testing.T) {
 		{"broken", []byte("{"), 400},
 		{"no event", []byte(`{"a":1}`), 400},
 		{"too large", []byte(`{"detail-type":"x","source":"` + strings.Repeat("y", intake.MaxBody) + `"}`), 413},
-		{"another org's", []byte(`{"detail-type":"OrderChangeEvent","source":"aws.partner/salesforce.com/other/1","detail":{}}`), 202},
+		{"another org's", []byte(`{"detail-type":"OrderChangeEvent","source":"aws.partner/salesforce.com/other/1","detail":{}}`), 401},
 	} {
 		resp, body := b.post("/_local/events", nil, c.body)
 		if resp.StatusCode != c.status {

@@ -41,6 +41,7 @@ type Recorder struct {
 	counts  map[series]float64 // since the last Flush
 	totals  map[series]float64
 	samples map[series]*Histogram
+	recent  map[series][]float64 // milliseconds since the last Flush, at most maxRecent
 	gauges  map[series]float64
 }
 
@@ -52,7 +53,7 @@ func New(log *slog.Logger, now func() time.Time, listen func(Event)) *Recorder {
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &Recorder{log: log, now: now, listen: listen, counts: map[series]float64{},
-		totals: map[series]float64{}, samples: map[series]*Histogram{}, gauges: map[series]float64{}}
+		totals: map[series]float64{}, samples: map[series]*Histogram{}, recent: map[series][]float64{}, gauges: map[series]float64{}}
 }
 
 // Event records e: a log line, and the listener.
@@ -108,8 +109,14 @@ func (r *Recorder) Took(name, platform string, d time.Duration) {
 		r.samples[k] = h
 	}
 	h.Add(d)
+	if len(r.recent[k]) < maxRecent {
+		r.recent[k] = append(r.recent[k], ms(d))
+	}
 	r.mu.Unlock()
 }
+
+// maxRecent is how many values one metric of an embedded metric line may have.
+const maxRecent = 100
 
 // Snapshot is every metric's total since the start.
 type Snapshot struct {
@@ -149,17 +156,23 @@ func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 // https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 func (r *Recorder) Flush(w io.Writer, stage string) error {
 	r.mu.Lock()
-	counts, gauges := r.counts, maps.Clone(r.gauges)
-	r.counts, r.gauges = map[series]float64{}, map[series]float64{}
+	counts, gauges, recent := r.counts, r.gauges, r.recent
+	r.counts, r.gauges, r.recent = map[series]float64{}, map[series]float64{}, map[series][]float64{}
 	r.mu.Unlock()
-	byPlatform := map[string]map[string]float64{}
+	byPlatform := map[string]map[string]any{}
+	put := func(k series, v any) {
+		if byPlatform[k.platform] == nil {
+			byPlatform[k.platform] = map[string]any{}
+		}
+		byPlatform[k.platform][k.name] = v
+	}
 	for _, m := range []map[series]float64{counts, gauges} {
 		for k, v := range m {
-			if byPlatform[k.platform] == nil {
-				byPlatform[k.platform] = map[string]float64{}
-			}
-			byPlatform[k.platform][k.name] = v
+			put(k, v)
 		}
+	}
+	for k, v := range recent {
+		put(k, v)
 	}
 	for _, p := range slices.Sorted(maps.Keys(byPlatform)) {
 		line, err := embedded(r.now(), stage, p, byPlatform[p])
@@ -173,7 +186,7 @@ func (r *Recorder) Flush(w io.Writer, stage string) error {
 	return nil
 }
 
-func embedded(now time.Time, stage, platform string, values map[string]float64) ([]byte, error) {
+func embedded(now time.Time, stage, platform string, values map[string]any) ([]byte, error) {
 	type metric struct {
 		Name string
 		Unit string
@@ -187,7 +200,9 @@ func embedded(now time.Time, stage, platform string, values map[string]float64) 
 	var metrics []metric
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		unit := "Count"
-		if strings.HasSuffix(name, "Seconds") || strings.HasSuffix(name, "Age") {
+		if _, durations := values[name].([]float64); durations {
+			unit = "Milliseconds"
+		} else if strings.HasSuffix(name, "Seconds") || strings.HasSuffix(name, "Age") {
 			unit = "Seconds"
 		}
 		metrics = append(metrics, metric{name, unit})

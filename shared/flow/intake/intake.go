@@ -93,7 +93,8 @@ func (f *Flow) webhook(ctx context.Context, name, trace string, r platform.Reque
 	return d, f.queue(ctx, name, trace, r.Now, d)
 }
 
-// ApplyEvent handles one event of an event bus. An error leaves it to the bus's retries.
+// ApplyEvent handles one event of an event bus. An error leaves it to the bus's retries and then to its dead-letter
+// queue, payload and all: the bus has no sender that an answer could reach.
 func (f *Flow) ApplyEvent(ctx context.Context, event []byte) error {
 	const name = "salesforce"
 	trace, now := f.d.NewID(), f.d.Now()
@@ -108,9 +109,6 @@ func (f *Flow) ApplyEvent(ctx context.Context, event []byte) error {
 		return nil
 	}
 	f.refuse(ctx, name, trace, err)
-	if fault.RowOf(err).Queue == fault.Park {
-		return nil // counted and logged; the bus sending it again would not make it better
-	}
 	return err
 }
 
