@@ -30,7 +30,7 @@ func open(dir string, s queue.Settings, deadLetter *Queue, now func() time.Time,
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fault.Wrap(fault.Down, "durable.open", dir, err)
 	}
-	lock, err := lockFile(filepath.Join(dir, "lock"))
+	lock, err := awaitLock(filepath.Join(dir, "lock"))
 	if errors.Is(err, errLocked) {
 		return nil, &fault.Error{Class: fault.Conflict, Op: "durable.open", ID: dir, Detail: "another process has this queue open",
 			Remedy: "stop that process or use another folder", Err: err}
@@ -55,6 +55,19 @@ func open(dir string, s queue.Settings, deadLetter *Queue, now func() time.Time,
 	go q.write()
 	q.wakeWriter() // there may be something to tidy
 	return q, nil
+}
+
+// lockWait is how long Open waits for a lock. A process that starts another one shares its locks with it for the
+// moment between fork and exec, so that a queue closed just now can look open.
+const lockWait = time.Second
+
+func awaitLock(path string) (*os.File, error) {
+	for deadline := time.Now().Add(lockWait); ; time.Sleep(5 * time.Millisecond) {
+		f, err := lockFile(path)
+		if !errors.Is(err, errLocked) || time.Now().After(deadline) {
+			return f, err
+		}
+	}
 }
 
 // replay is the state of the messages while the log is read: unlike the index it can find each by its sequence.
