@@ -4,15 +4,14 @@
 package message
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io"
 	"time"
 
 	"sorrel/shared/fault"
+	"sorrel/shared/jsonread"
 	"sorrel/shared/queue"
 	"sorrel/shared/record"
 )
@@ -55,8 +54,9 @@ func (in Inbound) Message(event string) (queue.Message, error) {
 
 // ParseInbound reads an Inbound strictly.
 func ParseInbound(body []byte) (Inbound, error) {
-	var in Inbound
-	if err := parse(body, &in, true); err != nil {
+	r := jsonread.New(body, deepest)
+	in := readInbound(r)
+	if err := r.End(); err != nil {
 		return Inbound{}, fault.Wrap(fault.Malformed, "message.inbound", "", err)
 	}
 	switch {
@@ -89,8 +89,9 @@ func (w Wake) Message(event string) (queue.Message, error) {
 
 // ParseWake reads a Wake strictly.
 func ParseWake(body []byte) (Wake, error) {
-	var w Wake
-	if err := parse(body, &w, false); err != nil {
+	r := jsonread.New(body, deepest)
+	w := readWake(r)
+	if err := r.End(); err != nil {
 		return Wake{}, fault.Wrap(fault.Malformed, "message.wake", "", err)
 	}
 	if w.V != version || w.Platform == "" {
@@ -102,19 +103,96 @@ func ParseWake(body []byte) (Wake, error) {
 	return w, nil
 }
 
-func parse(body []byte, into any, numbers bool) error {
-	dec := json.NewDecoder(bytes.NewReader(body))
-	dec.DisallowUnknownFields()
-	if numbers {
-		dec.UseNumber()
-	}
-	if err := dec.Decode(into); err != nil {
-		return err
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return fmt.Errorf("more than one JSON value")
-	}
-	return nil
+// deepest bounds the nesting of a message as encoding/json, which wrote parts of it, does.
+const deepest = 10_000
+
+// unknown refuses a member that this version does not know.
+func unknown(r *jsonread.Reader, name string) { r.Fail(fmt.Errorf("unknown member %.60q", name)) }
+
+func readInbound(r *jsonread.Reader) (in Inbound) {
+	r.Object(func(name string) {
+		switch name {
+		case "v":
+			in.V = int(r.Int())
+		case "correlationId":
+			in.CorrelationID = r.Text()
+		case "receivedAt":
+			in.ReceivedAt = r.Time()
+		case "source":
+			in.Source = Source(r.Text())
+		case "native":
+			in.Native = readNative(r)
+		default:
+			unknown(r, name)
+		}
+	})
+	return in
+}
+
+func readNative(r *jsonread.Reader) (n record.Native) {
+	r.Object(func(name string) {
+		switch name {
+		case "platform":
+			n.Platform = r.Text()
+		case "object":
+			n.Object = r.Text()
+		case "id":
+			n.ID = r.Text()
+		case "version":
+			n.Version = readVersion(r)
+		case "fields":
+			n.Fields = r.Map()
+		case "partial":
+			n.Partial = r.Bool()
+		case "gone":
+			n.Gone = r.Bool()
+		case "born":
+			n.Born = r.Time()
+		case "external":
+			n.External = r.Text()
+		case "ours":
+			n.Ours = r.Bool()
+		case "actor":
+			n.Actor = r.Text()
+		default:
+			unknown(r, name)
+		}
+	})
+	return n
+}
+
+func readVersion(r *jsonread.Reader) (v record.Version) {
+	r.Object(func(name string) {
+		switch name {
+		case "at":
+			v.At = r.Time()
+		case "final":
+			v.Final = r.Bool()
+		case "seq":
+			v.Seq = r.Int()
+		default:
+			unknown(r, name)
+		}
+	})
+	return v
+}
+
+func readWake(r *jsonread.Reader) (w Wake) {
+	r.Object(func(name string) {
+		switch name {
+		case "v":
+			w.V = int(r.Int())
+		case "platform":
+			w.Platform = r.Text()
+		case "record":
+			w.Record = record.ID(r.Text())
+		case "correlationId":
+			w.CorrelationID = r.Text()
+		default:
+			unknown(r, name)
+		}
+	})
+	return w
 }
 
 // token is s itself where a queue takes it as a group id, else a digest.

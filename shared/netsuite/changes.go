@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sorrel/shared/fault"
+	"sorrel/shared/jsonread"
 	"sorrel/shared/platform"
 	"sorrel/shared/record"
 	"sorrel/shared/vendorhttp"
@@ -56,8 +57,8 @@ func parseCursor(object, text string) (cursor, error) {
 	if text == "" {
 		return at, nil
 	}
-	if err := decode([]byte(text), &at); err != nil {
-		return at, err
+	if err := json.Unmarshal([]byte(text), &at); err != nil {
+		return at, fmt.Errorf("broken JSON: %w", err)
 	}
 	switch _, err := time.Parse(wall, at.At); {
 	case at.Version != 1:
@@ -315,17 +316,20 @@ func (c *Connector) query(ctx context.Context, q string, limit, offset int) (row
 	if err != nil {
 		return nil, false, time.Time{}, err
 	}
-	var answer struct {
-		Items []map[string]any `json:"items"`
-		More  *bool            `json:"hasMore"`
-	}
-	if err := decode(resp.Body, &answer); err != nil {
+	var answer map[string]any
+	if err := read(resp.Body, func(r *jsonread.Reader) { answer = r.Map() }); err != nil {
 		return nil, false, time.Time{}, fault.Wrap(fault.Down, "netsuite.suiteql", "", err)
 	}
-	if answer.More == nil {
+	more, told := answer["hasMore"].(bool)
+	if !told {
 		return nil, false, time.Time{}, fault.New(fault.Down, "netsuite.suiteql", "the answer is no result page: hasMore is missing")
 	}
-	for _, item := range answer.Items {
+	items, _ := answer["items"].([]any)
+	for _, a := range items {
+		item, ok := a.(map[string]any)
+		if !ok {
+			return nil, false, time.Time{}, fault.New(fault.Down, "netsuite.suiteql", "the answer is no result page: an item is no object")
+		}
 		row := make(map[string]string, len(item))
 		for name, v := range item {
 			if s, ok := scalar(v); ok {
@@ -337,5 +341,5 @@ func (c *Connector) query(ctx context.Context, q string, limit, offset int) (row
 		}
 		rows = append(rows, row)
 	}
-	return rows, *answer.More, resp.Date, nil
+	return rows, more, resp.Date, nil
 }

@@ -333,7 +333,7 @@ func TestWebhookRefusals(t *testing.T) {
 		"no time":      {post(good, creds.WebhookSecrets[0], "yesterday"), fault.Unauthenticated, "RFC 3339"},
 		"broken":       {post(good[:40], creds.WebhookSecrets[0], stamp), fault.Malformed, "broken JSON"},
 		"two values":   {post(good+"{}", creds.WebhookSecrets[0], stamp), fault.Malformed, "more than one"},
-		"deep":         {post(strings.Repeat("[", 65)+strings.Repeat("]", 65), creds.WebhookSecrets[0], stamp), fault.Malformed, "deeper"},
+		"deep":         {post(`{"x":`+strings.Repeat("[", 64)+strings.Repeat("]", 64)+`}`, creds.WebhookSecrets[0], stamp), fault.Malformed, "deeper"},
 		"type":         {post(`{"id":"e","type":"record.merged"}`, creds.WebhookSecrets[0], stamp), fault.NotFound, "record.merged"},
 		"record type":  {post(`{"id":"e","type":"record.saved","record":{"type":"vendor","id":"7"}}`, creds.WebhookSecrets[0], stamp), fault.NotFound, "vendor"},
 		"no id":        {post(`{"type":"record.saved","record":{"type":"customer","id":"7"}}`, creds.WebhookSecrets[0], stamp), fault.Contract, "[id]"},

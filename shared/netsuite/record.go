@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"sorrel/shared/fault"
+	"sorrel/shared/jsonread"
 	"sorrel/shared/platform"
 	"sorrel/shared/record"
 	"sorrel/shared/vendorhttp"
@@ -47,7 +48,7 @@ func (c *Connector) get(ctx context.Context, op, object, key string) (record.Nat
 		return record.Native{}, fault.Wrap("", "netsuite."+op, id, err)
 	}
 	var raw map[string]any
-	if err := decode(resp.Body, &raw); err != nil {
+	if err := read(resp.Body, func(r *jsonread.Reader) { raw = r.Map() }); err != nil {
 		return record.Native{}, fault.Wrap(fault.Down, "netsuite."+op, id, err)
 	}
 	n, err := l.native(raw, resp.Date)

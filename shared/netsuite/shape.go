@@ -1,14 +1,13 @@
 package netsuite
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 	"time"
 
+	"sorrel/shared/jsonread"
 	"sorrel/shared/record"
 )
 
@@ -142,6 +141,10 @@ func (f field) shape(v any) (any, error) {
 	case ident:
 		return map[string]any{"id": id}, nil
 	case choice:
+		_, isText := m["id"].(string)
+		if _, named := m["refName"].(string); isText && named && len(m) == 2 {
+			return m, nil // it has the shape already
+		}
 		out := map[string]any{"id": id}
 		if name, ok := m["refName"].(string); ok {
 			out["refName"] = name
@@ -164,35 +167,15 @@ func scalar(v any) (string, bool) {
 	return "", false
 }
 
-// maxDepth bounds the nesting of a webhook's body.
+// maxDepth bounds the nesting of JSON that vendors send.
 const maxDepth = 64
 
-// decode reads exactly one JSON object with json.Number; it refuses deep nesting before building anything.
-func decode(body []byte, into any) error {
-	depth, quoted, escaped := 0, false, false
-	for _, b := range body {
-		switch {
-		case escaped:
-			escaped = false
-		case quoted:
-			escaped, quoted = b == '\\', b != '"'
-		case b == '"':
-			quoted = true
-		case b == '{' || b == '[':
-			if depth++; depth > maxDepth {
-				return fmt.Errorf("JSON nested deeper than %d", maxDepth)
-			}
-		case b == '}' || b == ']':
-			depth--
-		}
-	}
-	dec := json.NewDecoder(bytes.NewReader(body))
-	dec.UseNumber()
-	if err := dec.Decode(into); err != nil {
+// read reads exactly one JSON value of a vendor's.
+func read(body []byte, value func(r *jsonread.Reader)) error {
+	r := jsonread.New(body, maxDepth)
+	value(r)
+	if err := r.End(); err != nil {
 		return fmt.Errorf("broken JSON: %w", err)
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return fmt.Errorf("broken JSON: more than one value")
 	}
 	return nil
 }

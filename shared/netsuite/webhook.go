@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sorrel/shared/fault"
+	"sorrel/shared/jsonread"
 	"sorrel/shared/platform"
 	"sorrel/shared/record"
 )
@@ -25,20 +26,67 @@ const (
 
 // event is the body that the kit posts.
 type event struct {
-	ID      string `json:"id"`
-	Type    string `json:"type"`
-	Event   string `json:"event"`
-	Context string `json:"context"`
-	User    string `json:"user"`
-	Record  *struct {
-		Type         string         `json:"type"`
-		ID           string         `json:"id"`
-		ExternalID   string         `json:"externalId"`
-		LastModified string         `json:"lastModifiedDate"`
-		Created      string         `json:"createdDate"`
-		Rev          *int64         `json:"rev"`
-		Fields       map[string]any `json:"fields"`
-	} `json:"record"`
+	id, kind, context, user string
+	record                  *saved
+}
+
+type saved struct {
+	kind, id, external, modified, created string
+	rev                                   string // empty = not told
+	fields                                map[string]any
+}
+
+// readEvent reads the members that are known and skips all others.
+func readEvent(body []byte) (event, error) {
+	var e event
+	err := read(body, func(r *jsonread.Reader) {
+		r.Object(func(name string) {
+			switch name {
+			case "id":
+				e.id = r.Text()
+			case "type":
+				e.kind = r.Text()
+			case "context":
+				e.context = r.Text()
+			case "user":
+				e.user = r.Text()
+			case "record":
+				e.record = readSaved(r)
+			default:
+				r.Value()
+			}
+		})
+	})
+	return e, err
+}
+
+func readSaved(r *jsonread.Reader) *saved {
+	var s saved
+	if !r.Object(func(name string) {
+		switch name {
+		case "type":
+			s.kind = r.Text()
+		case "id":
+			s.id = r.Text()
+		case "externalId":
+			s.external = r.Text()
+		case "lastModifiedDate":
+			s.modified = r.Text()
+		case "createdDate":
+			s.created = r.Text()
+		case "rev":
+			if !r.Null() {
+				s.rev = strconv.FormatInt(r.Int(), 10)
+			}
+		case "fields":
+			s.fields = r.Map()
+		default:
+			r.Value()
+		}
+	}) {
+		return nil
+	}
+	return &s
 }
 
 // Webhook verifies and decodes one message of our SuiteScript kit. A saved record with its fields and time is
@@ -50,48 +98,46 @@ func (c *Connector) Webhook(_ context.Context, r platform.Request) (platform.Del
 	fail := func(class fault.Class, detail string, fields ...string) (platform.Delivery, error) {
 		return platform.Delivery{}, &fault.Error{Class: class, Op: "netsuite.webhook", Detail: detail, Fields: fields}
 	}
-	if media, _, err := mime.ParseMediaType(r.ContentType); err != nil || media != "application/json" {
+	if !isJSON(r.ContentType) {
 		return fail(fault.Malformed, fmt.Sprintf("content type %.60q, want application/json", r.ContentType))
 	}
-	var e event
-	if err := decode(r.Body, &e); err != nil {
+	e, err := readEvent(r.Body)
+	if err != nil {
 		return fail(fault.Malformed, err.Error())
 	}
-	if e.Type != "record.saved" && e.Type != "record.deleted" {
-		return fail(fault.NotFound, fmt.Sprintf("event type %.60q is not known; want record.saved or record.deleted", e.Type), "type")
+	if e.kind != "record.saved" && e.kind != "record.deleted" {
+		return fail(fault.NotFound, fmt.Sprintf("event type %.60q is not known; want record.saved or record.deleted", e.kind), "type")
 	}
 	switch {
-	case e.ID == "":
+	case e.id == "":
 		return fail(fault.Contract, "the event has no id", "id")
-	case e.Record == nil:
+	case e.record == nil:
 		return fail(fault.Contract, "the event has no record", "record")
-	case !digits(e.Record.ID):
+	case !digits(e.record.id):
 		return fail(fault.Contract, "the record has no internal id", "record.id")
 	}
-	l, ok := c.layouts[e.Record.Type]
+	l, ok := c.layouts[e.record.kind]
 	if !ok {
-		return fail(fault.NotFound, fmt.Sprintf("record type %.60q is not known", e.Record.Type), "record.type")
+		return fail(fault.NotFound, fmt.Sprintf("record type %.60q is not known", e.record.kind), "record.type")
 	}
-	n := record.Native{Ref: record.Ref{Platform: record.NetSuite, Object: l.object, ID: e.Record.ID}}
-	at := when(e.Record.LastModified)
+	n := record.Native{Ref: record.Ref{Platform: record.NetSuite, Object: l.object, ID: e.record.id}}
+	at := when(e.record.modified)
 	switch {
-	case e.Record.LastModified != "" && at.IsZero():
+	case e.record.modified != "" && at.IsZero():
 		return fail(fault.Contract, "lastModifiedDate is no RFC 3339 time", "record.lastModifiedDate")
-	case e.Type == "record.deleted" && at.IsZero():
+	case e.kind == "record.deleted" && at.IsZero():
 		return fail(fault.Contract, "a deletion needs its time", "record.lastModifiedDate")
-	case e.Type == "record.deleted":
+	case e.kind == "record.deleted":
 		n.Gone, n.Version.At = true, at
-		if e.Record.Rev != nil {
-			n.Version.Seq = *e.Record.Rev
+		n.Version.Seq, _ = strconv.ParseInt(e.record.rev, 10, 64) // it was a number, or nothing
+	case e.record.fields != nil && !at.IsZero():
+		raw := e.record.fields
+		raw["id"], raw["lastModifiedDate"], raw["externalId"] = e.record.id, e.record.modified, e.record.external
+		if e.record.created != "" {
+			raw[l.created.name] = e.record.created
 		}
-	case e.Record.Fields != nil && !at.IsZero():
-		raw := e.Record.Fields
-		raw["id"], raw["lastModifiedDate"], raw["externalId"] = e.Record.ID, e.Record.LastModified, e.Record.ExternalID
-		if e.Record.Created != "" {
-			raw[l.created.name] = e.Record.Created
-		}
-		if e.Record.Rev != nil {
-			raw[l.rev] = strconv.FormatInt(*e.Record.Rev, 10)
+		if e.record.rev != "" {
+			raw[l.rev] = e.record.rev
 		}
 		full, err := l.native(raw, time.Time{})
 		if err != nil {
@@ -99,9 +145,18 @@ func (c *Connector) Webhook(_ context.Context, r platform.Request) (platform.Del
 		}
 		n = full
 	}
-	n.External, n.Actor = e.Record.ExternalID, e.User
-	n.Ours = e.Context == "RESTWEBSERVICES" && e.User != "" && e.User == c.cfg.IntegrationUser
-	return platform.Delivery{ID: e.ID, Natives: []record.Native{n}}, nil
+	n.External, n.Actor = e.record.external, e.user
+	n.Ours = e.context == "RESTWEBSERVICES" && e.user != "" && e.user == c.cfg.IntegrationUser
+	return platform.Delivery{ID: e.id, Natives: []record.Native{n}}, nil
+}
+
+func isJSON(contentType string) bool {
+	const want = "application/json"
+	if contentType == want {
+		return true
+	}
+	media, _, err := mime.ParseMediaType(contentType)
+	return err == nil && media == want
 }
 
 // verify checks the signature with each secret, so that secrets can be rotated. Its errors never repeat what
