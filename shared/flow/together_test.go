@@ -752,6 +752,7 @@ func TestDeletedOnTarget(t *testing.T) {
 	if got := at(w.salesforce.state()["Shipment__c/"+shipmentID.External()], "Tracking_Numbers__c"); got != "1Z999AA3" {
 		t.Errorf("Salesforce has %v", got)
 	}
+	w.expectExceptions("conflict " + string(shipmentID) + " zendesk ")
 }
 
 // Many workers, the same records, everything at once.

@@ -204,6 +204,10 @@ func Rightful(s State, decisions []record.Decision) []Exception {
 		}
 	}
 	for p, v := range r.Views {
+		if v.Gone() && slices.ContainsFunc(slices.Collect(maps.Values(r.Views)), record.View.Exists) {
+			out = append(out, Exception{Type: "conflict", Record: r.ID, Platform: p, Native: v.Ref.String(),
+				Detail: "deleted on " + p + ", but not elsewhere; nothing is written there any more", Remedy: "restore it on " + p + ", or delete it elsewhere too"})
+		}
 		for f, c := range v.Said {
 			if v.Clouded(f) {
 				out = append(out, Exception{Type: c.Doubt.Type, Record: r.ID, Platform: p, Native: v.Ref.String(), Field: f,
