@@ -106,7 +106,7 @@ func (d *demo) play(ctx context.Context) error {
 	if err := d.start(); err != nil {
 		return err
 	}
-	d.printf("Sorrel listens on %s; twins: %s\n", d.host.URL(), d.addresses())
+	d.printf("Sorrel listens on %s; its twins:\n%s\n", d.host.URL(), d.addresses())
 	for i, c := range d.story() {
 		d.chap = i + 1
 		d.printf("\n%s\n", d.paint(bold, fmt.Sprintf("(%d) %s", d.chap, c.title)))

@@ -101,7 +101,14 @@ func (s screen) narrate(e telemetry.Event) {
 	if !ok {
 		colour = faint
 	}
+	step := e.Step
+	if step == "to-be-put-back" {
+		step = "revert"
+	}
 	detail := strings.Join(e.Fields, " ")
+	if len(e.Fields) > 2 {
+		detail = fmt.Sprintf("%d fields", len(e.Fields))
+	}
 	if e.Detail != "" {
 		detail = strings.TrimSpace(detail + " " + e.Detail)
 	}
@@ -112,6 +119,8 @@ func (s screen) narrate(e telemetry.Event) {
 	if len(trace) > 8 {
 		trace = "…" + trace[len(trace)-7:] // ULIDs differ at their ends
 	}
-	s.printf("  %s %s %-10s %-24s %s\n", s.paint(faint, e.At.Format("05.000")+" "+fmt.Sprintf("%-8s", trace)),
-		s.paint(colour, fmt.Sprintf("%-9s", cut(e.Step, 14))), e.Platform, cut(e.Record, 40), cut(detail, 60))
+	// A native record is named without its platform, which stands before it.
+	about := cut(strings.TrimPrefix(e.Record, e.Platform+"/"), 25)
+	s.printf(" %s %s %-10s %-25s %s\n", s.paint(faint, e.At.Format("05.000")+" "+fmt.Sprintf("%-8s", trace)),
+		s.paint(colour, fmt.Sprintf("%-8s", cut(step, 8))), e.Platform, about, cut(detail, 17))
 }
