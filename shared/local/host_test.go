@@ -154,7 +154,7 @@ func (b *bench) exception(kind, native, field string) {
 func TestBadInputIsRefused(t *testing.T) {
 	t.Parallel()
 	b := start(t)
-	deep := []byte(`{"id":` + strings.Repeat("[", 2000) + strings.Repeat("]", 2000) + `}`)
+	deep := []byte(`{"x":` + strings.Repeat("[", 2000) + strings.Repeat("]", 2000) + `}`)
 	large := []byte(`{"id":"` + strings.Repeat("x", intake.MaxBody) + `"}`)
 	exactly := []byte(`{"id":"` + strings.Repeat("x", intake.MaxBody-9) + `"}`)
 	good := saved("1", "salesOrder", "")
