@@ -45,6 +45,7 @@ type world struct {
 	deliver                       *deliver.Flow
 	sweep                         *sweep.Flow
 	sent                          int
+	said                          map[record.Ref]bool
 }
 
 func loadConfig(t testing.TB) *policy.Set {
@@ -62,7 +63,7 @@ func worldOf(t testing.TB, set *policy.Set) *world {
 	t.Helper()
 	c := &clock{at: start}
 	w := &world{t: t, clock: c, store: &storetest.Faulty{Store: store.NewMemory(c.now)}, config: set, log: &bytes.Buffer{},
-		out: map[string]*queue.Memory{}, dead: map[string]*queue.Memory{}}
+		out: map[string]*queue.Memory{}, dead: map[string]*queue.Memory{}, said: map[record.Ref]bool{}}
 	w.ledger = ledger.New(w.store, c.now)
 	w.telemetry = telemetry.New(slog.New(slog.NewJSONHandler(w.log, nil)), c.now, nil)
 	w.inboundDead = queue.NewMemory(queue.Settings{Name: "inbound-dlq"}, nil, c.now)
@@ -80,7 +81,51 @@ func worldOf(t testing.TB, set *policy.Set) *world {
 	w.deliver = deliver.New(deliver.Deps{Ledger: w.ledger, Config: w.config, Platforms: platforms, Now: c.now,
 		Rand: func() *rand.Rand { return jitter }, Telemetry: w.telemetry})
 	w.sweep = sweep.New(sweep.Deps{Ledger: w.ledger, Wake: wake, Inbound: w.inbound, Now: c.now, Grace: 3 * time.Second, Telemetry: w.telemetry})
+	t.Cleanup(w.untouched)
 	return w
+}
+
+// untouched holds the flows to changing only what they cloned: what the ledger remembers of each record is what was
+// committed.
+func (w *world) untouched() {
+	ctx, fresh := context.Background(), ledger.New(w.store.Store, w.clock.now)
+	for ref := range w.said {
+		id, linked, err := fresh.Lookup(ctx, ref)
+		if err != nil {
+			w.t.Error(err)
+		}
+		if !linked {
+			continue
+		}
+		remembered, err := w.ledger.Load(ctx, id)
+		committed, err2 := fresh.Load(ctx, id)
+		if err != nil || err2 != nil {
+			w.t.Error(err, err2)
+		}
+		if a, b := encoded(w.t, remembered[id]), encoded(w.t, committed[id]); a != b {
+			w.t.Errorf("what is remembered of %s was changed after its commit:\n%s\n%s", id, a, b)
+		}
+	}
+}
+
+// encoded is a state as the ledger writes it.
+func encoded(t testing.TB, s ledger.State) string {
+	var c capture
+	if err := ledger.New(&c, time.Now).Commit(context.Background(), ledger.Entry{Before: s, After: s}); err != nil {
+		t.Error(err)
+	}
+	return string(c.value)
+}
+
+// capture is a store that notes the state of a commit.
+type capture struct {
+	store.Store
+	value []byte
+}
+
+func (c *capture) Commit(_ context.Context, ops ...store.Op) error {
+	c.value = ops[0].Value
+	return nil
 }
 
 func (w *world) fakes() []*fake { return []*fake{w.netsuite, w.salesforce, w.zendesk} }
@@ -104,6 +149,7 @@ func (w *world) push(natives ...record.Native) {
 func (w *world) pushAs(trace string, n record.Native) {
 	w.t.Helper()
 	w.sent++
+	w.said[n.Ref] = true
 	m, err := message.Inbound{CorrelationID: trace, ReceivedAt: w.clock.now(), Source: message.Webhook, Native: n}.Message(fmt.Sprint("event-", w.sent))
 	if err != nil {
 		w.t.Fatal(err)

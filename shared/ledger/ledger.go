@@ -78,11 +78,11 @@ type State struct {
 // Exists reports whether the state was ever committed.
 func (s State) Exists() bool { return s.rev != "" }
 
-// Clone returns a state that shares nothing mutable with s.
+// Clone returns a state whose Record.Views and Due can be set without changing s. All else is shared and replaced, not
+// written into; see record.Record.Clone.
 func (s State) Clone() State {
 	s.Record = s.Record.Clone()
 	s.Due = maps.Clone(s.Due)
-	s.Open = slices.Clone(s.Open)
 	return s
 }
 
@@ -137,7 +137,7 @@ type Sighting struct {
 	External record.ID // the record id that the native record claims, if any
 }
 
-// Found answers a Sighting. State.Record.ID is set in any case: of the linked record, else of the claimed
+// Found answers a Sighting. State is shared, as Load's are. State.Record.ID is set in any case: of the linked record, else of the claimed
 // one if it exists, else the minted id of a record that does not exist yet.
 type Found struct {
 	State  State
@@ -216,7 +216,7 @@ func (l *Ledger) state(id record.ID, got map[store.Key]store.Entry) (State, erro
 		return State{Record: record.Record{ID: id, Views: map[string]record.View{}}}, nil
 	}
 	if s, ok := l.seen.get(e); ok {
-		return s.Clone(), nil
+		return s, nil
 	}
 	s, err := decode(e.Value)
 	if err != nil {
@@ -224,10 +224,11 @@ func (l *Ledger) state(id record.ID, got map[store.Key]store.Entry) (State, erro
 	}
 	s.rev = e.Rev
 	l.seen.put(e.Key, s, nil)
-	return s.Clone(), nil
+	return s, nil
 }
 
-// Load reads states by record id. A record that does not exist has State.Exists() == false.
+// Load reads states by record id. A record that does not exist has State.Exists() == false. The states are shared with
+// everyone who loads them: Clone one before changing it.
 func (l *Ledger) Load(ctx context.Context, ids ...record.ID) (map[record.ID]State, error) {
 	keys := make(map[store.Key]struct{}, len(ids))
 	for _, id := range ids {
@@ -249,7 +250,7 @@ func (l *Ledger) Load(ctx context.Context, ids ...record.ID) (map[record.ID]Stat
 }
 
 // Entry is one commit about one record. Before is the state as it was read; After its Record, Due and Open as
-// they shall be.
+// they shall be: the ledger keeps it, so nobody changes it any more.
 type Entry struct {
 	Before, After State
 	Links         map[record.Ref]record.ID // new links; a link that exists meanwhile is a conflict
@@ -323,7 +324,7 @@ func (l *Ledger) Commit(ctx context.Context, e Entry) error {
 	if err := l.store.Commit(ctx, ops...); err != nil {
 		return classify("ledger.commit", string(id), err)
 	}
-	after := e.After.Clone()
+	after := e.After
 	after.rev = "" // the store does not say it
 	l.seen.put(stateKey(id), after, value)
 	return nil

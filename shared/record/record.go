@@ -170,14 +170,13 @@ type Record struct {
 	Policy string          // version of the rules of the last fold
 }
 
-// Clone returns a record that shares nothing mutable with r.
+// Clone returns a record whose Views can be set without changing r. Views, Golden and Held hold maps that are shared:
+// whoever changes one replaces it, as Observe, Confirm and Fold do, and never writes into it.
 func (r Record) Clone() Record {
-	views := make(map[string]View, len(r.Views))
-	for p, v := range r.Views {
-		v.Said, v.Wrote = maps.Clone(v.Said), maps.Clone(v.Wrote)
-		views[p] = v
+	r.Views = maps.Clone(r.Views)
+	if r.Views == nil {
+		r.Views = map[string]View{}
 	}
-	r.Views, r.Golden, r.Held = views, maps.Clone(r.Golden), maps.Clone(r.Held)
 	return r
 }
 
