@@ -1,15 +1,15 @@
 package ledger
 
 import (
-	"bytes"
+	"crypto/sha256"
 	"sync"
 
 	"sorrel/shared/store"
 )
 
 // recent keeps decoded states by key. A state of one revision never changes, so a hit is as good as decoding
-// again. Of a state that was just committed the revision is not known; it is told by its encoded bytes until the
-// first read names it. When it is full the older half is dropped at once.
+// again. Of a state that was just committed the revision is not known; it is told by the digest of its encoded form
+// until the first read names it. When it is full the older half is dropped at once.
 type recent struct {
 	mu       sync.Mutex
 	max      int
@@ -18,7 +18,7 @@ type recent struct {
 
 type remembered struct {
 	State
-	value []byte // what was committed, until rev is known
+	sum [sha256.Size]byte // of what was committed, until rev is known
 }
 
 func newRecent(max int) *recent {
@@ -36,18 +36,23 @@ func (r *recent) get(e store.Entry) (State, bool) {
 	switch {
 	case !ok:
 		return State{}, false
-	case s.rev == "" && bytes.Equal(s.value, e.Value):
-		s.rev, s.value = e.Rev, nil
+	case s.rev == "" && s.sum == sha256.Sum256(e.Value):
+		s.rev = e.Rev
 		r.keep(e.Key, s)
 	}
 	return s.State, s.rev == e.Rev
 }
 
-// put remembers a state that nobody modifies any more: one that was read, or one that was committed as value.
+// put remembers a state that nobody modifies any more: one that was read, or one without a revision that was
+// committed as value.
 func (r *recent) put(k store.Key, s State, value []byte) {
+	m := remembered{State: s}
+	if s.rev == "" {
+		m.sum = sha256.Sum256(value)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.keep(k, remembered{s, value})
+	r.keep(k, m)
 }
 
 func (r *recent) keep(k store.Key, s remembered) {

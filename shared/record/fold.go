@@ -41,10 +41,18 @@ func Fold(r Record, rules Rules) (Record, []Change, []Decision) {
 	var changes []Change
 	var decisions []Decision
 	platforms := slices.Sorted(maps.Keys(r.Views))
-	for _, field := range slices.Sorted(maps.Keys(rules.Fields)) {
-		rule := rules.Fields[field]
-		won, ok := winner(r, platforms, field, rule)
-		if old := r.Golden[field]; old.Value != won.Value {
+	var room []Contribution
+	for field, rule := range rules.Fields {
+		room = contributions(room[:0], r, platforms, field)
+		won, ok := winner(r, room, field, rule)
+		old := r.Golden[field]
+		switch same := rules.Version != "" && rules.Version == r.Policy; {
+		case ok && same && old.Rule != "":
+			won.Rule = old.Rule // the same words as at the last fold
+		case ok:
+			won.Rule = rule.Text()
+		}
+		if old.Value != won.Value {
 			changes = append(changes, Change{field, old.Value, won.Value, won.From, won.Rule, won.Trace})
 		}
 		if !ok {
@@ -54,7 +62,7 @@ func Fold(r Record, rules Rules) (Record, []Change, []Decision) {
 		if len(rule.Paths) == 0 {
 			continue
 		}
-		for _, c := range contributions(r, platforms, field) {
+		for _, c := range room {
 			if c.Origin != FromPlatform || c.Gone || c.Platform == won.From || c.Value == won.Value {
 				continue
 			}
@@ -63,6 +71,8 @@ func Fold(r Record, rules Rules) (Record, []Change, []Decision) {
 			}
 		}
 	}
+	slices.SortFunc(changes, func(a, b Change) int { return strings.Compare(a.Field, b.Field) })
+	slices.SortStableFunc(decisions, func(a, b Decision) int { return strings.Compare(a.Field, b.Field) })
 	r.Golden, r.Policy = golden, rules.Version
 	if len(changes) > 0 {
 		r.Seq++
@@ -82,11 +92,11 @@ func Genuine(decisions []Decision, as func(platform string) func(field string, v
 
 // Contributions lists what the platforms hold in a field, by platform name.
 func Contributions(r Record, field string) []Contribution {
-	return contributions(r, slices.Sorted(maps.Keys(r.Views)), field)
+	return contributions(nil, r, slices.Sorted(maps.Keys(r.Views)), field)
 }
 
-func contributions(r Record, platforms []string, field string) []Contribution {
-	var out []Contribution
+// contributions appends to out.
+func contributions(out []Contribution, r Record, platforms []string, field string) []Contribution {
 	for _, p := range platforms {
 		v := r.Views[p]
 		value, origin := v.Holds(field)
@@ -102,7 +112,7 @@ func contributions(r Record, platforms []string, field string) []Contribution {
 	return out
 }
 
-// winner applies one rule.
+// winner applies one rule; the caller puts it into words.
 //
 //	owner:  what the owner last said, even if its native record is deleted since
 //	latest: the newest value that someone set; ties by Order, then by platform name
@@ -110,17 +120,17 @@ func contributions(r Record, platforms []string, field string) []Contribution {
 //
 // For latest and rank, null is a say like any other. Values that we wrote ourselves count only when nobody
 // else says anything, and those of deleted native records only when no other is left.
-func winner(r Record, platforms []string, field string, rule Rule) (Golden, bool) {
+func winner(r Record, all []Contribution, field string, rule Rule) (Golden, bool) {
 	if rule.Kind == Owner {
 		c := r.Views[rule.Owner].Said[field]
 		if c.Value.IsAbsent() {
 			return Golden{}, false
 		}
-		return Golden{c.Value, rule.Owner, c.Version, c.Trace, rule.Text(), rule.At}, true
+		return Golden{c.Value, rule.Owner, c.Version, c.Trace, "", rule.At}, true
 	}
 	var best Contribution
 	found := false
-	for _, c := range contributions(r, platforms, field) {
+	for _, c := range all {
 		if slices.Contains(rule.Order, c.Platform) && (!found || beats(c, best, rule)) {
 			best, found = c, true
 		}
@@ -128,7 +138,7 @@ func winner(r Record, platforms []string, field string, rule Rule) (Golden, bool
 	if !found {
 		return Golden{}, false
 	}
-	return Golden{best.Value, best.Platform, best.Version, best.Trace, rule.Text(), rule.At}, true
+	return Golden{best.Value, best.Platform, best.Version, best.Trace, "", rule.At}, true
 }
 
 func beats(a, b Contribution, rule Rule) bool {
