@@ -28,14 +28,26 @@ const schema = "1"
 // shards spread what is due over partitions: 1,000 writes/s each (DynamoDB's partition limit).
 const shards = 8
 
-const separator, escape = 0x01, 0x02
+const (
+	separator, escape = 0x01, 0x02
+	special           = "\x00\x01\x02" // what key escapes
+)
 
 // key joins components so that comparing keys bytewise compares the components one after the other.
 func key(parts ...string) string {
 	var sb strings.Builder
+	size := len(parts)
+	for _, p := range parts {
+		size += len(p)
+	}
+	sb.Grow(size)
 	for i, p := range parts {
 		if i > 0 {
 			sb.WriteByte(separator)
+		}
+		if !strings.ContainsAny(p, special) {
+			sb.WriteString(p)
+			continue
 		}
 		for j := 0; j < len(p); j++ {
 			if c := p[j]; c <= escape {

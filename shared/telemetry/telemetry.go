@@ -58,10 +58,10 @@ func New(log *slog.Logger, now func() time.Time, listen func(Event)) *Recorder {
 
 // Event records e: a log line, and the listener.
 func (r *Recorder) Event(ctx context.Context, e Event) {
-	if e.At.IsZero() {
-		e.At = r.now()
-	}
 	if r.listen != nil {
+		if e.At.IsZero() {
+			e.At = r.now()
+		}
 		r.listen(e)
 	}
 	level := slog.LevelInfo
