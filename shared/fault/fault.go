@@ -65,7 +65,13 @@ type Row struct {
 
 // Table maps every class to the outside world. It is the only such mapping in Sorrel.
 func Table() []Row {
-	return []Row{
+	rows := table()
+	return rows[:]
+}
+
+// table is an array, so that looking up a row allocates nothing.
+func table() [13]Row {
+	return [...]Row{
 		{Internal, 500, Retry, true, "Internal error"},
 		{Malformed, 400, Park, false, "Malformed input"},
 		{TooLarge, 413, Park, false, "Input too large"},
@@ -85,12 +91,13 @@ func Table() []Row {
 // RowOf returns the row of err's class.
 func RowOf(err error) Row {
 	c := ClassOf(err)
-	for _, r := range Table() {
+	rows := table()
+	for _, r := range rows {
 		if r.Class == c {
 			return r
 		}
 	}
-	return Table()[0]
+	return rows[0]
 }
 
 // NotCalled is the Code of errors that cost the vendor nothing: its breaker is open, or it asked for a pause.

@@ -259,14 +259,31 @@ func (w *writer) value(v record.Value) {
 
 func same(a, b record.Version) bool { return a.Seq == b.Seq && a.Final == b.Final && a.At.Equal(b.At) }
 
-// groups splits sorted names into runs of what belongs together, in the order of their first members. There are few
+// named is a member of a map.
+type named[T any] struct {
+	name string
+	of   T
+}
+
+// sorted lists the members of a map by name. A map is looked at once, not once per comparison.
+func sorted[T any](m map[string]T) []*named[T] {
+	all, out := make([]named[T], 0, len(m)), make([]*named[T], 0, len(m))
+	for name, of := range m {
+		all = append(all, named[T]{name, of})
+		out = append(out, &all[len(all)-1])
+	}
+	slices.SortFunc(out, func(a, b *named[T]) int { return strings.Compare(a.name, b.name) })
+	return out
+}
+
+// groups splits sorted members into runs of what belongs together, in the order of their first members. There are few
 // groups, so each is found by looking at all of them.
-func groups(names []string, together func(a, b string) bool) [][]string {
-	var out [][]string
-	for _, n := range names {
-		i := slices.IndexFunc(out, func(g []string) bool { return together(g[0], n) })
+func groups[T any](all []*named[T], together func(a, b *T) bool) [][]*named[T] {
+	var out [][]*named[T]
+	for _, n := range all {
+		i := slices.IndexFunc(out, func(g []*named[T]) bool { return together(&g[0].of, &n.of) })
 		if i < 0 {
-			out = append(out, make([]string, 0, len(names)))
+			out = append(out, make([]*named[T], 0, len(all)))
 			i = len(out) - 1
 		}
 		out[i] = append(out[i], n)
@@ -274,13 +291,14 @@ func groups(names []string, together func(a, b string) bool) [][]string {
 	return out
 }
 
-func (w *writer) fields(names []string, value func(string) record.Value) {
+// fieldsOf writes the values of a group.
+func fieldsOf[T any](w *writer, group []*named[T], value func(*T) record.Value) {
 	w.raw(`"fields":{`)
-	for i, n := range names {
+	for i, n := range group {
 		w.comma(i)
-		w.text(n)
+		w.text(n.name)
 		w.raw(`:`)
-		w.value(value(n))
+		w.value(value(&n.of))
 	}
 	w.raw(`}`)
 }
@@ -296,23 +314,25 @@ func (w *writer) view(platform string, v record.View) {
 	w.wholeVersion(`,"born":`, v.Born)
 	w.wholeVersion(`,"died":`, v.Died)
 	w.wholeVersion(`,"heard":`, v.Heard)
-	var usable, doubtful []string
-	for _, f := range slices.Sorted(maps.Keys(v.Said)) {
-		if !v.Said[f].Value.IsAbsent() {
-			usable = append(usable, f)
+	said := sorted(v.Said)
+	usable := make([]*named[record.Cell], 0, len(said))
+	var doubtful []*named[record.Cell]
+	for _, n := range said {
+		if !n.of.Value.IsAbsent() {
+			usable = append(usable, n)
 		}
-		if v.Said[f].Doubt != nil {
-			doubtful = append(doubtful, f)
+		if n.of.Doubt != nil {
+			doubtful = append(doubtful, n)
 		}
 	}
-	w.said(usable, v.Said)
+	w.said(usable)
 	w.wrote(v.Wrote)
-	for i, f := range doubtful {
+	for i, n := range doubtful {
 		if i == 0 {
 			w.raw(`,"doubts":[`)
 		}
 		w.comma(i)
-		w.any(storedDoubt{f, *v.Said[f].Doubt})
+		w.any(storedDoubt{n.name, *n.of.Doubt})
 	}
 	w.close(len(doubtful) > 0)
 	if spans := packSpans(v.Said); len(spans) > 0 {
@@ -322,13 +342,12 @@ func (w *writer) view(platform string, v record.View) {
 	w.raw(`}`)
 }
 
-func (w *writer) said(usable []string, said map[string]record.Cell) {
-	for i, g := range groups(usable, func(a, b string) bool {
-		x, y := said[a], said[b]
+func (w *writer) said(usable []*named[record.Cell]) {
+	for i, g := range groups(usable, func(x, y *record.Cell) bool {
 		return x.Trace == y.Trace && x.Ours == y.Ours && x.Tied == y.Tied && same(x.Version, y.Version)
 	}) {
 		w.list(`,"said":[`, i)
-		c := said[g[0]]
+		c := &g[0].of
 		w.version(c.Version)
 		w.member(`"trace":`, c.Trace)
 		if c.Ours {
@@ -337,7 +356,7 @@ func (w *writer) said(usable []string, said map[string]record.Cell) {
 		if c.Tied {
 			w.raw(`"tied":true,`)
 		}
-		w.fields(g, func(f string) record.Value { return said[f].Value })
+		fieldsOf(w, g, func(c *record.Cell) record.Value { return c.Value })
 		w.raw(`}`)
 	}
 	w.close(len(usable) > 0)
@@ -368,22 +387,21 @@ func (w *writer) member(name, s string) {
 }
 
 func (w *writer) wrote(wrote map[string]record.Wrote) {
-	for i, g := range groups(slices.Sorted(maps.Keys(wrote)), func(a, b string) bool {
-		x, y := wrote[a], wrote[b]
+	for i, g := range groups(sorted(wrote), func(x, y *record.Wrote) bool {
 		return x.Trace == y.Trace && x.When.Equal(y.When) && same(x.Base, y.Base)
 	}) {
 		w.list(`,"wrote":[`, i)
-		c := wrote[g[0]]
+		c := &g[0].of
 		w.version(c.Base)
 		w.raw(`"when":`)
 		w.time(c.When)
 		w.raw(`,`)
 		w.member(`"trace":`, c.Trace)
-		w.fields(g, func(f string) record.Value { return wrote[f].Value })
+		fieldsOf(w, g, func(c *record.Wrote) record.Value { return c.Value })
 		over := map[string]storedOver{}
-		for _, f := range g {
-			if o := wrote[f].Over; !o.Value.IsAbsent() {
-				over[f] = storedOver(o)
+		for _, n := range g {
+			if o := n.of.Over; !o.Value.IsAbsent() {
+				over[n.name] = storedOver(o)
 			}
 		}
 		if len(over) > 0 {
@@ -396,12 +414,11 @@ func (w *writer) wrote(wrote map[string]record.Wrote) {
 }
 
 func (w *writer) golden(golden map[string]record.Golden) {
-	for i, g := range groups(slices.Sorted(maps.Keys(golden)), func(a, b string) bool {
-		x, y := golden[a], golden[b]
+	for i, g := range groups(sorted(golden), func(x, y *record.Golden) bool {
 		return x.From == y.From && x.Trace == y.Trace && x.Rule == y.Rule && x.At == y.At && same(x.Version, y.Version)
 	}) {
 		w.list(`,"golden":[`, i)
-		c := golden[g[0]]
+		c := &g[0].of
 		w.version(c.Version)
 		w.raw(`"from":`)
 		w.text(c.From)
@@ -411,7 +428,7 @@ func (w *writer) golden(golden map[string]record.Golden) {
 		w.text(c.Rule)
 		w.raw(`,`)
 		w.member(`"where":`, c.At)
-		w.fields(g, func(f string) record.Value { return golden[f].Value })
+		fieldsOf(w, g, func(c *record.Golden) record.Value { return c.Value })
 		w.raw(`}`)
 	}
 	w.close(len(golden) > 0)
