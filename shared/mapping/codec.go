@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"sorrel/shared/contract"
+	"sorrel/shared/jsonread"
 	"sorrel/shared/record"
 )
 
@@ -480,9 +481,16 @@ func (c tableCodec) encode(v record.Value) (any, error) {
 	return out, nil
 }
 
+// deepest bounds the nesting of a structured value; it is more than record allows.
+const deepest = 64
+
 func rowsOf(v record.Value) ([]map[string]any, error) {
-	list, ok := v.Any().([]any)
-	if !ok {
+	if v.Kind() != record.Structure {
+		return nil, invalid("is no table")
+	}
+	r := jsonread.New([]byte(v.Raw()), deepest)
+	list, ok := r.Value().([]any)
+	if !ok || r.End() != nil {
 		return nil, invalid("is no table")
 	}
 	rows := make([]map[string]any, len(list))
