@@ -223,7 +223,7 @@ func (d *demo) settled(ctx context.Context) error {
 	quiet := 0
 	for {
 		if err := d.twins.Drain(ctx); err != nil {
-			return err
+			return fmt.Errorf("webhooks are still under way: %w", err)
 		}
 		st, err := d.world.Operate().Status(ctx)
 		if err != nil {

@@ -278,7 +278,7 @@ func TestRetrySeesTheHeaderAndToGoesElsewhere(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Retry-After", "5") }))
 	t.Cleanup(srv.Close)
 	h := hook(1)
-	h.To = srv.URL
+	h.To = func() string { return srv.URL }
 	h.Retry = func(_, _ int, header http.Header) (time.Duration, bool) { seen = header; return 0, false }
 	w.kit.Push(h)
 	drain(t, w.kit)

@@ -11,9 +11,10 @@ import (
 // Webhook is one message that the vendor wants delivered. Request builds a fresh HTTP request for one attempt
 // to the given URL, signed at that moment. After decides from an attempt's answer (status 0 = none) whether
 // and when the vendor tries again; nil means it never does. Retry is After for vendors whose rules look at the
-// answer's header, and wins over it. To sends it elsewhere than where webhooks go.
+// answer's header, and wins over it. To, if not nil, says before each attempt where it goes instead of where
+// webhooks go: a receiver that moved gets what is tried again.
 type Webhook struct {
-	To      string
+	To      func() string
 	Request func(url string) (*http.Request, error)
 	After   func(attempt, status int, body []byte) (wait time.Duration, again bool)
 	Retry   func(attempt, status int, header http.Header) (wait time.Duration, again bool)
@@ -53,7 +54,7 @@ func (k *Kit) Target() string { k.hooks.mu.Lock(); defer k.hooks.mu.Unlock(); re
 
 // Push sends a webhook in the background, subject to the faults in force. With no target it is not made.
 func (k *Kit) Push(w Webhook) {
-	if w.To == "" && k.Target() == "" {
+	if w.To == nil && k.Target() == "" {
 		return
 	}
 	k.mu.Lock()
@@ -138,7 +139,11 @@ func (s *sender) deliver(w Webhook) {
 		s.mu.Unlock()
 	}()
 	for attempt := 1; ; attempt++ {
-		status, header, body := s.attempt(w)
+		url := s.target(w)
+		if url == "" { // nobody listens any more
+			return
+		}
+		status, header, body := s.attempt(w, url)
 		s.kit.mu.Lock()
 		s.kit.stats.Webhooks.Sent++
 		if status < 200 || status > 299 {
@@ -163,16 +168,16 @@ func (s *sender) deliver(w Webhook) {
 	}
 }
 
-func (s *sender) attempt(w Webhook) (int, http.Header, []byte) {
+func (s *sender) target(w Webhook) string {
+	if w.To != nil {
+		return w.To()
+	}
+	return s.kit.Target()
+}
+
+func (s *sender) attempt(w Webhook, url string) (int, http.Header, []byte) {
 	s.slots <- struct{}{}
 	defer func() { <-s.slots }()
-	url := w.To
-	if url == "" {
-		url = s.kit.Target()
-	}
-	if url == "" {
-		return 0, nil, nil
-	}
 	req, err := w.Request(url)
 	if err != nil {
 		return 0, nil, nil

@@ -177,7 +177,7 @@ func (t *Twin) sendEvent(object string, header, body map[string]any) {
 		return // not reachable: see sendEvents
 	}
 	t.kit.Push(twin.Webhook{
-		To: t.events,
+		To: func() string { t.mu.Lock(); defer t.mu.Unlock(); return t.events },
 		Request: func(to string) (*http.Request, error) {
 			req, err := http.NewRequest(http.MethodPost, to, bytes.NewReader(event))
 			if err == nil {
