@@ -172,16 +172,20 @@ func (l *Ledger) Exceptions(ctx context.Context, all bool) ([]Exception, error) 
 	return out, nil
 }
 
-// Release ends the holds of values that are no longer wanted. Fields that were refused together are released
-// together: the vendor may have meant any of them.
-func (s *State) Release() {
+// Release ends the holds of values that are no longer wanted, and those that our own configuration made when it has
+// changed since: before is the version that the record was last folded by. Fields that were refused together are
+// released together: the vendor may have meant any of them.
+func (s *State) Release(before string) {
+	ours := func(h record.Hold) bool { // caught by a mapping, before any vendor was asked
+		return h.Code == "" && (h.Type == "unknown-picklist" || h.Type == "invalid-value")
+	}
 	moot := map[record.Hold]bool{}
 	of := func(k string, h record.Hold) record.Hold {
 		p, _, _ := strings.Cut(k, "/")
 		return record.Hold{Type: h.Type, Code: h.Code, Detail: p + " " + h.Detail, Since: h.Since.UTC().Round(0), Trace: h.Trace}
 	}
 	for k, h := range s.Record.Held {
-		if _, f, _ := strings.Cut(k, "/"); h.Value != s.Record.Golden[f].Value {
+		if _, f, _ := strings.Cut(k, "/"); h.Value != s.Record.Golden[f].Value || ours(h) && before != s.Record.Policy {
 			moot[of(k, h)] = true
 		}
 	}

@@ -353,12 +353,29 @@ func TestReleaseEndsHoldsOfUnwantedValues(t *testing.T) {
 			"zendesk/c": held("OTHER", "same"), "salesforce/b": held("WHOLE", "same")}}}
 	before := s.Clone()
 	after := s
-	after.Release()
+	after.Release("")
 	if got := slices.Sorted(maps.Keys(after.Record.Held)); !slices.Equal(got, []string{"salesforce/b", "zendesk/c"}) {
 		t.Errorf("still held: %v", got)
 	}
 	if !reflect.DeepEqual(before.Record.Held, s.Record.Held) {
 		t.Error("the state that it came from has changed")
+	}
+}
+
+func TestReleaseEndsHoldsOfAnOlderConfiguration(t *testing.T) {
+	t.Parallel()
+	s := State{Record: record.Record{Policy: "v2",
+		Golden: map[string]record.Golden{"a": {Value: record.TextValue("x")}},
+		Held: map[string]record.Hold{"zendesk/a": {Type: "unknown-picklist", Detail: "no counterpart", Value: record.TextValue("x"), Since: epoch},
+			"salesforce/a": {Type: "refused-write", Code: "INVALID", Value: record.TextValue("x"), Since: epoch}}}}
+	same := s
+	same.Release("v2")
+	if len(same.Record.Held) != 2 {
+		t.Errorf("held under the same configuration: %v", same.Record.Held)
+	}
+	s.Release("v1")
+	if got := slices.Sorted(maps.Keys(s.Record.Held)); !slices.Equal(got, []string{"salesforce/a"}) {
+		t.Errorf("still held after the configuration changed: %v", got)
 	}
 }
 

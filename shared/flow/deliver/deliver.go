@@ -518,13 +518,16 @@ func (f *Flow) commit(ctx context.Context, j *job, change func(*ledger.State, *l
 	for attempt := 0; ; attempt++ {
 		now := f.d.Now().UTC()
 		after := base.Clone()
+		if after.Record.Policy = j.rules.Version; base.Record.Policy != j.rules.Version {
+			after.Release(base.Record.Policy) // before change adds holds of this configuration
+		}
 		e := ledger.Entry{Before: base, Links: map[record.Ref]record.ID{}}
 		f.readBack(j, &after, &e, now)
 		change(&after, &e, now)
 		folded, changes, decisions := record.Fold(after.Record, j.rules)
 		decisions = record.Genuine(decisions, f.d.Config.On(j.id().Entity()))
 		after.Record, e.Changes = folded, changes
-		after.Release()
+		after.Release(after.Record.Policy)
 		if len(changes) > 0 { // what a read-back brought concerns other platforms too; the sweep wakes them
 			after.MarkDue(j.rules, f.d.Config.As, f.trace(j), now, true)
 		}

@@ -304,7 +304,7 @@ func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, re
 	folded, changes, decisions := record.Fold(after.Record, rules)
 	decisions = record.Genuine(decisions, f.d.Config.On(m.Entity))
 	after.Record = folded
-	after.Release()
+	after.Release(before.Record.Policy)
 	trace := said[len(said)-1].trace
 	due := after.MarkDue(rules, f.d.Config.As, trace, now, len(changes) > 0)
 	exceptions, err := f.d.Ledger.Reconcile(ctx, &after, now, ledger.Rightful(after, decisions))
