@@ -20,6 +20,7 @@ import (
 	"sorrel/shared/flow/operate"
 	"sorrel/shared/record"
 	"sorrel/shared/trigger"
+	"sorrel/shared/vendorhttp"
 )
 
 func (h *Host) routes() http.Handler {
@@ -56,16 +57,11 @@ func Answers(f *operate.Flow) *http.ServeMux {
 func onlyLocal(endpoints map[string]boot.Endpoint) map[string]boot.Endpoint {
 	out := map[string]boot.Endpoint{}
 	for name, e := range endpoints {
-		if u, err := url.Parse(e.URL); err == nil && loopback(u.Hostname()) {
+		if u, err := url.Parse(e.URL); err == nil && vendorhttp.Loopback(u.Hostname()) {
 			out[name] = e
 		}
 	}
 	return out
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || (ip != nil && ip.IsLoopback())
 }
 
 func recordID(r *http.Request) record.ID {
@@ -103,7 +99,7 @@ func (h *Host) webhook(w http.ResponseWriter, r *http.Request) {
 
 // event stands in for an EventBridge rule: the Salesforce twin posts here what Event Relay would put on the bus.
 func (h *Host) event(w http.ResponseWriter, r *http.Request) {
-	if host, _, err := net.SplitHostPort(r.RemoteAddr); err != nil || !loopback(host) {
+	if host, _, err := net.SplitHostPort(r.RemoteAddr); err != nil || !vendorhttp.Loopback(host) {
 		problem(w, fault.New(fault.Unauthenticated, "local.event", "events carry no signature and are taken from this machine only"))
 		return
 	}

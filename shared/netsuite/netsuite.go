@@ -178,9 +178,7 @@ func (c *Connector) Declaration() platform.Declaration {
 // errorTable is how an answer becomes a fault class. NetSuite's code decides before its status: a concurrency
 // refusal has been seen with 429 and with 400.
 func errorTable() []platform.ErrorRow {
-	row := func(status int, code string, class fault.Class, note string) platform.ErrorRow {
-		return platform.ErrorRow{Status: status, Code: code, Class: string(class), Note: note}
-	}
+	row := platform.Row
 	return []platform.ErrorRow{
 		row(0, "CONCURRENCY_LIMIT_EXCEEDED", fault.Throttled, "429 or 400, without Retry-After"),
 		row(0, "SSS_REQUEST_LIMIT_EXCEEDED", fault.Throttled, "RESTlets and frequency limits"),
@@ -248,10 +246,10 @@ func classify(resp vendorhttp.Response) error {
 		e.Code, e.Detail = f.OAuth, f.Description
 	}
 	if len(e.Detail) > 300 {
-		e.Detail = e.Detail[:300] + "…"
+		e.Detail = strings.ToValidUTF8(e.Detail[:300], "") + "…"
 	}
 	for _, r := range errorTable() {
-		if (r.Status == 0 || r.Status == resp.Status) && (r.Code == "" || r.Code == e.Code) {
+		if r.Matches(resp.Status, e.Code) {
 			e.Class = fault.Class(r.Class)
 			break
 		}

@@ -9,8 +9,10 @@ package platform
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
+	"sorrel/shared/fault"
 	"sorrel/shared/record"
 )
 
@@ -48,6 +50,16 @@ type ErrorRow struct {
 	Code   string // vendor code; "" = any
 	Class  string // fault class
 	Note   string
+}
+
+// Row makes an ErrorRow.
+func Row(status int, code string, class fault.Class, note string) ErrorRow {
+	return ErrorRow{Status: status, Code: code, Class: string(class), Note: note}
+}
+
+// Matches reports whether the row is about an answer with this status and any of these vendor codes.
+func (r ErrorRow) Matches(status int, codes ...string) bool {
+	return (r.Status == 0 || r.Status == status) && (r.Code == "" || slices.Contains(codes, r.Code))
 }
 
 // Request is a webhook as it arrived: raw body, never re-encoded.

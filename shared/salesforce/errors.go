@@ -28,7 +28,7 @@ type errorRow struct {
 // https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/errorcodes.htm
 func errorTable() []errorRow {
 	row := func(status int, code string, class fault.Class, note string) errorRow {
-		return errorRow{ErrorRow: platform.ErrorRow{Status: status, Code: code, Class: string(class), Note: note}}
+		return errorRow{ErrorRow: platform.Row(status, code, class, note)}
 	}
 	says := func(r errorRow, text string) errorRow { r.says = text; return r }
 	pause := func(r errorRow, d time.Duration) errorRow { r.pause = d; return r }
@@ -118,7 +118,7 @@ func class(status int, code, message string) errorRow {
 	}
 	table := errorTable()
 	for _, r := range table {
-		if (r.Status == 0 || r.Status == status) && (r.Code == "" || r.Code == code) && strings.Contains(message, r.says) {
+		if r.Matches(status, code) && strings.Contains(message, r.says) {
 			return r
 		}
 	}

@@ -93,7 +93,7 @@ func New(cfg Config) (*Client, error) {
 	if err != nil || base.Host == "" || (base.Scheme != "https" && base.Scheme != "http") {
 		return nil, fmt.Errorf("vendorhttp: %s: base URL %q is not an http(s) URL", cfg.Name, cfg.Base)
 	}
-	if base.Scheme == "http" && !loopback(base.Hostname()) {
+	if base.Scheme == "http" && !Loopback(base.Hostname()) {
 		return nil, fmt.Errorf("vendorhttp: %s: %q sends credentials in clear text; use https (http is for loopback only)", cfg.Name, cfg.Base)
 	}
 	if cfg.Concurrency <= 0 {
@@ -133,7 +133,8 @@ func NewTransport(perHost int) *http.Transport {
 	}
 }
 
-func loopback(host string) bool {
+// Loopback reports whether host, without a port, is this machine.
+func Loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || (ip != nil && ip.IsLoopback())
 }

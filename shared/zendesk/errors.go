@@ -17,9 +17,7 @@ import (
 // A Code is matched against the code of a field's error (details.*[].error) and the answer's own.
 // https://developer.zendesk.com/api-reference/introduction/requests/
 func errorTable() []platform.ErrorRow {
-	row := func(status int, code string, class fault.Class, note string) platform.ErrorRow {
-		return platform.ErrorRow{Status: status, Code: code, Class: string(class), Note: note}
-	}
+	row := platform.Row
 	return []platform.ErrorRow{
 		row(401, "", fault.Unauthenticated, "after one fresh token"),
 		row(403, "", fault.Refused, "role, plan or scope of the credential"),
@@ -66,11 +64,7 @@ func local(resp vendorhttp.Response) bool {
 func fromTable(status int, e *fault.Error, codes ...string) *fault.Error {
 	codes = append(codes, e.Code)
 	for _, r := range errorTable() {
-		hit := r.Code == ""
-		for _, code := range codes {
-			hit = hit || r.Code == code
-		}
-		if hit && (r.Status == 0 || r.Status == status) {
+		if r.Matches(status, codes...) {
 			e.Class = fault.Class(r.Class)
 			break
 		}

@@ -191,44 +191,9 @@ func (f *Flow) deliver(ctx context.Context, name string, ids []record.ID, depth 
 // prepare projects the patch, after reading back an unknown write. It reports false when nothing is to be
 // written; that is then committed.
 func (f *Flow) prepare(ctx context.Context, p Platform, j *job) (bool, error) {
-	now := f.d.Now()
 	if j.before.Due[j.platform].Unknown {
-		n, err := p.Find(ctx, j.mapping.Object, j.id().External())
-		f.d.Telemetry.Count("ReadBacks", j.platform, 1)
-		switch {
-		case fault.Is(err, fault.NotFound): // it never arrived
-		case err != nil:
-			return false, f.postpone(ctx, j, err, true)
-		default:
-			n.Ours = false // a read shows what is there, whoever saved it last
-			o, refs, err := j.mapping.Observe(n)
-			if err != nil {
-				return false, f.postpone(ctx, j, err, true)
-			}
-			_, links, err := f.d.Ledger.Open(ctx, nil, slices.Collect(maps.Values(refs)))
-			if err != nil {
-				return false, err
-			}
-			for field, to := range refs {
-				if id, known := links[to]; known {
-					o.Fields[field] = record.TextValue(string(id))
-				}
-			}
-			o.Trace, o.Timed = f.trace(j), j.rules.Timed()
-			j.found, j.arrived = &o, map[string]record.Value{}
-			for field, g := range j.before.Record.Golden {
-				v, said := o.Fields[field]
-				if !said {
-					continue
-				}
-				// Golden may have moved since; a value that we tried is ours all the same, and nobody's edit.
-				tried, ours := j.before.Due[j.platform].Tried[field]
-				if is := j.mapping.As(field, v); is == j.mapping.As(field, g.Value) || ours && is == tried {
-					j.arrived[field] = is
-				}
-			}
-			v, _ := record.Observe(j.view, o)
-			j.view = record.Confirm(v, v, j.arrived, record.Version{}, now, f.trace(j))
+		if known, err := f.recall(ctx, p, j); !known {
+			return false, err
 		}
 	}
 	r := j.before.Record.Clone()
@@ -240,6 +205,49 @@ func (f *Flow) prepare(ctx context.Context, p Platform, j *job) (bool, error) {
 	if j.patch.Empty() {
 		return false, f.finish(ctx, j, platform.Written{ID: j.view.ID}, false)
 	}
+	return true, nil
+}
+
+// recall reads back what an unknown write left on the platform, and tells what of it is ours. It reports false
+// when that cannot be told now; the work is then put off.
+func (f *Flow) recall(ctx context.Context, p Platform, j *job) (bool, error) {
+	n, err := p.Find(ctx, j.mapping.Object, j.id().External())
+	f.d.Telemetry.Count("ReadBacks", j.platform, 1)
+	if fault.Is(err, fault.NotFound) {
+		return true, nil // it never arrived
+	}
+	if err != nil {
+		return false, f.postpone(ctx, j, err, true)
+	}
+	n.Ours = false // a read shows what is there, whoever saved it last
+	o, refs, err := j.mapping.Observe(n)
+	if err != nil {
+		return false, f.postpone(ctx, j, err, true)
+	}
+	_, links, err := f.d.Ledger.Open(ctx, nil, slices.Collect(maps.Values(refs)))
+	if err != nil {
+		return false, err
+	}
+	for field, to := range refs {
+		if id, known := links[to]; known {
+			o.Fields[field] = record.TextValue(string(id))
+		}
+	}
+	o.Trace, o.Timed = f.trace(j), j.rules.Timed()
+	j.found, j.arrived = &o, map[string]record.Value{}
+	for field, g := range j.before.Record.Golden {
+		v, said := o.Fields[field]
+		if !said {
+			continue
+		}
+		// Golden may have moved since; a value that we tried is ours all the same, and nobody's edit.
+		tried, ours := j.before.Due[j.platform].Tried[field]
+		if is := j.mapping.As(field, v); is == j.mapping.As(field, g.Value) || ours && is == tried {
+			j.arrived[field] = is
+		}
+	}
+	v, _ := record.Observe(j.view, o)
+	j.view = record.Confirm(v, v, j.arrived, record.Version{}, f.d.Now(), f.trace(j))
 	return true, nil
 }
 
@@ -343,16 +351,9 @@ func (f *Flow) finish(ctx context.Context, j *job, w platform.Written, written b
 			view = record.Confirm(view, j.view, j.forms(), w.Version, now, f.trace(j))
 			s.Record.Views[j.platform] = view
 		}
-		held := maps.Clone(s.Record.Held)
-		if held == nil {
-			held = map[string]record.Hold{}
-		}
+		held := f.holds(j, s, now)
 		for field := range j.patch.Fields {
 			delete(held, record.HoldKey(j.platform, field))
-		}
-		for field, h := range j.held {
-			h.Value, h.Since, h.Trace = j.before.Record.Golden[field].Value, now, f.trace(j)
-			held[record.HoldKey(j.platform, field)] = h
 		}
 		s.Record.Held = held
 		f.end(j, s)
@@ -367,7 +368,7 @@ func (f *Flow) finish(ctx context.Context, j *job, w platform.Written, written b
 			step.Detail = strings.TrimPrefix(step.Detail+"; "+field+" held: "+h.Detail, "; ")
 		}
 		f.steps(j, e, step, now)
-	}, func(s ledger.State) {
+	}, func() {
 		switch {
 		case written:
 			f.d.Telemetry.Count("Written", j.platform, 1)
@@ -396,6 +397,17 @@ func (f *Flow) readBack(j *job, s *ledger.State, e *ledger.Entry, now time.Time)
 	s.Record.Views[j.platform] = record.Confirm(view, j.view, j.arrived, record.Version{}, now, f.trace(j))
 }
 
+// holds is a copy of a state's holds, with what the mapping could not carry. Those fields are not in the patch.
+func (f *Flow) holds(j *job, s *ledger.State, now time.Time) map[string]record.Hold {
+	held := make(map[string]record.Hold, len(s.Record.Held)+len(j.held))
+	maps.Copy(held, s.Record.Held)
+	for field, h := range j.held {
+		h.Value, h.Since, h.Trace = j.before.Record.Golden[field].Value, now, f.trace(j)
+		held[record.HoldKey(j.platform, field)] = h
+	}
+	return held
+}
+
 // end removes the due entry if, after all, the platform's copy is as it should be.
 func (f *Flow) end(j *job, s *ledger.State) {
 	due := s.Due[j.platform]
@@ -418,14 +430,7 @@ func (f *Flow) refuse(ctx context.Context, j *job, why error) error {
 		fields = slices.Sorted(maps.Keys(j.patch.Fields)) // the vendor does not say which
 	}
 	return f.commit(ctx, j, func(s *ledger.State, entry *ledger.Entry, now time.Time) {
-		held := maps.Clone(s.Record.Held)
-		if held == nil {
-			held = map[string]record.Hold{}
-		}
-		for field, h := range j.held {
-			h.Value, h.Since, h.Trace = j.before.Record.Golden[field].Value, now, f.trace(j)
-			held[record.HoldKey(j.platform, field)] = h
-		}
+		held := f.holds(j, s, now)
 		for _, field := range fields {
 			held[record.HoldKey(j.platform, field)] = record.Hold{Type: "refused-write", Detail: strings.TrimSpace(e.Code + " " + e.Detail), Code: e.Code,
 				Value: j.patch.Fields[field], Since: now, Trace: f.trace(j)}
@@ -433,7 +438,7 @@ func (f *Flow) refuse(ctx context.Context, j *job, why error) error {
 		s.Record.Held = held
 		f.end(j, s)
 		f.steps(j, entry, ledger.Step{Step: "refused", Fields: fields, Detail: e.Code + " " + e.Detail}, now)
-	}, func(s ledger.State) {
+	}, func() {
 		f.d.Telemetry.Count("Refused", j.platform, 1)
 		f.tell(ctx, j, "refused", e.Code, fields, why)
 	})
@@ -473,7 +478,7 @@ func (f *Flow) postpone(ctx context.Context, j *job, why error, found bool) erro
 		if due.Attempts == 1 || !again && !fault.Is(why, fault.Down) { // else one line per record and attempt
 			f.steps(j, e, ledger.Step{Step: "kept-due", Detail: string(fault.ClassOf(why))}, now)
 		}
-	}, func(s ledger.State) {
+	}, func() {
 		f.d.Telemetry.Count("KeptDue", j.platform, 1)
 		if fault.Is(why, fault.Down) {
 			f.d.Telemetry.Count("PlatformDown", j.platform, 1)
@@ -513,7 +518,7 @@ func (f *Flow) tell(ctx context.Context, j *job, step, detail string, fields []s
 }
 
 // commit applies change to the newest state of the record until no other worker interferes, then calls done.
-func (f *Flow) commit(ctx context.Context, j *job, change func(*ledger.State, *ledger.Entry, time.Time), done func(ledger.State)) error {
+func (f *Flow) commit(ctx context.Context, j *job, change func(*ledger.State, *ledger.Entry, time.Time), done func()) error {
 	base := j.before
 	for attempt := 0; ; attempt++ {
 		now := f.d.Now().UTC()
@@ -538,7 +543,7 @@ func (f *Flow) commit(ctx context.Context, j *job, change func(*ledger.State, *l
 		e.Exceptions, e.After = exceptions, after
 		err = f.d.Ledger.Commit(ctx, e)
 		if err == nil {
-			done(after)
+			done()
 			return nil
 		}
 		if !fault.Is(err, fault.Conflict) || attempt >= maxConflict {

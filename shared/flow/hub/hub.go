@@ -192,8 +192,9 @@ func (f *Flow) complete(ctx context.Context, in []message.Inbound) ([]sourced, b
 	return nil, false, err
 }
 
-// known reports whether every hint tells of a version that one of our own confirmed writes already covers: the echo of a write on a platform whose events carry no fields. An edit by a person in that very
-// second would be missed here, and is found by the next listing.
+// known reports whether every hint tells of a version that one of our own confirmed writes already covers: the
+// echo of a write on a platform whose events carry no fields. An edit by a person in that very second would be
+// missed here, and is found by the next listing.
 func (f *Flow) known(ctx context.Context, ref record.Ref, in []message.Inbound) (bool, error) {
 	var newest record.Version
 	for _, m := range in {
@@ -248,6 +249,7 @@ type saying struct {
 
 func (f *Flow) translate(ctx context.Context, m *mapping.Mapping, natives []sourced) ([]saying, error) {
 	var out []saying
+	timed := f.d.Config.Rules(m.Entity).Timed()
 	for _, s := range natives {
 		o, refs, err := m.Observe(s.native)
 		if err != nil {
@@ -257,7 +259,7 @@ func (f *Flow) translate(ctx context.Context, m *mapping.Mapping, natives []sour
 			}
 			continue
 		}
-		o.Trace, o.Timed = s.trace, f.d.Config.Rules(m.Entity).Timed()
+		o.Trace, o.Timed = s.trace, timed
 		out = append(out, saying{s, o, refs})
 	}
 	return out, nil
