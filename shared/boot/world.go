@@ -33,7 +33,6 @@ import (
 	"sorrel/shared/policy"
 	"sorrel/shared/queue"
 	"sorrel/shared/queue/durable"
-	"sorrel/shared/store"
 	"sorrel/shared/store/boltstore"
 	"sorrel/shared/telemetry"
 )
@@ -137,12 +136,8 @@ func Lambda(ctx context.Context, function string, getenv func(string) string, ou
 	if err != nil {
 		return nil, err
 	}
-	set, err := LoadConfig("")
-	if err != nil {
-		return nil, err
-	}
 	log := slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: c.LogLevel})).With("function", function, "stage", c.Stage)
-	w := &World{Config: set, Now: time.Now, Stage: c.Stage, Grace: 30 * time.Second, metrics: out, Outbound: map[string]queue.Sender{}}
+	w := &World{Now: time.Now, Stage: c.Stage, Grace: 30 * time.Second, metrics: out, Outbound: map[string]queue.Sender{}}
 	w.finish(telemetry.New(log, w.Now, nil))
 	calls := cloud.Calls{Now: w.Now}
 	if c.Table != "" {
@@ -154,9 +149,13 @@ func Lambda(ctx context.Context, function string, getenv func(string) string, ou
 	for p, url := range c.Outbound {
 		w.Outbound[p] = account.Queue(url, calls)
 	}
-	if c.SecretARN != "" {
-		w.Connectors, err = connectSecret(ctx, account.Secrets(c.SecretARN, calls), c.URLs, set, w)
+	if c.SecretARN == "" { // sweep knows no platform and needs no configuration
+		return w, nil
 	}
+	if w.Config, err = LoadConfig(""); err != nil {
+		return nil, err
+	}
+	w.Connectors, err = connectSecret(ctx, account.Secrets(c.SecretARN, calls), c.URLs, w.Config, w)
 	return w, err
 }
 
@@ -244,7 +243,7 @@ func Endpointed(ctx context.Context, endpoints cloud.Endpoints, table string, se
 	for i, u := range urls {
 		w.add(settings[i].Name, account.Queue(u.Main, calls), account.Queue(u.DeadLetter, calls))
 	}
-	var s store.Store = account.Store(table, cloud.StoreOptions{Calls: calls, OnUnits: func(_ string, read, write float64) {
+	s := account.Store(table, cloud.StoreOptions{Calls: calls, OnUnits: func(_ string, read, write float64) {
 		w.Telemetry.Count("StoreRequests", "", 1)
 		w.Telemetry.Count("StoreReadUnits", "", read)
 		w.Telemetry.Count("StoreWriteUnits", "", write)

@@ -1,5 +1,7 @@
 package record
 
+import "slices"
+
 // Patch is what a platform still has to be told about a record.
 type Patch struct {
 	Create bool              // the native record is not known yet
@@ -66,10 +68,5 @@ func targets(rule Rule, platform string) bool {
 	if rule.Kind == Owner && rule.Owner == platform {
 		return false
 	}
-	for _, t := range rule.Targets {
-		if t == platform {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(rule.Targets, platform)
 }
