@@ -45,6 +45,9 @@ func appendNative(b []byte, n record.Native) ([]byte, error) {
 	}
 	b = appendFlag(b, `,"partial":true`, n.Partial)
 	b = appendFlag(b, `,"gone":true`, n.Gone)
+	if n.Into != "" {
+		b = appendText(append(b, `,"into":`...), n.Into)
+	}
 	if !n.Born.IsZero() {
 		if b, err = appendTime(append(b, `,"born":`...), n.Born); err != nil {
 			return nil, err

@@ -146,6 +146,8 @@ func readNative(r *jsonread.Reader) (n record.Native) {
 			n.Partial = r.Bool()
 		case "gone":
 			n.Gone = r.Bool()
+		case "into":
+			n.Into = r.Text()
 		case "born":
 			n.Born = r.Time()
 		case "external":

@@ -99,6 +99,7 @@ type Write struct {
 	External string         // Sorrel's external id, always set
 	Fields   map[string]any // body in the vendor's JSON shape, nested objects as map[string]any; nil = clear
 	Key      string         // idempotency key: equal for a repeat of the same attempt
+	Delete   bool           // delete the native record Ref; Fields are empty. One that is gone already counts as deleted
 }
 
 // Written is what became of one Write. Err is classified (package fault); Unknown means no answer came.

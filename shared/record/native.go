@@ -63,6 +63,7 @@ type Native struct {
 	Fields   map[string]any `json:"fields,omitempty"`   // decoded JSON with json.Number; nil = nothing but a hint: read it
 	Partial  bool           `json:"partial,omitempty"`  // Fields holds only some fields; a full native's missing fields are not said either
 	Gone     bool           `json:"gone,omitempty"`     // deleted at Version
+	Into     string         `json:"into,omitempty"`     // with Gone: it was merged into this native id of the same object
 	Born     time.Time      `json:"born,omitzero"`      // creation time, where known: only a later birth revives a deleted record
 	External string         `json:"external,omitempty"` // Sorrel's external id found on the record
 	Ours     bool           `json:"ours,omitempty"`     // the platform itself says our client made this change; a full native made by us says nothing new
