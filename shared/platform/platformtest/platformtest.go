@@ -63,6 +63,10 @@ type World struct {
 	Unpushed string                                    // why edits of Object send no webhook; "" = they do
 	Forge    func(r platform.Request) platform.Request // nil = one byte of the body changes
 	Undated  string                                    // why a webhook cannot be too old; "" = it can
+
+	Deletes  bool                             // Write.Delete deletes a record of Object; false skips
+	Undelete func(id string) error            // a person takes a deleted record back; nil skips
+	Merge    func(winner, loser string) error // a person merges two records of Object; nil skips
 }
 
 // Harness names a suite run and builds its worlds.
@@ -103,6 +107,8 @@ func Run(t *testing.T, h Harness) {
 		"outage":           outage,
 		"lost reply":       lostReply,
 		"cancelled":        cancelled,
+		"delete":           remove,
+		"merge":            merge,
 	} {
 		t.Run(h.Name+"/"+name, func(t *testing.T) {
 			t.Parallel()
@@ -710,4 +716,84 @@ func cancelled(t *testing.T, b *bench) {
 		t.Errorf("Write ignores a cancelled context: %+v", out)
 	}
 	b.read(t, id)
+}
+
+// remove deletes, repeats it, and takes the record back. A listing need not name what is deleted, but one that
+// does must not say that it lives.
+func remove(t *testing.T, b *bench) {
+	if !b.Deletes {
+		t.Skip("this connector deletes no " + b.Object)
+	}
+	ids := []string{b.put(t, 1, b.Fields(1)), b.put(t, 2, b.Fields(2)), b.put(t, 3, b.Fields(3))}
+	before := b.read(t, ids[0]).Version
+	b.clock.Advance(2 * time.Second)
+	erase := func(n int) platform.Write {
+		return platform.Write{Ref: b.ref(ids[n-1]), External: external(n), Delete: true, Key: fmt.Sprint("d", n)}
+	}
+	for range 2 { // the second time they are gone already
+		for i, w := range b.Connector.Write(b.ctx, []platform.Write{erase(1), erase(2)}) {
+			if w.Err != nil || w.ID != ids[i] {
+				t.Errorf("delete %d: %+v, want id %s", i+1, w, ids[i])
+			}
+		}
+	}
+	if _, left := b.Twin.Get(b.Object, ids[0]); left {
+		t.Error("the deleted record is still there")
+	}
+	b.read(t, ids[2])
+	n, err := b.Connector.Read(b.ctx, b.ref(ids[0]))
+	switch {
+	case err != nil:
+		want(t, err, fault.NotFound)
+	case !n.Gone || n.Version.Compare(before) <= 0 || n.Into != "":
+		t.Errorf("read of a deleted record: %+v, want gone after %+v", n, before)
+	}
+	if _, err := b.Connector.Find(b.ctx, b.Object, external(1)); !fault.Is(err, fault.NotFound) {
+		t.Errorf("find of a deleted record: %v, want not-found", err)
+	}
+	if b.Unlisted == "" {
+		b.clock.Advance(b.Lag + 2*time.Second)
+		seen, _ := b.scan(t, "")
+		if n, ok := seen[ids[0]]; ok && !n.Gone && !n.Hint() {
+			t.Errorf("a deleted record is listed as %+v", n)
+		}
+	}
+	if b.Undelete == nil {
+		return
+	}
+	if err := b.Undelete(ids[0]); err != nil {
+		t.Fatal(err)
+	}
+	back := b.read(t, ids[0])
+	if !back.Born.IsZero() && back.Born.Before(n.Version.At) || back.Version.Compare(n.Version) <= 0 {
+		t.Errorf("taken back as %+v after a deletion at %+v: no birth after it", back, n.Version)
+	}
+}
+
+// merge makes one of two records. The loser must be said to be in the winner, by a read and by a listing that
+// names it.
+func merge(t *testing.T, b *bench) {
+	if b.Merge == nil {
+		t.Skip("nobody merges " + b.Object)
+	}
+	winner, loser := b.put(t, 1, b.Fields(1)), b.put(t, 2, b.Fields(2))
+	before := b.read(t, loser).Version
+	b.clock.Advance(2 * time.Second)
+	if err := b.Merge(winner, loser); err != nil {
+		t.Fatal(err)
+	}
+	if n := b.read(t, winner); n.External != external(1) {
+		t.Errorf("the winner carries external id %q, want %q", n.External, external(1))
+	}
+	n, err := b.Connector.Read(b.ctx, b.ref(loser))
+	if err != nil || !n.Gone || n.Into != winner || n.Version.Compare(before) <= 0 {
+		t.Errorf("read of the loser: %+v, %v; want gone into %s after %+v", n, err, winner, before)
+	}
+	if b.Unlisted == "" {
+		b.clock.Advance(b.Lag + 2*time.Second)
+		seen, _ := b.scan(t, "")
+		if n, ok := seen[loser]; ok && !n.Hint() && (!n.Gone || n.Into != winner) {
+			t.Errorf("the loser is listed as %+v, want gone into %s", n, winner)
+		}
+	}
 }
