@@ -44,6 +44,11 @@ func TestFormsRead(t *testing.T) {
 		{netsuite, `{"state":{"id":"N2","refName":"New again"}}`, "state", `"new"`},
 		{netsuite, `{"state":"n"}`, "state", mapping.UnknownPicklist},
 		{netsuite, `{"state":""}`, "state", `null`},
+		{netsuite, `{"book":{"items":[{"billing":false,"address":{"city":"A"}},{"billing":"T","address":{"city":"B"}}]}}`, "billCity", `"B"`},
+		{netsuite, `{"book":{"items":[{"billing":true,"address":{"city":null}}]}}`, "billCity", `null`},
+		{netsuite, `{"book":{"items":[{"billing":true,"address":{"street":"x"}}]}}`, "billCity", ``},
+		{netsuite, `{"book":{"items":[{"shipping":true,"address":{"city":"A"}}]}}`, "billCity", `null`}, // the whole list: there is none
+		{netsuite, `{"book":{"items":"none"}}`, "billCity", mapping.InvalidValue},
 		{netsuite, `{"names":{"items":[{"name":" a "},{"other":1},{"name":""},"b"]}}`, "names", `["a","b"]`},
 		{netsuite, `{"names":{"items":[true]}}`, "names", mapping.InvalidValue},
 		{netsuite, `{"names":{"links":[]}}`, "names", ``}, // only a link to it: nothing was said
@@ -119,8 +124,21 @@ func TestFormsWrite(t *testing.T) {
 			t.Errorf("%s %s: %s %v, want %s", tc.field, tc.value, got, err, tc.want)
 		}
 	}
-	body, _, err := salesforce.Write(map[string]record.Value{"plain": record.TextValue("x")}, true, everyone)
+	// All fields of one chosen element come together, elements in the order of their fields; a list that tells only
+	// what was written says nothing about an element that it lacks.
+	body, _, err := netsuite.Write(map[string]record.Value{"shipCity": record.NullValue(), "billStreet": record.TextValue("Rue 1"), "billCity": record.TextValue("Bern")}, false, everyone)
 	got, _ := json.Marshal(body)
+	if want := `{"book":{"items":[{"address":{"city":"Bern","street":"Rue 1"},"billing":true,"copy":"Rue 1"},{"address":{"city":null},"shipping":true}]}}`; err != nil || string(got) != want {
+		t.Errorf("chosen elements: %s %v, want %s", got, err, want)
+	}
+	part := native(t, netsuite, []byte(`{"book":{"items":[{"billing":true,"address":{"city":"Bern"}}]}}`))
+	part.Partial = true
+	o, _, err := netsuite.Observe(part)
+	if v, said := o.Fields["shipCity"]; err != nil || said || o.Fields["billCity"] != record.TextValue("Bern") {
+		t.Errorf("a partial list: shipCity %v said %v, billCity %v, %v", v, said, o.Fields["billCity"], err)
+	}
+	body, _, err = salesforce.Write(map[string]record.Value{"plain": record.TextValue("x")}, true, everyone)
+	got, _ = json.Marshal(body)
 	if err != nil || string(got) != `{"Kind__c":"wide","On__c":true,"Plain__c":"x","Rank__c":7}` {
 		t.Errorf("create: %s %v", got, err)
 	}

@@ -18,7 +18,13 @@ type loader struct {
 	ps    *source.Problems
 	m     *Mapping
 	trim  bool
-	taken map[string]source.Node // native path → where it is written
+	taken []place
+}
+
+// place is a native path that is written, and the line that says so.
+type place struct {
+	path path
+	at   source.Node
 }
 
 // Load compiles one mapping file, such as mapping/salesforce.order.yaml. contractOf finds an entity's contract
@@ -47,7 +53,7 @@ func Load(file string, data []byte, contractOf func(entity string) *contract.Con
 	if name := root.String(ps, "contract", true); name != "" && name != m.contract.Name() {
 		ps.Add(root.Get("contract"), fmt.Sprintf("contract %q is not the one of %s", name, m.Entity), "write "+m.contract.Name())
 	}
-	l := &loader{ps: ps, m: m, taken: map[string]source.Node{}}
+	l := &loader{ps: ps, m: m}
 	switch t := root.String(ps, "text", false); t {
 	case "", "text":
 	case "trim":
@@ -138,14 +144,14 @@ func (l *loader) field(spec contract.Field, e source.Entry) *field {
 
 // claim notes that p is written, and reports a path that another one runs through.
 func (l *loader) claim(p path, at source.Node) {
-	full := p.String()
-	for _, other := range slices.Sorted(maps.Keys(l.taken)) {
-		if where := l.taken[other]; full == other || strings.HasPrefix(full, other+".") || strings.HasPrefix(other, full+".") {
-			l.ps.Add(at, fmt.Sprintf("%s is written by line %d already", full, where.Line), "give one of them direction: in")
+	for _, other := range l.taken {
+		if p.meets(other.path) {
+			l.ps.Add(at, fmt.Sprintf("%s is written by line %d already", p, other.at.Line), "give one of them direction: in")
 			return
 		}
 	}
-	l.taken[full] = at
+	l.taken = append(l.taken, place{p, at})
+	l.m.chooses = l.m.chooses || p.chooses()
 }
 
 func (l *loader) direction(f *field, n source.Node, as string) {
@@ -381,7 +387,7 @@ func (l *loader) table(f *field, n source.Node, as string) (lost string) {
 		switch {
 		case !known:
 			l.ps.Add(at, fmt.Sprintf("unknown column %q of %s", name, f.name), source.Suggest(name, names))
-		case !ok || !p.writable():
+		case !ok || p.chooses():
 			l.ps.Add(at, fmt.Sprintf("%q is no native path", native), "write it as a.b")
 		case slices.ContainsFunc(columns, func(c column) bool { return c.field.Name == name }):
 			l.ps.Add(at, fmt.Sprintf("column %q stands twice", name), "keep one of them")

@@ -12,6 +12,7 @@ package mapping
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -39,6 +40,7 @@ type Mapping struct {
 	unmapped map[string]bool
 	faulty   map[string]bool // fields with a problem that Load reported
 	create   []constant
+	chooses  bool // it writes into chosen list elements, whose order must not depend on chance
 }
 
 // field is one compiled line of a mapping.
@@ -129,7 +131,7 @@ func (m *Mapping) Observe(n record.Native) (record.Observation, map[string]recor
 	var refs map[string]record.Ref
 	heard := false
 	for _, f := range m.in {
-		native, found, ok := f.path.find(n.Fields)
+		native, found, ok := f.path.look(n.Fields, !n.Partial)
 		if !found {
 			continue
 		}
@@ -217,7 +219,12 @@ func (m *Mapping) Write(fields map[string]record.Value, create bool, resolve fun
 			c.path.put(body, c.value)
 		}
 	}
-	for name, v := range fields {
+	all := maps.Keys(fields)
+	if m.chooses {
+		all = slices.Values(slices.Sorted(all))
+	}
+	for name := range all {
+		v := fields[name]
 		if v.IsAbsent() {
 			continue
 		}
