@@ -32,12 +32,13 @@ func start(t *testing.T, now func() time.Time, opts salesforcetwin.Options, adap
 
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	pushed := map[string]salesforcetwin.Push{"Account": {Message: true}, "Order": {Message: true}, "Shipment__c": {Message: true}}
+	pushed := map[string]salesforcetwin.Push{"Account": {Message: true}, "Contact": {Message: true}, "Order": {Message: true}, "Shipment__c": {Message: true}}
 	world := func(object string, prepare func(*testing.T, *salesforcetwin.Twin, *platformtest.World)) func(*testing.T, func() time.Time) platformtest.World {
 		return func(t *testing.T, now func() time.Time) platformtest.World {
 			c, twin := start(t, now, salesforcetwin.Options{Push: pushed, RetryBase: time.Millisecond}, func(cfg *salesforce.Config) { cfg.Page = 7 })
-			w := platformtest.World{Connector: c, Twin: twin, Object: object, PageSize: 7,
-				Undated: "an Outbound Message has no time",
+			w := platformtest.World{Connector: c, Twin: twin, Object: object, PageSize: 7, Deletes: true,
+				Undelete: func(id string) error { return twin.Undelete(object, id) },
+				Undated:  "an Outbound Message has no time",
 				Forge: func(r platform.Request) platform.Request {
 					r.Query = map[string][]string{"token": {"outbound-message-tokeN"}}
 					return r
@@ -54,14 +55,26 @@ func TestConformance(t *testing.T) {
 		}
 		return id
 	}
-	platformtest.Run(t, platformtest.Harness{Name: "Account", New: world("Account", func(t *testing.T, _ *salesforcetwin.Twin, w *platformtest.World) {
+	platformtest.Run(t, platformtest.Harness{Name: "Account", New: world("Account", func(t *testing.T, twin *salesforcetwin.Twin, w *platformtest.World) {
+		w.Merge = func(winner, loser string) error { return twin.Merge("Account", winner, loser) }
 		w.UnknownID = "001xx0000000zzzAAA"
 		w.Fields = func(n int) map[string]any {
 			return map[string]any{"Name": fmt.Sprintf("Åkerlund & Søn %d", n), "Phone": "+45 33 12 34 56", "BillingCity": "København"}
 		}
-		w.Change = map[string]any{"Phone": "+45 99 99 99 99", "BillingCity": "Århus"}
+		w.Change = map[string]any{"Phone": "+45 99 99 99 99", "BillingCity": "Århus", "ERP_Credit_Hold__c": "On", "ERP_Active__c": false, "ERP_Credit_Limit__c": 15000}
 		w.Clear = "BillingCity"
 		w.Bad = map[string]any{"AccountNumber": "12345678901234567890123456789012345678901"}
+	})})
+	platformtest.Run(t, platformtest.Harness{Name: "Contact", New: world("Contact", func(t *testing.T, twin *salesforcetwin.Twin, w *platformtest.World) {
+		w.UnknownID = "003xx0000000zzzAAA"
+		w.Merge = func(winner, loser string) error { return twin.Merge("Contact", winner, loser) }
+		parent := account(t, twin)
+		w.Fields = func(n int) map[string]any {
+			return map[string]any{"FirstName": "Maria", "LastName": fmt.Sprint("Anders ", n), "AccountId": parent, "Email": fmt.Sprintf("maria%d@alfreds.example", n)}
+		}
+		w.Change = map[string]any{"LastName": "Åkerlund", "MobilePhone": "+49 170 0074321", "Active__c": false}
+		w.Clear = "FirstName"
+		w.Bad = map[string]any{"Email": "nowhere"}
 	})})
 	platformtest.Run(t, platformtest.Harness{Name: "Order", New: world("Order", func(t *testing.T, twin *salesforcetwin.Twin, w *platformtest.World) {
 		w.UnknownID = "801xx0000000zzzAAA"

@@ -47,11 +47,13 @@ type header struct {
 //
 //   - CREATE, UPDATE and UNDELETE are partial observations (an event never carries formulas or parents), one
 //     for each record id; DELETE says Gone.
+//   - A DELETE of an account or contact may be the end of a merge, which the event does not tell: one query for
+//     all of its records finds into what they went. Where that cannot be asked now, they are hints.
 //   - GAP_* events, changes sent as text differences, and versions out of all bounds are hints: the records
 //     are named, what changed must be read.
 //   - GAP_OVERFLOW and ids such as 001* name no record. They are told to Config.Missed, and a Delivery
 //     without natives is returned: nothing is lost, the next Changes finds what changed.
-func (c *Connector) Event(_ context.Context, body []byte, now time.Time) (platform.Delivery, error) {
+func (c *Connector) Event(ctx context.Context, body []byte, now time.Time) (platform.Delivery, error) {
 	const op = "salesforce.event"
 	malformed := func(err error) (platform.Delivery, error) {
 		return platform.Delivery{}, &fault.Error{Class: fault.Malformed, Op: op, Detail: "the body is not the JSON of an EventBridge event", Err: err}
@@ -91,10 +93,10 @@ func (c *Connector) Event(_ context.Context, body []byte, now time.Time) (platfo
 		return malformed(err)
 	}
 	delete(fields, "ChangeEventHeader")
-	return c.change(e, *h.Header, fields, now)
+	return c.change(ctx, e, *h.Header, fields, now)
 }
 
-func (c *Connector) change(e envelope, h header, raw map[string]any, now time.Time) (platform.Delivery, error) {
+func (c *Connector) change(ctx context.Context, e envelope, h header, raw map[string]any, now time.Time) (platform.Delivery, error) {
 	d := platform.Delivery{ID: e.ID}
 	if h.TransactionKey != "" { // the same event relayed twice may carry two EventBridge ids
 		d.ID = fmt.Sprintf("%s:%d:%s", clip(h.TransactionKey), h.SequenceNumber, h.EntityName)
@@ -115,7 +117,8 @@ func (c *Connector) change(e envelope, h header, raw map[string]any, now time.Ti
 	if !ok {
 		return wrong(fault.NotFound, "entityName "+clip(h.EntityName), "map the object or take it off the channel")
 	}
-	commit := time.UnixMilli(h.CommitTimestamp).UTC().Truncate(Resolution)
+	moment := time.UnixMilli(h.CommitTimestamp).UTC()
+	commit := moment.Truncate(Resolution)
 	if h.ChangeType == "GAP_OVERFLOW" {
 		c.cfg.Missed(Missed{Object: h.EntityName, Reason: "overflow", At: commit})
 		return d, nil
@@ -141,12 +144,12 @@ func (c *Connector) change(e envelope, h header, raw map[string]any, now time.Ti
 		case gap || !ok || kind != "DELETE" && len(h.DiffFields) > 0:
 			n.Ours = false // what it says is not known, so neither whether it is all ours
 		case kind == "DELETE":
-			n.Version, n.Gone = version, true
+			n.Version, n.Gone = record.Version{At: moment, Seq: version.Seq}, true
 		default:
 			n.Version, n.Fields, n.Partial = version, o.eventFields(h, raw), true
 			switch born, ok := parseTime(raw["CreatedDate"]); {
 			case kind == "UNDELETE":
-				n.Born = commit
+				n.Born = moment
 			case kind == "CREATE" && ok:
 				n.Born = born
 			case kind == "CREATE":
@@ -155,7 +158,36 @@ func (c *Connector) change(e envelope, h header, raw map[string]any, now time.Ti
 		}
 		d.Natives = append(d.Natives, n)
 	}
+	if o.merges && kind == "DELETE" && !gap {
+		c.follow(ctx, h.EntityName, d.Natives)
+	}
 	return d, nil
+}
+
+// follow finds where deleted records went: into another by a merge, or nowhere. One that is erased already was
+// deleted for all that anybody will ever know. When the vendor cannot be asked they become hints, so that their
+// reader asks: taken for plain deletions, merges would be lost.
+func (c *Connector) follow(ctx context.Context, name string, natives []record.Native) {
+	for chunk := range slices.Chunk(natives, MaxBatch) {
+		ids := make([]string, len(chunk))
+		for i, n := range chunk {
+			ids[i] = quote(n.ID)
+		}
+		a, err := c.query(ctx, "event.merged", "queryAll", "SELECT Id,MasterRecordId FROM "+name+" WHERE Id IN ("+strings.Join(ids, ",")+")")
+		into := make(map[string]string, len(a.Records))
+		for _, row := range a.Records {
+			id, _ := row["Id"].(string)
+			into[id], _ = row["MasterRecordId"].(string)
+		}
+		for i, n := range chunk {
+			switch winner, found := into[n.ID]; {
+			case found:
+				chunk[i].Into = winner
+			case err != nil || !a.Done:
+				chunk[i] = record.Native{Ref: n.Ref, External: n.External, Actor: n.Actor}
+			}
+		}
+	}
 }
 
 // longest is how long a transaction may take from the save to the commit.

@@ -35,7 +35,8 @@ func knownKinds(object string) map[string]Kind {
 	}
 	switch object {
 	case "Account":
-		add(Number, "AnnualRevenue NumberOfEmployees BillingLatitude BillingLongitude ShippingLatitude ShippingLongitude")
+		add(Number, "AnnualRevenue NumberOfEmployees BillingLatitude BillingLongitude ShippingLatitude ShippingLongitude ERP_Credit_Limit__c ERP_Balance__c")
+		add(Bool, "ERP_Active__c")
 	case "Order":
 		add(Number, "TotalAmount ERP_Total__c ERP_Subtotal__c ERP_Tax__c ERP_Freight__c")
 		add(Date, "EffectiveDate EndDate PoDate ERP_Requested_Ship_Date__c")
@@ -46,7 +47,7 @@ func knownKinds(object string) map[string]Kind {
 	case "Contact":
 		add(Date, "Birthdate")
 		add(Time, "EmailBouncedDate")
-		add(Bool, "HasOptedOutOfEmail DoNotCall IsEmailBounced")
+		add(Bool, "HasOptedOutOfEmail DoNotCall IsEmailBounced Active__c")
 	case "Opportunity":
 		add(Number, "Amount Probability")
 		add(Date, "CloseDate")

@@ -66,15 +66,20 @@ func (o object) decode(op, name string, row map[string]any, now time.Time) (reco
 		Version: record.Version{At: at, Final: !now.IsZero() && now.Sub(at) > Resolution}}
 	n.External, _ = row[o.external].(string)
 	n.Actor, _ = row["LastModifiedById"].(string)
+	if n.Version.Final {
+		at = at.Add(Resolution - time.Millisecond)
+	}
 	if n.Gone, _ = row["IsDeleted"].(bool); n.Gone {
-		n.Fields = nil
+		n.Into, _ = row["MasterRecordId"].(string)
+		n.Version.At, n.Fields = at, nil
 	} else {
 		n.Born = at
 	}
 	return n, nil
 }
 
-// Read returns the record as it is now. One in the recycle bin is Gone; one that was never there, is erased
+// Read returns the record as it is now. One in the recycle bin is Gone, Into another where it
+// was merged; one that was never there, is erased
 // from the bin or is hidden from the integration user is fault.NotFound.
 func (c *Connector) Read(ctx context.Context, ref record.Ref) (record.Native, error) {
 	o, err := c.object("read", ref.Object)
@@ -172,11 +177,11 @@ func (c *Connector) Changes(ctx context.Context, name, from string) (platform.Pa
 	page.More = len(a.Records) > 0 && (!a.Done || len(a.Records) == c.cfg.Page)
 	switch last := len(page.Natives) - 1; {
 	case page.More:
-		next.At, next.After = page.Natives[last].Version.At, page.Natives[last].ID
+		next.At, next.After = page.Natives[last].Version.At.Truncate(Resolution), page.Natives[last].ID
 	case !next.Walk.IsZero():
 		next.At, next.Walk = next.Walk.Add(-c.cfg.Overlap).UTC().Truncate(Resolution), time.Time{}
 	case last >= 0: // the vendor's clock is unknown: its newest record is the latest safe sign of it
-		next.At = page.Natives[last].Version.At.Add(-c.cfg.Overlap)
+		next.At = page.Natives[last].Version.At.Add(-c.cfg.Overlap).Truncate(Resolution)
 	}
 	text, err := json.Marshal(next)
 	if err != nil {

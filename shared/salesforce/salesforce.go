@@ -17,7 +17,16 @@
 //
 // A deleted record comes back by UNDELETE with its old CreatedDate. Born therefore is the latest moment at
 // which the present life is known to go on: SystemModstamp of a live read, the commit of an UNDELETE. A live
-// read that is newer than a deletion proves the undelete, even when its event was lost.
+// read that is newer than a deletion proves the undelete, even when its event was lost. Deletions and births of
+// one second are ordered too: events of both say their commit with its milliseconds, and a Final read says the
+// last millisecond of its second, since what it shows is how that second ended.
+//
+// A merge deletes the loser and sets its MasterRecordId, which Read and Changes say as Into. Its DELETE event
+// does not carry it, so Event asks for it (see Event). The winner gets an event of its own, of which nothing but
+// LastModifiedDate need have changed; children are updated.
+//
+// Ours is what the vendor marks with our client's name in changeOrigin, and nothing else: somebody who signs in
+// as the integration user is a person.
 package salesforce
 
 import (
@@ -31,6 +40,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -118,10 +128,14 @@ type Connector struct {
 	sources []string
 	objects map[string]object
 	usage   atomic.Pointer[Usage]
+
+	mu        sync.Mutex
+	picklists map[string]picklists // by object
 }
 
 type object struct {
 	external string
+	merges   bool              // its records can be merged, and have MasterRecordId
 	query    string            // comma-separated field list
 	parents  map[string]string // relationship name → foreign key field
 	kinds    map[string]Kind
@@ -134,7 +148,10 @@ type Usage struct{ Used, Max int }
 func DefaultFields() map[string][]string {
 	return map[string][]string{
 		"Account": strings.Fields(`Name AccountNumber Phone Website BillingStreet BillingCity BillingState BillingPostalCode
-			BillingCountry ShippingStreet ShippingCity ShippingState ShippingPostalCode ShippingCountry ERP_Id__c ERP_Customer_Number__c`),
+			BillingCountry ShippingStreet ShippingCity ShippingState ShippingPostalCode ShippingCountry ERP_Id__c ERP_Customer_Number__c
+			Tax_Id__c ERP_Currency__c ERP_Credit_Limit__c ERP_Credit_Hold__c ERP_Balance__c ERP_Terms__c ERP_Active__c Industry Segment__c
+			Account_Manager__c Support_Tier__c Support_Notes__c`),
+		"Contact": strings.Fields(`FirstName LastName Email Phone MobilePhone Title AccountId Account.Sorrel_Id__c Active__c`),
 		"Order": strings.Fields(`AccountId Account.Sorrel_Id__c EffectiveDate Status PoNumber Description ShippingStreet ShippingCity
 			ShippingState ShippingPostalCode ShippingCountry ERP_Order_Number__c ERP_Status__c ERP_Total__c ERP_Subtotal__c ERP_Tax__c
 			ERP_Freight__c ERP_Currency__c ERP_Requested_Ship_Date__c ERP_Ship_Method__c ERP_Lines__c`),
@@ -206,7 +223,7 @@ func New(cfg Config) (*Connector, error) {
 	if cfg.Missed == nil {
 		cfg.Missed = func(Missed) {}
 	}
-	c := &Connector{cfg: cfg, base: "/services/data/" + cfg.Version, objects: map[string]object{}}
+	c := &Connector{cfg: cfg, base: "/services/data/" + cfg.Version, objects: map[string]object{}, picklists: map[string]picklists{}}
 	for name, fields := range cfg.Fields {
 		o, err := newObject(name, cfg.External[name], fields, cfg.Kinds[name])
 		if err != nil {
@@ -225,7 +242,7 @@ func newObject(name, external string, fields []string, kinds map[string]Kind) (o
 	if external == "" {
 		external = "Sorrel_Id__c"
 	}
-	o := object{external: external, parents: map[string]string{}, kinds: map[string]Kind{}}
+	o := object{external: external, merges: slices.Contains([]string{"Account", "Contact", "Lead"}, name), parents: map[string]string{}, kinds: map[string]Kind{}}
 	if !isName(name) {
 		return o, fmt.Errorf("object %q in Fields: use its API name", name)
 	}
@@ -236,6 +253,9 @@ func newObject(name, external string, fields []string, kinds map[string]Kind) (o
 		o.kinds[f] = k
 	}
 	list := []string{"Id", "SystemModstamp", "CreatedDate", "LastModifiedById", "IsDeleted", external}
+	if o.merges {
+		list = append(list, "MasterRecordId")
+	}
 	for _, f := range append(slices.Clone(fields), external) {
 		if !isField(f) {
 			return o, fmt.Errorf("field %q of %s in Fields: use API names such as Phone or Account.Sorrel_Id__c", f, name)

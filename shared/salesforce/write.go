@@ -2,8 +2,10 @@ package salesforce
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -17,11 +19,13 @@ import (
 	"sorrel/shared/vendorhttp"
 )
 
-// Write creates and updates. A write whose native id is known updates that record and also gives it the
+// Write creates, updates and deletes. A write whose native id is known updates that record and also gives it the
 // external id, so it cannot create a second one; any other one upserts by the external id. Both ways the
 // same write twice has the effect of one, and Key is not needed. Writes of one kind (of one object by
 // external id, or of any object by native id) share one call of up to 200, of which each row succeeds or
 // fails for itself. The vendor answers no version.
+//
+// A deletion goes by native id, into the recycle bin; what is not there any more counts as deleted.
 func (c *Connector) Write(ctx context.Context, writes []platform.Write) []platform.Written {
 	out := make([]platform.Written, len(writes))
 	bodies := make([]map[string]any, len(writes))
@@ -55,15 +59,26 @@ func plan(writes []platform.Write, pending []int) (calls [][]int, later []int) {
 	for _, i := range pending {
 		w := writes[i]
 		group := "id"
-		if w.Ref.ID == "" {
+		switch {
+		case w.Delete:
+			group = "delete"
+		case w.Ref.ID == "":
 			group = "external " + w.Ref.Object
 		}
-		keys := []string{w.Ref.Object + " external " + strings.ToLower(w.External), w.Ref.Object + " id " + w.Ref.ID}
-		if taken[keys[0]] || (w.Ref.ID != "" && taken[keys[1]]) {
+		var keys []string
+		if w.External != "" {
+			keys = append(keys, w.Ref.Object+" external "+strings.ToLower(w.External))
+		}
+		if w.Ref.ID != "" {
+			keys = append(keys, w.Ref.Object+" id "+w.Ref.ID)
+		}
+		if slices.ContainsFunc(keys, func(k string) bool { return taken[k] }) {
 			later = append(later, i)
 			continue
 		}
-		taken[keys[0]], taken[keys[1]] = true, true
+		for _, k := range keys {
+			taken[k] = true
+		}
 		groups[group] = append(groups[group], i)
 	}
 	for _, g := range slices.Sorted(maps.Keys(groups)) {
@@ -77,17 +92,23 @@ func plan(writes []platform.Write, pending []int) (calls [][]int, later []int) {
 // body is the JSON of one write, without the ids.
 func (c *Connector) body(w platform.Write) (map[string]any, error) {
 	refuse := func(class fault.Class, detail, remedy string) error {
-		return &fault.Error{Class: class, Op: "salesforce.write", ID: w.Ref.Object + "/" + w.External, Detail: detail, Remedy: remedy}
+		return &fault.Error{Class: class, Op: "salesforce.write", ID: named(w), Detail: detail, Remedy: remedy}
 	}
 	o, err := c.object("write", w.Ref.Object)
 	if err != nil {
 		return nil, err
 	}
-	if w.External == "" {
+	if w.Delete && w.Ref.ID == "" {
+		return nil, refuse(fault.Contract, "a deletion has no native id", "delete what is linked")
+	}
+	if w.External == "" && !w.Delete {
 		return nil, refuse(fault.Contract, "External is empty", "every write carries the external id")
 	}
 	if _, ok := canonicalID(w.Ref.ID); w.Ref.ID != "" && !ok {
 		return nil, refuse(fault.Contract, "the native id is not of 15 or 18 letters and digits", "link the record anew")
+	}
+	if w.Delete {
+		return nil, nil
 	}
 	body := make(map[string]any, len(w.Fields)+1)
 	for k, v := range w.Fields {
@@ -123,7 +144,11 @@ func (c *Connector) call(ctx context.Context, writes []platform.Write, bodies []
 		out[i] = c.one(ctx, writes[i], bodies[i])
 		return
 	}
-	rows, err := c.batch(ctx, writes, bodies, which)
+	send := c.batch
+	if writes[which[0]].Delete {
+		send = c.batchDelete
+	}
+	rows, err := send(ctx, writes, bodies, which)
 	// One row that cannot even be decoded fails the whole call and nothing is written: then each goes alone.
 	if fault.Is(err, fault.Refused) || fault.Is(err, fault.MissingReference) {
 		var wg sync.WaitGroup
@@ -136,7 +161,7 @@ func (c *Connector) call(ctx context.Context, writes []platform.Write, bodies []
 	for n, i := range which {
 		w := writes[i]
 		if err != nil {
-			out[i].Err = fault.Wrap("", "salesforce.write", w.Ref.Object+"/"+w.External, err)
+			out[i].Err = fault.Wrap("", "salesforce.write", named(w), err)
 			continue
 		}
 		out[i] = rows[n].written(c, w)
@@ -152,10 +177,13 @@ type saved struct {
 }
 
 func (s saved) written(c *Connector, w platform.Write) platform.Written {
-	id := w.Ref.Object + "/" + w.External
+	id := named(w)
 	switch {
 	case !s.Success:
 		e := c.failure(0, s.Errors)
+		if w.Delete && gone(e) {
+			return platform.Written{ID: w.Ref.ID}
+		}
 		e.Op, e.ID = "salesforce.write", id
 		return platform.Written{Err: e}
 	case s.ID == "" && w.Ref.ID == "":
@@ -166,7 +194,27 @@ func (s saved) written(c *Connector, w platform.Write) platform.Written {
 	return platform.Written{ID: s.ID, Created: s.Created}
 }
 
-// batch is one sObject Collections call.
+// gone reports whether a refused deletion says that the record is not there: deleted, or erased and so unknown.
+func gone(err error) bool {
+	var e *fault.Error
+	return errors.As(err, &e) && slices.Contains([]string{"ENTITY_IS_DELETED", "NOT_FOUND", "INVALID_CROSS_REFERENCE_KEY"}, e.Code)
+}
+
+// named is how errors call the record of a write.
+func named(w platform.Write) string { return w.Ref.Object + "/" + cmp.Or(w.External, w.Ref.ID) }
+
+// batchDelete is one sObject Collections call that deletes.
+// https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resources_composite_sobjects_collections_delete.htm
+func (c *Connector) batchDelete(ctx context.Context, writes []platform.Write, _ []map[string]any, which []int) ([]saved, error) {
+	ids := make([]string, len(which))
+	for n, i := range which {
+		ids[n] = writes[i].Ref.ID
+	}
+	return c.collect(ctx, len(which), vendorhttp.Request{Op: "write.delete", Method: http.MethodDelete, Path: "/composite/sobjects",
+		Query: url.Values{"ids": {strings.Join(ids, ",")}, "allOrNone": {"false"}}, Write: true})
+}
+
+// batch is one sObject Collections call that saves.
 // https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resources_composite_sobjects_collections_upsert.htm
 func (c *Connector) batch(ctx context.Context, writes []platform.Write, bodies []map[string]any, which []int) ([]saved, error) {
 	path := "/composite/sobjects"
@@ -191,16 +239,21 @@ func (c *Connector) batch(ctx context.Context, writes []platform.Write, bodies [
 	if err != nil {
 		return nil, fault.Wrap(fault.Contract, "salesforce.write", "", err)
 	}
-	resp, err := c.do(ctx, vendorhttp.Request{Op: "write.batch", Method: http.MethodPatch, Path: path, Body: body, Write: true})
+	return c.collect(ctx, len(which), vendorhttp.Request{Op: "write.batch", Method: http.MethodPatch, Path: path, Body: body, Write: true})
+}
+
+// collect does a call on a collection of so many records and returns their rows of the answer.
+func (c *Connector) collect(ctx context.Context, records int, r vendorhttp.Request) ([]saved, error) {
+	resp, err := c.do(ctx, r)
 	if err != nil {
 		return nil, err
 	}
 	var rows []saved
 	if err := json.Unmarshal(resp.Body, &rows); err != nil {
-		return nil, unreadable("write.batch", true, err)
+		return nil, unreadable(r.Op, true, err)
 	}
-	if len(rows) != len(which) {
-		return nil, unreadable("write.batch", true, fmt.Errorf("%d rows for %d records", len(rows), len(which)))
+	if len(rows) != records {
+		return nil, unreadable(r.Op, true, fmt.Errorf("%d rows for %d records", len(rows), records))
 	}
 	return rows, nil
 }
@@ -208,7 +261,14 @@ func (c *Connector) batch(ctx context.Context, writes []platform.Write, bodies [
 // one writes a single record.
 // https://developer.salesforce.com/docs/platform/api-rest/guide/dome-upsert.html
 func (c *Connector) one(ctx context.Context, w platform.Write, fields map[string]any) platform.Written {
-	id := w.Ref.Object + "/" + w.External
+	id := named(w)
+	if w.Delete {
+		_, err := c.do(ctx, vendorhttp.Request{Op: "write.delete", Method: http.MethodDelete, Path: "/sobjects/" + w.Ref.Object + "/" + w.Ref.ID, Write: true})
+		if err != nil && !gone(err) {
+			return platform.Written{Err: fault.Wrap("", "salesforce.write", id, err)}
+		}
+		return platform.Written{ID: w.Ref.ID}
+	}
 	body, err := json.Marshal(fields)
 	if err != nil {
 		return platform.Written{Err: fault.Wrap(fault.Contract, "salesforce.write", id, err)}

@@ -108,7 +108,7 @@ func (t *Twin) answer(c *call) (reply, int) {
 		t.kit.OverLimit()
 		return failed(overLimit()), used
 	}
-	c.x = t.begin(t.origin(c), integrationUser)
+	c.x = t.begin(t.origin(c), IntegrationUser)
 	r := t.dispatch(c)
 	t.done(c.x)
 	return r, used
@@ -186,7 +186,7 @@ func (t *Twin) dispatch(c *call) reply {
 	switch {
 	case c.is("GET", "") && len(c.path) == 1:
 		return reply{200, map[string]string{"sobjects": c.base + "/sobjects", "query": c.base + "/query", "queryAll": c.base + "/queryAll",
-			"limits": c.base + "/limits", "composite": c.base + "/composite", "identity": "https://login.salesforce.com/id/" + t.opts.OrgID + "/" + integrationUser}}
+			"limits": c.base + "/limits", "composite": c.base + "/composite", "identity": "https://login.salesforce.com/id/" + t.opts.OrgID + "/" + IntegrationUser}}
 	case c.is("GET", "limits"):
 		used := 0
 		for _, n := range t.hours {

@@ -61,7 +61,7 @@ func (t *Twin) token(w http.ResponseWriter, r *http.Request) {
 	if r.TLS != nil {
 		scheme = "https"
 	}
-	id := "https://login.salesforce.com/id/" + t.opts.OrgID + "/" + integrationUser
+	id := "https://login.salesforce.com/id/" + t.opts.OrgID + "/" + IntegrationUser
 	issued := strconv.FormatInt(now.UnixMilli(), 10)
 	mac := hmac.New(sha256.New, []byte(t.opts.ClientSecret))
 	mac.Write([]byte(id + issued))

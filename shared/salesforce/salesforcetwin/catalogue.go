@@ -12,6 +12,7 @@ const (
 	typeString    = "string"
 	typeTextarea  = "textarea"
 	typePhone     = "phone"
+	typeEmail     = "email"
 	typeURL       = "url"
 	typePicklist  = "picklist"
 	typeCurrency  = "currency"
@@ -26,10 +27,12 @@ const (
 // Field of an object's catalogue.
 type Field struct {
 	Name         string
-	Type         string   // as describe says: string, textarea, phone, url, picklist, currency, double, int, boolean, date, datetime, reference
+	Type         string   // as describe says: string, textarea, phone, email, url, picklist, currency, double, int, boolean, date, datetime, reference
 	Length       int      // longest text
 	Scale        int      // digits after the point of a currency or double
 	Required     bool     // on create
+	Default      any      // given to a new record that does not say it, as decoded JSON
+	Compound     bool     // made of other fields (Name of a Contact): read only, and in events only its parts
 	ReadOnly     bool     // the platform's own
 	ExternalID   bool     // usable in upsert addresses, and unique
 	Repeats      bool     // an external id that is not unique after all
@@ -111,6 +114,10 @@ func (o *object) address(prefixes ...string) {
 	}
 }
 
+func (o *object) restricted(name string, values ...string) {
+	o.add(Field{Name: name, Type: typePicklist, Length: 255, Restricted: true, Values: values})
+}
+
 func (o *object) external(name string) {
 	o.add(Field{Name: name, Type: typeString, Length: 80, ExternalID: true})
 }
@@ -125,7 +132,7 @@ func standard() map[string]*object {
 	a.add(Field{Name: "Phone", Type: typePhone, Length: 40})
 	a.add(Field{Name: "Fax", Type: typePhone, Length: 40})
 	a.add(Field{Name: "Website", Type: typeURL, Length: 255})
-	for _, n := range []string{"Type", "Industry", "Rating", "AccountSource"} {
+	for _, n := range []string{"Type", "Rating", "AccountSource"} {
 		a.add(Field{Name: n, Type: typePicklist, Length: 255}) // unrestricted: any value is taken
 	}
 	a.add(Field{Name: "AnnualRevenue", Type: typeCurrency})
@@ -137,6 +144,46 @@ func standard() map[string]*object {
 	a.address("Billing", "Shipping")
 	a.external("Sorrel_Id__c")
 	a.text(80, "ERP_Id__c ERP_Customer_Number__c")
+	a.text(3, "ERP_Currency__c")
+	a.text(40, "Tax_Id__c")
+	a.text(60, "ERP_Terms__c")
+	a.text(120, "Account_Manager__c")
+	a.add(Field{Name: "ERP_Credit_Limit__c", Type: typeDouble, Scale: 2})
+	a.add(Field{Name: "ERP_Balance__c", Type: typeDouble, Scale: 2})
+	a.add(Field{Name: "ERP_Active__c", Type: typeBoolean, Default: true})
+	a.add(Field{Name: "Support_Notes__c", Type: typeTextarea, Length: 4000})
+	a.restricted("ERP_Credit_Hold__c", "Auto", "On", "Off")
+	a.restricted("Segment__c", "Enterprise", "Midmarket", "Small")
+	a.restricted("Support_Tier__c", "Standard", "Premium", "VIP")
+	// The values that a new org has. This org takes no others, so that a list that drifts can be tried.
+	a.restricted("Industry", "Agriculture", "Apparel", "Banking", "Biotechnology", "Chemicals", "Communications", "Construction", "Consulting",
+		"Education", "Electronics", "Energy", "Engineering", "Entertainment", "Environmental", "Finance", "Food & Beverage", "Government",
+		"Healthcare", "Hospitality", "Insurance", "Machinery", "Manufacturing", "Media", "Not For Profit", "Other", "Recreation", "Retail",
+		"Shipping", "Technology", "Telecommunications", "Transportation", "Utilities")
+
+	c := newObject("Contact", "003")
+	c.text(40, "FirstName")
+	c.add(Field{Name: "LastName", Type: typeString, Length: 80, Required: true})
+	c.add(Field{Name: "Salutation", Type: typePicklist, Length: 40})
+	c.add(Field{Name: "Name", Type: typeString, Length: 121, ReadOnly: true, Compound: true})
+	c.add(Field{Name: "AccountId", Type: typeReference, RefersTo: "Account", Relationship: "Account"})
+	c.add(Field{Name: "ReportsToId", Type: typeReference, RefersTo: "Contact", Relationship: "ReportsTo"})
+	c.add(Field{Name: "MasterRecordId", Type: typeReference, RefersTo: "Contact", Relationship: "MasterRecord", ReadOnly: true})
+	c.add(Field{Name: "Email", Type: typeEmail, Length: 80})
+	for _, n := range []string{"Phone", "MobilePhone", "HomePhone", "OtherPhone", "Fax"} {
+		c.add(Field{Name: n, Type: typePhone, Length: 40})
+	}
+	c.text(128, "Title")
+	c.text(80, "Department")
+	c.add(Field{Name: "LeadSource", Type: typePicklist, Length: 255})
+	c.add(Field{Name: "Birthdate", Type: typeDate})
+	c.add(Field{Name: "Description", Type: typeTextarea, Length: 32000})
+	c.add(Field{Name: "HasOptedOutOfEmail", Type: typeBoolean})
+	c.add(Field{Name: "DoNotCall", Type: typeBoolean})
+	c.add(Field{Name: "OwnerId", Type: typeReference, RefersTo: "User"})
+	c.address("Mailing", "Other")
+	c.external("Sorrel_Id__c")
+	c.add(Field{Name: "Active__c", Type: typeBoolean, Default: true})
 
 	o := newObject("Order", "801")
 	o.add(Field{Name: "AccountId", Type: typeReference, RefersTo: "Account", Relationship: "Account", Required: true})
@@ -172,7 +219,7 @@ func standard() map[string]*object {
 	s.add(Field{Name: "Shipped_On__c", Type: typeDate})
 	s.add(Field{Name: "Lines__c", Type: typeTextarea, Length: 131072})
 
-	return map[string]*object{"account": a, "order": o, "shipment__c": s}
+	return map[string]*object{"account": a, "contact": c, "order": o, "shipment__c": s}
 }
 
 // fullID makes the 18-character id of a record number: prefix, an instance, the number in base 62, and three
@@ -306,9 +353,30 @@ func (t *Twin) AddField(name string, f Field) error {
 	if o == nil {
 		return fmt.Errorf("no object %q", name)
 	}
-	if !slices.Contains([]string{typeString, typeTextarea, typePhone, typeURL, typePicklist, typeCurrency, typeDouble, typeInt, typeBoolean, typeDate, typeDatetime, typeReference}, f.Type) {
+	if !slices.Contains([]string{typeString, typeTextarea, typePhone, typeEmail, typeURL, typePicklist, typeCurrency, typeDouble, typeInt, typeBoolean, typeDate, typeDatetime, typeReference}, f.Type) {
 		return fmt.Errorf("field %s.%s: unknown type %q", name, f.Name, f.Type)
 	}
 	o.add(f)
+	return nil
+}
+
+// AddPicklistValue adds a value to a picklist, as an administrator does.
+func (t *Twin) AddPicklistValue(name, field, value string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	o := t.objects[strings.ToLower(name)]
+	if o == nil {
+		return fmt.Errorf("no object %q", name)
+	}
+	f := o.field(field)
+	switch {
+	case f == nil || f.Type != typePicklist:
+		return fmt.Errorf("%s.%s is no picklist", name, field)
+	case value == "" || slices.Contains(f.Values, value):
+		return fmt.Errorf("picklist %s.%s: value %q is empty or there already", name, field, value)
+	}
+	changed := *f
+	changed.Values = append(slices.Clone(f.Values), value)
+	o.add(changed)
 	return nil
 }

@@ -26,7 +26,7 @@ func (t *Twin) done(x *tx) {
 	var order []*object
 	for _, c := range x.changes {
 		c.r.o.compact()
-		if t.push(c.r.o).Message && (c.kind == "CREATE" || c.kind == "UPDATE") {
+		if t.push(c.r.o).Message && !c.quiet && (c.kind == "CREATE" || c.kind == "UPDATE") {
 			if tell[c.r.o] == nil {
 				order = append(order, c.r.o)
 			}
@@ -49,7 +49,7 @@ func (t *Twin) push(o *object) Push {
 	if p, ok := t.opts.Push[o.name]; ok {
 		return p
 	}
-	return Push{Events: true, Message: o.name == "Account"}
+	return Push{Events: true, Message: o.name == "Account" || o.name == "Contact"}
 }
 
 // sendEvents makes the change events of a transaction. Records that changed alike share one event.
@@ -97,7 +97,7 @@ func (t *Twin) uuid() string {
 }
 
 // body is the event's fields: all of a new record, only the changed ones of an updated one. Parts of an
-// address are nested under its compound name.
+// address or of a person's name are nested under its compound name.
 func (t *Twin) body(c change, x *tx, h map[string]any) map[string]any {
 	body := map[string]any{}
 	if c.kind == "DELETE" {
@@ -110,7 +110,7 @@ func (t *Twin) body(c change, x *tx, h map[string]any) map[string]any {
 			v = t.eventTime(f, v)
 		}
 		path := name
-		if compound, part, ok := addressPart(name); ok {
+		if compound, part, ok := compoundPart(c.r.o, name); ok {
 			path = compound + "." + part
 			nested, _ := body[compound].(map[string]any)
 			if nested == nil {
@@ -152,8 +152,11 @@ func (t *Twin) eventTime(f *Field, v any) any {
 	return at.UTC().Format("2006-01-02T15:04:05.000Z")
 }
 
-func addressPart(name string) (compound, part string, ok bool) {
-	for _, prefix := range []string{"Billing", "Shipping"} {
+func compoundPart(o *object, name string) (compound, part string, ok bool) {
+	if f := o.field("Name"); f != nil && f.Compound && slices.Contains([]string{"Salutation", "FirstName", "LastName"}, name) {
+		return "Name", name, true
+	}
+	for _, prefix := range []string{"Billing", "Shipping", "Mailing", "Other"} {
 		if part, ok := strings.CutPrefix(name, prefix); ok && slices.Contains([]string{"Street", "City", "State", "PostalCode", "Country"}, part) {
 			return prefix + "Address", part, true
 		}
@@ -203,10 +206,10 @@ func (t *Twin) Gap(name, kind string, ids ...string) error {
 	if kind == "GAP_OVERFLOW" && len(ids) == 0 {
 		ids = []string{"000000000000000AAA"}
 	}
-	t.begin("", person)
+	t.begin("", Person)
 	t.commit++
 	if t.events != "" {
-		t.sendEvent(o.name, t.header(o.name, kind, ids, "", person), map[string]any{})
+		t.sendEvent(o.name, t.header(o.name, kind, ids, "", Person), map[string]any{})
 	}
 	return nil
 }

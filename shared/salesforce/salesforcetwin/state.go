@@ -50,11 +50,26 @@ func (r *row) value(f *Field) any {
 	case "LastModifiedById":
 		return r.changedBy
 	}
+	if f.Compound {
+		return r.fullName()
+	}
 	v := r.values[f.Name]
 	if v == nil && f.Type == typeBoolean {
 		return false
 	}
 	return v
+}
+
+// fullName is the compound Name of a person.
+// https://developer.salesforce.com/docs/atlas.en-us.object_reference.meta/object_reference/sforce_api_objects_contact.htm
+func (r *row) fullName() any {
+	var parts []string
+	for _, n := range []string{"FirstName", "LastName"} {
+		if s, ok := r.values[n].(string); ok {
+			parts = append(parts, s)
+		}
+	}
+	return strings.Join(parts, " ")
 }
 
 // rest is the whole record in REST's shape.
@@ -108,6 +123,7 @@ type change struct {
 	kind   string // CREATE, UPDATE, DELETE, UNDELETE
 	fields []string
 	values map[string]any // of fields, after the change
+	quiet  bool           // no trigger runs, so no Outbound Message leaves
 }
 
 // tx is one transaction: all of its changes have one commit, and can be undone together. The twin is locked
@@ -146,6 +162,13 @@ func (x *tx) create(o *object, given map[string]any, external *Field, externalVa
 	}
 	if external != nil {
 		set[external.Name] = externalValue
+	}
+	for _, n := range o.names {
+		if f := o.field(n); f.Default != nil {
+			if _, said := set[f.Name]; !said {
+				set[f.Name] = f.Default
+			}
+		}
 	}
 	if o.name == "Order" {
 		if status, said := set["Status"]; said && status != nil && status != "Draft" {
@@ -217,7 +240,42 @@ func (x *tx) undelete(r *row) *apiError {
 	if err := x.unique(r, r.values); err != nil {
 		return err
 	}
-	x.save(r, nil, "UNDELETE")
+	x.save(r, map[string]any{"MasterRecordId": nil}, "UNDELETE")
+	return nil
+}
+
+// merge deletes loser in favour of winner, which keeps its own values, and gives winner the children. Children
+// are saved without their triggers.
+// https://developer.salesforce.com/docs/atlas.en-us.apexcode.meta/apexcode/apex_triggers_merge_statements.htm
+func (x *tx) merge(winner, loser *row) *apiError {
+	switch {
+	case winner.o.field("MasterRecordId") == nil || winner.o != loser.o:
+		return bad("INVALID_OPERATION", "only two accounts or two contacts can be merged")
+	case winner == loser:
+		return bad("INVALID_OPERATION", "a record cannot be merged with itself")
+	case winner.deleted || loser.deleted:
+		return gone()
+	}
+	x.save(loser, map[string]any{"MasterRecordId": winner.id}, "DELETE")
+	for _, name := range slices.Sorted(maps.Keys(x.t.objects)) {
+		o := x.t.objects[name]
+		for _, child := range o.since(time.Time{}) {
+			set := map[string]any{}
+			for _, n := range o.names {
+				if f := o.field(n); f.RefersTo == winner.o.name && f.Name != "MasterRecordId" && child.values[n] == loser.id {
+					set[n] = winner.id
+					if child == winner {
+						set[n] = nil
+					}
+				}
+			}
+			if len(set) > 0 && !child.deleted {
+				x.save(child, set, "UPDATE")
+				x.changes[len(x.changes)-1].quiet = true
+			}
+		}
+	}
+	x.save(winner, nil, "UPDATE")
 	return nil
 }
 
@@ -244,7 +302,9 @@ func (x *tx) save(r *row, set map[string]any, kind string) {
 	r.o.log = append(r.o.log, stamp{x.at, r.id[:15]})
 	x.index(r)
 	if kind == "CREATE" || kind == "UNDELETE" {
-		c.fields = slices.DeleteFunc(slices.Clone(r.o.names), func(n string) bool { return n == "Id" || n == "IsDeleted" || n == "SystemModstamp" })
+		c.fields = slices.DeleteFunc(slices.Clone(r.o.names), func(n string) bool {
+			return n == "Id" || n == "IsDeleted" || n == "SystemModstamp" || r.o.field(n).Compound
+		})
 	}
 	for _, n := range c.fields {
 		c.values[n] = r.value(r.o.field(n))
@@ -325,13 +385,37 @@ func (x *tx) check(o *object, given map[string]any) (map[string]any, *apiError) 
 		if f.ReadOnly {
 			return nil, bad("INVALID_FIELD_FOR_INSERT_UPDATE", fmt.Sprintf("Unable to create/update fields: %s. Please check the security settings of this field and verify that it is read/write for your profile or permission set.", f.Name), f.Name)
 		}
-		clean, err := x.value(f, v)
+		clean, err := x.value(f, x.normalised(o, f, v))
 		if err != nil {
 			return nil, err
 		}
 		set[f.Name] = clean
 	}
 	return set, nil
+}
+
+// normalised is what the org makes of a value before it looks at it.
+func (x *tx) normalised(o *object, f *Field, v any) any {
+	if s, ok := v.(string); ok && f.Type == typePhone && x.origin == byPerson && x.t.opts.USLocale {
+		v = usPhone(s)
+	}
+	if v != nil && x.t.opts.Normalise != nil {
+		v = x.t.opts.Normalise(o.name, f.Name, v)
+	}
+	return v
+}
+
+// usPhone is what the browser of an American makes of ten digits, or of eleven after a 1; anything else stays.
+// https://help.salesforce.com/s/articleView?id=000385963&type=1
+func usPhone(s string) string {
+	digits := strings.TrimSpace(s)
+	if len(digits) == 11 {
+		digits = strings.TrimPrefix(digits, "1")
+	}
+	if len(digits) != 10 || strings.Trim(digits, "0123456789") != "" {
+		return s
+	}
+	return "(" + digits[:3] + ") " + digits[3:6] + "-" + digits[6:]
 }
 
 // parent resolves {"Sorrel_Id__c":"…"} under a relationship name.
@@ -427,12 +511,19 @@ func (x *tx) value(f *Field, v any) (any, *apiError) {
 	case typeReference:
 		return x.reference(f, s)
 	}
-	s = strings.TrimRight(s, " \t\r\n")
+	if f.Type == typeTextarea {
+		s = strings.TrimRight(s, " \t\r\n")
+	} else {
+		s = strings.TrimSpace(s)
+	}
 	if s == "" {
 		return nil, nil
 	}
 	if f.Length > 0 && utf8.RuneCountInString(s) > f.Length {
 		return nil, bad("STRING_TOO_LONG", fmt.Sprintf("%s: data value too large: %s (max length=%d)", f.Name, s, f.Length), f.Name)
+	}
+	if local, domain, ok := strings.Cut(s, "@"); f.Type == typeEmail && (!ok || local == "" || !strings.Contains(domain, ".") || strings.ContainsAny(s, " ,;<>")) {
+		return nil, bad("INVALID_EMAIL_ADDRESS", fmt.Sprintf("%s: invalid email address: %s", f.Name, s), f.Name)
 	}
 	if f.Restricted && !slices.Contains(f.Values, s) {
 		return nil, bad("INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST", fmt.Sprintf("%s: bad value for restricted picklist field: %s", f.Name, s), f.Name)

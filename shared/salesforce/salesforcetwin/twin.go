@@ -6,20 +6,24 @@
 //
 // Beside what package twin offers under /_twin/:
 //
-//	POST /_twin/edit     {"object","id","fields"}  a person saves a record (no id: a new one)
-//	POST /_twin/delete   {"object","id"}           … deletes one
-//	POST /_twin/undelete {"object","id"}           … takes it out of the recycle bin
-//	POST /_twin/events   {"url"}                   where change events go (in EventBridge's form)
-//	POST /_twin/gap      {"object","ids","type"}   a GAP_… event, or any type with ids such as 001*
-//	POST /_twin/expire   {}                        ends every session
-//	POST /_twin/field    {"object","field"}        an administrator adds a custom field (see Field)
+//	POST /_twin/edit     {"object","id","fields","user"}  a person saves a record (no id: a new one; no user: Person)
+//	POST /_twin/delete   {"object","id"}                  … deletes one
+//	POST /_twin/undelete {"object","id"}                  … takes it out of the recycle bin
+//	POST /_twin/merge    {"object","winner","loser"}      … makes one of two accounts or contacts
+//	POST /_twin/events   {"url"}                          where change events go (in EventBridge's form)
+//	POST /_twin/gap      {"object","ids","type"}          a GAP_… event, or any type with ids such as 001*
+//	POST /_twin/expire   {}                               ends every session
+//	POST /_twin/field    {"object","field"}               an administrator adds a custom field (see Field)
+//	POST /_twin/picklist {"object","field","value"}       … adds a value to a picklist
 //
 // Not there: Bulk API, describe layouts, SOSL, aggregates but COUNT(), date literals, conditional requests,
-// compound addresses in REST, triggers, validation and duplicate rules.
+// compound addresses in REST, triggers, validation and duplicate rules, SOAP (a merge is a person's act), the deletion of
+// children with their parent, and the end of the recycle bin's 15 days.
 package salesforcetwin
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rsa"
 	"encoding/json"
 	"fmt"
@@ -60,6 +64,11 @@ type Options struct {
 	Push        map[string]Push // by object; others: events, and for Account also messages
 	AppFlow     bool            // change events in AppFlow's form instead of Event Relay's
 	EpochDates  bool            // change events say times as epoch milliseconds
+	USLocale    bool            // people's browsers turn phone numbers of ten digits into (415) 555-1212; the API never does
+
+	// Normalise changes what anybody saves, beside what the org always does (text is trimmed, numbers are rounded
+	// to the field's scale). Values are those of decoded JSON, with json.Number. It must not call the Twin.
+	Normalise func(object, field string, value any) any
 }
 
 // Twin of one org. It is safe for concurrent use.
@@ -131,14 +140,28 @@ func (t *Twin) Kit() *twin.Kit { return t.kit }
 // SendEventsTo sets where change events go; an empty url stops them.
 func (t *Twin) SendEventsTo(url string) { t.mu.Lock(); t.events = url; t.mu.Unlock() }
 
+// Users of the org. Any other user id may act too.
 const (
-	integrationUser = "005xx000001SvogAAC"
-	person          = "005xx000001SwiPAAS"
-	byPerson        = "com/salesforce/api/soap/66.0;client=SfdcInternalAPI/"
+	IntegrationUser = "005xx000001SvogAAC" // whom the API's sessions belong to
+	Person          = "005xx000001SwiPAAS"
 )
 
-// Edit saves a record as a person would in the browser; an empty id makes a new one.
+const (
+	byPerson = "com/salesforce/api/soap/66.0;client=SfdcInternalAPI/"
+)
+
+// Edit saves a record as Person would in the browser; an empty id makes a new one.
 func (t *Twin) Edit(name, id string, fields map[string]any) (string, error) {
+	return t.EditAs(Person, name, id, fields)
+}
+
+// EditAs is Edit by another user, named by a user id; IntegrationUser is somebody who signed in by that name.
+func (t *Twin) EditAs(user, name, id string, fields map[string]any) (string, error) {
+	key, ok := short(user)
+	if !ok || !strings.HasPrefix(key, "005") {
+		return "", fmt.Errorf("salesforcetwin: %q is no user id; they have 15 or 18 characters and begin with 005", user)
+	}
+	user = key + suffix(key)
 	given, err := normal(fields)
 	if err != nil {
 		return "", err
@@ -149,7 +172,7 @@ func (t *Twin) Edit(name, id string, fields map[string]any) (string, error) {
 	if o == nil {
 		return "", fmt.Errorf("salesforcetwin: no object %q", name)
 	}
-	x := t.begin(byPerson, person)
+	x := t.begin(byPerson, user)
 	if id == "" {
 		r, e := x.create(o, given, nil, "")
 		if e != nil {
@@ -192,8 +215,21 @@ func (o *object) find(id string) (*row, error) {
 // Delete moves a record to the recycle bin as a person would.
 func (t *Twin) Delete(name, id string) error { return t.act(name, id, (*tx).delete) }
 
-// Undelete takes a record out of the recycle bin.
+// Undelete takes a record out of the recycle bin. A record that was merged away comes back for itself, without
+// the children that the winner took over.
 func (t *Twin) Undelete(name, id string) error { return t.act(name, id, (*tx).undelete) }
+
+// Merge makes one of two accounts or contacts as a person would: winner keeps its values and gets the children of
+// loser, which is deleted with MasterRecordId.
+func (t *Twin) Merge(name, winner, loser string) error {
+	return t.act(name, loser, func(x *tx, lost *row) *apiError {
+		won, err := lost.o.find(winner)
+		if err != nil {
+			return missing()
+		}
+		return x.merge(won, lost)
+	})
+}
 
 func (t *Twin) act(name, id string, do func(*tx, *row) *apiError) error {
 	t.mu.Lock()
@@ -202,7 +238,7 @@ func (t *Twin) act(name, id string, do func(*tx, *row) *apiError) error {
 	if err != nil {
 		return err
 	}
-	x := t.begin(byPerson, person)
+	x := t.begin(byPerson, Person)
 	if e := do(x, r); e != nil {
 		return fmt.Errorf("salesforcetwin: %s %s: %w", name, id, e)
 	}
@@ -274,10 +310,10 @@ func (t *Twin) Handler() http.Handler {
 	rest := t.kit.Handler(t.api(), t.state, t.reset)
 	mux := http.NewServeMux()
 	type asked struct {
-		Object, ID, URL, Type string
-		IDs                   []string
-		Fields                map[string]any
-		Field                 Field
+		Object, ID, URL, Type, User, Winner, Loser, Value string
+		IDs                                               []string
+		Fields                                            map[string]any
+		Field                                             json.RawMessage
 	}
 	handle := func(verb string, do func(asked) (any, error)) {
 		mux.HandleFunc("POST /_twin/"+verb, func(w http.ResponseWriter, r *http.Request) {
@@ -300,18 +336,30 @@ func (t *Twin) Handler() http.Handler {
 		ID string `json:"id"`
 	}
 	handle("edit", func(a asked) (any, error) {
-		id, err := t.Edit(a.Object, a.ID, a.Fields)
+		id, err := t.EditAs(cmp.Or(a.User, Person), a.Object, a.ID, a.Fields)
 		return saved{id}, err
 	})
 	handle("delete", func(a asked) (any, error) { return saved{a.ID}, t.Delete(a.Object, a.ID) })
 	handle("undelete", func(a asked) (any, error) { return saved{a.ID}, t.Undelete(a.Object, a.ID) })
+	handle("merge", func(a asked) (any, error) { return saved{a.Winner}, t.Merge(a.Object, a.Winner, a.Loser) })
 	handle("events", func(a asked) (any, error) {
 		t.SendEventsTo(a.URL)
 		return map[string]string{"url": a.URL}, nil
 	})
 	handle("gap", func(a asked) (any, error) { return struct{}{}, t.Gap(a.Object, a.Type, a.IDs...) })
 	handle("field", func(a asked) (any, error) {
-		return map[string]string{"name": a.Field.Name}, t.AddField(a.Object, a.Field)
+		var f Field
+		if err := decode(a.Field, &f); err != nil {
+			return nil, fmt.Errorf("field is not understood: %w", err)
+		}
+		return map[string]string{"name": f.Name}, t.AddField(a.Object, f)
+	})
+	handle("picklist", func(a asked) (any, error) {
+		var name string
+		if err := decode(a.Field, &name); err != nil {
+			return nil, fmt.Errorf("field is not understood: %w", err)
+		}
+		return map[string]string{"value": a.Value}, t.AddPicklistValue(a.Object, name, a.Value)
 	})
 	handle("expire", func(asked) (any, error) { t.ExpireSessions(); return struct{}{}, nil })
 	mux.Handle("/", rest)
