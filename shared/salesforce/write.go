@@ -72,12 +72,13 @@ func plan(writes []platform.Write, pending []int) (calls [][]int, later []int) {
 		if w.Ref.ID != "" {
 			keys = append(keys, w.Ref.Object+" id "+w.Ref.ID)
 		}
-		if slices.ContainsFunc(keys, func(k string) bool { return taken[k] }) {
+		wait := slices.ContainsFunc(keys, func(k string) bool { return taken[k] })
+		for _, k := range keys { // of one that waits too: what comes after it waits for it
+			taken[k] = true
+		}
+		if wait {
 			later = append(later, i)
 			continue
-		}
-		for _, k := range keys {
-			taken[k] = true
 		}
 		groups[group] = append(groups[group], i)
 	}

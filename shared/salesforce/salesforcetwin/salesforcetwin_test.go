@@ -337,6 +337,21 @@ func TestActs(t *testing.T) {
 	o.want("GET", "/_twin/state", "", 200, `"Account":[]`)
 	o.want("POST", "/_twin/undelete", `{"object":"Account","id":"`+saved.ID+`"}`, 200, saved.ID)
 	o.want("GET", "/_twin/state", "", 200, saved.ID)
+	other := o.want("POST", "/_twin/edit", `{"object":"Account","fields":{"Name":"B"},"user":"005xx000001Sxyz"}`, 200, "001")[7:25]
+	o.want("POST", "/_twin/edit", `{"object":"Account","fields":{"Name":"B"},"user":"B"}`, 422, "no user id")
+	if m, _ := o.Get("Account", other); m["LastModifiedById"] != "005xx000001Sxyz"+suffix("005xx000001Sxyz") || m["ERP_Active__c"] != true {
+		t.Errorf("%v", m)
+	}
+	o.want("POST", "/_twin/merge", `{"object":"Account","winner":"`+saved.ID+`","loser":"`+saved.ID+`"}`, 422, "itself")
+	o.want("POST", "/_twin/merge", `{"object":"Account","winner":"`+saved.ID+`","loser":"`+other+`"}`, 200, saved.ID)
+	o.want("GET", "/services/data/v66.0/queryAll?q="+url.QueryEscape("SELECT MasterRecordId FROM Account WHERE IsDeleted = true"), "", 200, `"MasterRecordId":"`+saved.ID)
+	o.want("POST", "/_twin/undelete", `{"object":"Account","id":"`+other+`"}`, 200, other)
+	o.want("GET", "/services/data/v66.0/sobjects/Account/"+other, "", 200, `"MasterRecordId":null`)
+	o.want("POST", "/_twin/edit", `{"object":"Account","id":"`+other+`","fields":{"Support_Tier__c":"Gold"}}`, 422, "bad value for restricted picklist field: Gold")
+	o.want("POST", "/_twin/picklist", `{"object":"Account","field":"Support_Tier__c","value":"Gold"}`, 200, "Gold")
+	o.want("POST", "/_twin/edit", `{"object":"Account","id":"`+other+`","fields":{"Support_Tier__c":"Gold"}}`, 200, other)
+	o.want("POST", "/_twin/picklist", `{"object":"Account","field":"Name","value":"Gold"}`, 422, "no picklist")
+	o.want("POST", "/_twin/field", `{"object":"Account","field":{"Name":"New__c","Type":"string","Length":5}}`, 200, "New__c")
 	got := make(chan string, 1)
 	bus := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		b, err := io.ReadAll(r.Body)
@@ -354,4 +369,42 @@ func TestActs(t *testing.T) {
 	o.want("POST", "/_twin/expire", `{}`, 200, "")
 	o.want("GET", "/services/data/v66.0/limits", "", 401, "INVALID_SESSION_ID")
 	o.want("GET", "/_twin/stats", "", 200, `"refused":1`)
+}
+
+// What the org makes of values before it keeps them.
+func TestNormalisation(t *testing.T) {
+	t.Parallel()
+	o := serve(t, Options{USLocale: true, Normalise: func(object, field string, v any) any {
+		if s, ok := v.(string); ok && object == "Account" && field == "BillingCountry" {
+			return strings.ToUpper(s)
+		}
+		return v
+	}})
+	typed := map[string]any{"Name": "  Lazy K  ", "Phone": "15095557969", "Fax": "5095556221", "ERP_Credit_Limit__c": 1234.567, "BillingCountry": "usa", "Support_Notes__c": " a\n"}
+	person, err := o.Edit("Account", "", typed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := json.Marshal(typed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := o.want("POST", "/services/data/v66.0/sobjects/Account", string(body), 201, "001")[7:25]
+	kept := map[string]any{"Name": "Lazy K", "ERP_Credit_Limit__c": json.Number("1234.57"), "BillingCountry": "USA", "Support_Notes__c": " a"}
+	for id, phones := range map[string][2]string{person: {"(509) 555-7969", "(509) 555-6221"}, client: {"15095557969", "5095556221"}} {
+		m, _ := o.Get("Account", id)
+		if m["Phone"] != phones[0] || m["Fax"] != phones[1] {
+			t.Errorf("phones %v and %v, want %v", m["Phone"], m["Fax"], phones)
+		}
+		for f, want := range kept {
+			if m[f] != want {
+				t.Errorf("%s: %q, want %q", f, m[f], want)
+			}
+		}
+	}
+	for _, phone := range []string{"509-555-7969", "+15095557969", "123456789", "23456789012", "509555796x"} {
+		if got := usPhone(phone); got != phone {
+			t.Errorf("%s became %s", phone, got)
+		}
+	}
 }
