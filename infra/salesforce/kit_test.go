@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,13 +22,14 @@ type field struct {
 	Type       string   `xml:"type"`
 	ExternalID bool     `xml:"externalId"`
 	Unique     bool     `xml:"unique"`
+	Restricted bool     `xml:"valueSet>restricted"`
 	Values     []string `xml:"valueSet>valueSetDefinition>value>fullName"`
 }
 
 func fields(t *testing.T) map[string]field {
 	t.Helper()
 	all := map[string]field{}
-	for _, object := range []string{"Account", "Order", "Shipment__c"} {
+	for _, object := range []string{"Account", "Contact", "Order", "Shipment__c"} {
 		files, err := fs.Glob(os.DirFS(root), "objects/"+object+"/fields/*.field-meta.xml")
 		if err != nil {
 			t.Fatal(err)
@@ -86,6 +88,10 @@ func TestTwinKnowsTheKit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	contact, err := twin.Edit("Contact", "", map[string]any{"LastName": "A"})
+	if err != nil {
+		t.Fatal(err)
+	}
 	order, err := twin.Edit("Order", "", map[string]any{"AccountId": account, "EffectiveDate": "2026-11-02", "Status": "Draft"})
 	if err != nil {
 		t.Fatal(err)
@@ -94,10 +100,10 @@ func TestTwinKnowsTheKit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ids := map[string]string{"Account": account, "Order": order, "Shipment__c": shipment}
+	ids := map[string]string{"Account": account, "Contact": contact, "Order": order, "Shipment__c": shipment}
 	for name, f := range fields(t) {
 		object, _, _ := strings.Cut(name, ".")
-		values := map[string][]any{"Picklist": nil, "Date": {"2026-11-02"}, "Currency": {12.5}, "Lookup": {order}}[f.Type]
+		values := map[string][]any{"Picklist": nil, "Date": {"2026-11-02"}, "Currency": {12.5}, "Number": {12.5}, "Checkbox": {true, false}, "Lookup": {order}}[f.Type]
 		for _, v := range f.Values {
 			values = append(values, v)
 		}
@@ -110,6 +116,54 @@ func TestTwinKnowsTheKit(t *testing.T) {
 		for _, v := range values {
 			if _, err := twin.Edit(object, ids[object], map[string]any{f.FullName: v}); err != nil {
 				t.Errorf("%s = %v: %v", name, v, err)
+			}
+		}
+		if _, err := twin.Edit(object, ids[object], map[string]any{f.FullName: "Unheard of"}); f.Restricted && err == nil {
+			t.Errorf("%s is restricted in the kit, but the twin takes any value", name)
+		}
+	}
+}
+
+// Every object that the connector reads may be used and is on the channel of change events, and the outbound
+// messages carry what a notification must say and only fields that the connector reads.
+func TestKitTellsOfChanges(t *testing.T) {
+	t.Parallel()
+	load := func(name string) string {
+		t.Helper()
+		b, err := os.ReadFile(root + "/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	allowed := load("permissionsets/Sorrel_Integration.permissionset-meta.xml")
+	for object, names := range salesforce.DefaultFields() {
+		if !strings.Contains(allowed, "<object>"+object+"</object>") {
+			t.Errorf("%s is not in the permission set", object)
+		}
+		event := strings.TrimSuffix(object, "c") + "ChangeEvent"
+		member := strings.ReplaceAll(event, "__", "_")
+		if said := load("platformEventChannelMembers/Sorrel_chn_" + member + ".platformEventChannelMember-meta.xml"); !strings.Contains(said, "<selectedEntity>"+event+"</selectedEntity>") {
+			t.Errorf("%s is not on the channel", event)
+		}
+		if object != "Account" && object != "Contact" {
+			continue
+		}
+		var w struct {
+			Fields []string `xml:"outboundMessages>fields"`
+		}
+		if err := xml.Unmarshal([]byte(load("workflows/"+object+".workflow-meta.xml")), &w); err != nil {
+			t.Fatal(err)
+		}
+		must := []string{"Id", "SystemModstamp", "LastModifiedById", "Sorrel_Id__c"}
+		for _, f := range must {
+			if !slices.Contains(w.Fields, f) {
+				t.Errorf("the message of %s lacks %s", object, f)
+			}
+		}
+		for _, f := range w.Fields {
+			if !slices.Contains(must, f) && !slices.Contains(names, f) {
+				t.Errorf("the message of %s carries %s, which nobody reads", object, f)
 			}
 		}
 	}

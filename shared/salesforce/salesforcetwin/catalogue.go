@@ -155,7 +155,8 @@ func standard() map[string]*object {
 	a.restricted("ERP_Credit_Hold__c", "Auto", "On", "Off")
 	a.restricted("Segment__c", "Enterprise", "Midmarket", "Small")
 	a.restricted("Support_Tier__c", "Standard", "Premium", "VIP")
-	// The values that a new org has. This org takes no others, so that a list that drifts can be tried.
+	// The values that a new org has. A real org cannot restrict a standard field; this one does, so that it also
+	// stands for one whose own rule guards the list.
 	a.restricted("Industry", "Agriculture", "Apparel", "Banking", "Biotechnology", "Chemicals", "Communications", "Construction", "Consulting",
 		"Education", "Electronics", "Energy", "Engineering", "Entertainment", "Environmental", "Finance", "Food & Beverage", "Government",
 		"Healthcare", "Hospitality", "Insurance", "Machinery", "Manufacturing", "Media", "Not For Profit", "Other", "Recreation", "Retail",
