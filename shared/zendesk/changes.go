@@ -12,6 +12,7 @@ import (
 
 	"sorrel/shared/fault"
 	"sorrel/shared/platform"
+	"sorrel/shared/record"
 	"sorrel/shared/vendorhttp"
 )
 
@@ -32,7 +33,7 @@ type position struct {
 	Full  bool   `json:"full,omitempty"`  // organizations: After goes through the full list, because of a tie
 }
 
-// Changes lists what changed since cursor, oldest first. Tickets and custom object records come by cursor
+// Changes lists what changed since cursor, oldest first. Users, tickets and custom object records come by cursor
 // exports, whose cursors do not tie. Organizations have only a time-based export; where one second holds more
 // than a page, which that export cannot get past, the full list is read instead, and then the export goes on.
 // Deletions come as Gone (custom object records: for 30 days).
@@ -93,6 +94,9 @@ func (c *Connector) byTime(ctx context.Context, op string, p place, at position)
 		return platform.Page{}, at, err
 	}
 	page, _, err := natives(op, Organization, answer, p.many, resp.Date)
+	if err == nil {
+		err = c.winners(ctx, page.Natives, resp.Date)
+	}
 	if err != nil {
 		return platform.Page{}, at, err
 	}
@@ -140,7 +144,9 @@ func (c *Connector) fullList(ctx context.Context, op string, p place, at positio
 
 func (c *Connector) byCursor(ctx context.Context, op, object string, p place, at position) (platform.Page, position, error) {
 	path := "/api/v2/incremental/tickets/cursor"
-	if key, ok := strings.CutPrefix(object, custom); ok {
+	if object == User {
+		path = "/api/v2/incremental/users/cursor"
+	} else if key, ok := strings.CutPrefix(object, custom); ok {
 		path = "/api/v2/incremental/custom_objects/" + key + "/cursor"
 	}
 	query := url.Values{"start_time": {c.start(at)}}
@@ -168,7 +174,27 @@ func (c *Connector) byCursor(ctx context.Context, op, object string, p place, at
 	return page, next, nil
 }
 
-// natives decodes a page. A record that comes twice in it is kept once, at its newest.
+// mergeAge is how long after an organization's deletion a listing asks whether it was a merge: one call for each.
+const mergeAge = 7 * 24 * time.Hour
+
+// winners says Into for those of the listed organizations that were merged.
+func (c *Connector) winners(ctx context.Context, natives []record.Native, date time.Time) error {
+	for i, n := range natives {
+		if !n.Gone || date.Sub(n.Version.At) > mergeAge {
+			continue
+		}
+		m, err := c.merge(ctx, n.Ref)
+		if err != nil && !fault.Is(err, fault.NotFound) {
+			return err
+		}
+		if err == nil && m.Into != "" {
+			natives[i].Into, natives[i].Version = m.Into, m.Version
+		}
+	}
+	return nil
+}
+
+// natives decodes a page, without agents. A record that comes twice in it is kept once, at its newest.
 func natives(op, object string, answer map[string]any, key string, date time.Time) (platform.Page, time.Time, error) {
 	list, ok := answer[key].([]any)
 	if !ok {
@@ -188,6 +214,9 @@ func natives(op, object string, answer map[string]any, key string, date time.Tim
 		}
 		if n.Version.At.After(newest) {
 			newest = n.Version.At
+		}
+		if staff(object, fields) {
+			continue
 		}
 		if j, twice := place[n.ID]; !twice {
 			place[n.ID] = len(page.Natives)

@@ -1,6 +1,7 @@
 package zendesk_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http/httptest"
 	"sync/atomic"
@@ -35,11 +36,30 @@ func TestConformance(t *testing.T) {
 		return platformtest.World{
 			Connector: c, Twin: tw, Object: zendesk.Organization, PageSize: 20, Lag: lag, UnknownID: "99",
 			Fields: func(n int) map[string]any {
-				return map[string]any{"name": fmt.Sprintf("Bólido %d", names.Add(1)), "organization_fields": map[string]any{"erp_number": fmt.Sprint(n), "erp_city": "Madrid"}}
+				return map[string]any{"name": fmt.Sprintf("Bólido %d", names.Add(1)), "organization_fields": map[string]any{"erp_number": fmt.Sprint(n), "erp_city": "Madrid",
+					"erp_credit_limit": json.Number("12500.5"), "erp_credit_hold": "credit_auto", "erp_active": true}}
 			},
-			Change: map[string]any{"name": "Bólido Comidas", "organization_fields": map[string]any{"erp_city": "México D.F."}},
-			Clear:  "organization_fields.erp_city",
-			Bad:    map[string]any{"name": " "},
+			Change: map[string]any{"name": "Bólido Comidas", "organization_fields": map[string]any{"erp_city": "México D.F.", "erp_active": false,
+				"erp_credit_limit": json.Number("0"), "erp_credit_hold": "credit_on", "segment": "segment_small", "support_tier": "tier_vip"}},
+			Clear:   "organization_fields.erp_credit_limit",
+			Bad:     map[string]any{"organization_fields": map[string]any{"support_tier": "tier_gold"}},
+			Deletes: true,
+			Merge:   func(winner, loser string) error { return tw.Merge(zendesk.Organization, winner, loser) },
+		}
+	}})
+	platformtest.Run(t, platformtest.Harness{Name: "user", New: func(t *testing.T, now func() time.Time) platformtest.World {
+		c, tw := world(t, now, zendesktwin.NoLimits(), 20)
+		var addresses atomic.Int64 // unique in an account
+		return platformtest.World{
+			Connector: c, Twin: tw, Object: zendesk.User, PageSize: 20, Lag: lag, UnknownID: "99",
+			Fields: func(n int) map[string]any {
+				return map[string]any{"name": fmt.Sprintf("Ann Lee %d", n), "email": fmt.Sprintf("ann.%d@example.com", addresses.Add(1)), "phone": "+34 91 555",
+					"user_fields": map[string]any{"job_title": "Buyer", "erp_active": true}}
+			},
+			Change:  map[string]any{"name": "Ana Trujillo", "email": "ana@example.com", "user_fields": map[string]any{"job_title": "Owner"}},
+			Clear:   "user_fields.job_title",
+			Bad:     map[string]any{"name": " "},
+			Deletes: true, // merges are told by events only: TestUserMerge
 		}
 	}})
 	platformtest.Run(t, platformtest.Harness{Name: "order", New: func(t *testing.T, now func() time.Time) platformtest.World {
@@ -52,6 +72,7 @@ func TestConformance(t *testing.T) {
 			Change:   map[string]any{"name": "SO-x", "custom_object_fields": map[string]any{"status": "closed"}},
 			Clear:    "custom_object_fields.lines",
 			Bad:      map[string]any{"name": "SO", "custom_object_fields": map[string]any{"status": "lost"}},
+			Deletes:  true,
 			Unpushed: "Zendesk has no webhook event type for custom object records",
 		}
 	}})
@@ -62,9 +83,10 @@ func TestConformance(t *testing.T) {
 			Fields: func(n int) map[string]any {
 				return map[string]any{"subject": fmt.Sprintf("Where is %d?", n), "description": "Pump alarm", "priority": "high"}
 			},
-			Change: map[string]any{"subject": "Found", "status": "open"},
-			Clear:  "priority",
-			Bad:    map[string]any{"status": "lost"},
+			Change:  map[string]any{"subject": "Found", "status": "open"},
+			Clear:   "priority",
+			Bad:     map[string]any{"status": "lost"},
+			Deletes: true,
 		}
 	}})
 }

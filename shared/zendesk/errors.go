@@ -27,7 +27,7 @@ func errorTable() []platform.ErrorRow {
 		row(413, "", fault.TooLarge, "record over 32 KB"),
 		row(429, "", fault.Throttled, "Retry-After; one endpoint or record only, if the account's minute is not used up"),
 		row(0, "TooManyJobs", fault.Throttled, "30 background jobs queued or running"),
-		row(0, "DuplicateValue", fault.Refused, "another record has this name or external id"),
+		row(0, "DuplicateValue", fault.Refused, "another record has this name, external id or e-mail address"),
 		row(0, "RecordInvalid", fault.Refused, "validation; details name the fields"),
 		row(422, "", fault.Refused, "InvalidValue and other validation"),
 		row(400, "", fault.Refused, "request shape, or an idempotency key with another body"),

@@ -110,13 +110,15 @@ func native(op, object string, fields map[string]any, date time.Time) (record.Na
 // scrubbed replaces the values of a deleted custom object record in exports.
 const scrubbed = "[DELETED]"
 
-// gone reports that an exported record is a deleted one: organizations carry deleted_at, tickets the status
-// "deleted", custom object records "[DELETED]" in place of their values.
+// gone reports that a record is a deleted one: organizations carry deleted_at, users active: false, tickets the
+// status "deleted", custom object records "[DELETED]" in place of their values.
 func gone(object string, fields map[string]any) bool {
 	if fields["deleted_at"] != nil {
 		return true
 	}
 	switch {
+	case object == User:
+		return fields["active"] == false
 	case object == Ticket:
 		return fields["status"] == "deleted" || fields["status"] == "scrubbed"
 	case strings.HasPrefix(object, custom):

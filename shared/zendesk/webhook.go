@@ -99,6 +99,15 @@ func known(kind string) bool {
 		case "created", "custom_field_changed", "deleted", "external_id_changed", "name_changed", "tags_changed":
 			return true
 		}
+	case User:
+		switch what {
+		case "created", "deleted", "merged", "active_changed", "alias_changed", "custom_field_changed", "custom_role_changed", "default_group_changed",
+			"details_changed", "external_id_changed", "group_membership_created", "group_membership_deleted", "identity_changed", "identity_created",
+			"identity_deleted", "last_login_changed", "name_changed", "notes_changed", "only_private_comments_changed",
+			"organization_membership_created", "organization_membership_deleted", "password_changed", "photo_changed", "role_changed",
+			"suspended_changed", "tags_changed", "time_zone_changed":
+			return true
+		}
 	case Ticket:
 		switch what {
 		case "created", "status_changed", "custom_status_changed", "priority_changed", "subject_changed", "description_changed",
@@ -127,7 +136,7 @@ func event(body map[string]any) (platform.Delivery, error) {
 	kind, ok := strings.CutPrefix(full, eventPrefix)
 	if !ok || !known(kind) {
 		return platform.Delivery{}, &fault.Error{Class: fault.NotFound, Op: op, Detail: fmt.Sprintf("unknown event type %q", cut(full, 120)),
-			Remedy: "subscribe the webhook to ticket and organization events only"}
+			Remedy: "subscribe the webhook to ticket, organization and user events only"}
 	}
 	id, _ := body["id"].(string)
 	if id == "" {
@@ -150,12 +159,20 @@ func event(body map[string]any) (platform.Delivery, error) {
 	if n.Version.At.IsZero() {
 		return platform.Delivery{}, lacks("detail.updated_at")
 	}
+	if object == User {
+		natives, err := userEvent(what, n, body)
+		return platform.Delivery{ID: id, Natives: natives}, err
+	}
 	status := strings.ToLower(text(detail["status"]))
 	switch {
 	case what == "deleted" || what == "soft_deleted" || what == "permanently_deleted" || status == "deleted" || status == "scrubbed":
+		hint := n
 		n.Gone = true
 		if at := instant(body["time"]); at.After(n.Version.At) {
 			n.Version.At = at
+		}
+		if object == Organization { // deleted, or merged into another: a read tells
+			return platform.Delivery{ID: id, Natives: []record.Native{hint, n}}, nil
 		}
 	case object == Ticket:
 		n.Partial, n.Fields = true, ticketFields(detail)
@@ -164,6 +181,43 @@ func event(body map[string]any) (platform.Delivery, error) {
 		}
 	}
 	return platform.Delivery{ID: id, Natives: []record.Native{n}}, nil
+}
+
+// userEvent says what an event about a user means; n is made of its detail. A deletion stays at the record's own
+// time, so that a merge told at the time of its event comes after it.
+func userEvent(what string, n record.Native, body map[string]any) ([]record.Native, error) {
+	event, _ := body["event"].(map[string]any)
+	switch what {
+	case "deleted":
+		n.Gone = true
+	case "active_changed":
+		n.Gone = event["current"] == false // a deleted user never comes back
+	case "merged":
+		return merged(n, body, event)
+	}
+	return []record.Native{n}, nil
+}
+
+// merged tells who lost. The event names two users: the one it is about, and event.user. The documentation does not
+// say which of them is left. A merge moves all e-mail addresses to the winner, so a user without one who has just been
+// merged is the loser. With an address it may be either: then both are hints.
+// https://support.zendesk.com/hc/en-us/articles/4408887695898
+func merged(n record.Native, body, event map[string]any) ([]record.Native, error) {
+	user, _ := event["user"].(map[string]any)
+	other := n
+	other.ID, other.External, other.Born = text(user["id"]), "", time.Time{}
+	if other.ID == "" {
+		return nil, &fault.Error{Class: fault.Contract, Op: "zendesk.webhook", Fields: []string{"event.user.id"}, Detail: "a merge that does not name the other user"}
+	}
+	detail, _ := body["detail"].(map[string]any)
+	if text(detail["email"]) == "" {
+		n.Gone, n.Into = true, other.ID
+		if at := instant(body["time"]); at.After(n.Version.At) {
+			n.Version.At = at
+		}
+		n.Version.At = n.Version.At.Truncate(resolution).Add(resolution) // after the deletion that comes with it
+	}
+	return []record.Native{n, other}, nil
 }
 
 // ticketFields brings a ticket event's detail into REST's shape.

@@ -69,6 +69,16 @@ func TestWebhookEvents(t *testing.T) {
 				t.Errorf("an organization event must be a hint, got %+v", n)
 			}
 		},
+		"user.json": func(t *testing.T, n record.Native) {
+			if !n.Hint() || n.Fields != nil || n.Ref != (record.Ref{Platform: "zendesk", Object: "user", ID: "83"}) || n.External != "contact-7" {
+				t.Errorf("a user event must be a hint, got %+v", n)
+			}
+		},
+		"user_deleted.json": func(t *testing.T, n record.Native) {
+			if !n.Gone || n.Into != "" || !n.Version.At.Equal(time.Date(2026, 11, 2, 8, 20, 0, 0, time.UTC)) {
+				t.Errorf("a deletion must be Gone at its time, got %+v", n)
+			}
+		},
 		"organization_deleted.json": func(t *testing.T, n record.Native) {
 			if !n.Gone || !n.Version.At.Equal(time.Date(2026, 11, 2, 8, 20, 0, 0, time.UTC)) {
 				t.Errorf("a deletion must be Gone at its time, got %+v", n)
@@ -80,10 +90,51 @@ func TestWebhookEvents(t *testing.T) {
 			t.Fatal(err)
 		}
 		d, err := c.Webhook(t.Context(), signed(string(b), secret))
-		if err != nil || len(d.Natives) != 1 || d.ID == "" {
+		if err != nil || len(d.Natives) == 0 || d.ID == "" {
 			t.Fatalf("%s: %+v, %v", file, d, err)
 		}
-		check(t, d.Natives[0])
+		check(t, d.Natives[len(d.Natives)-1])
+		if len(d.Natives) > 1 && (file != "organization_deleted.json" || !d.Natives[0].Hint() || d.Natives[0].Ref != d.Natives[1].Ref) {
+			t.Errorf("%s: %+v; only a deleted organization has a hint before its deletion", file, d.Natives)
+		}
+	}
+}
+
+// Which of its two users a merge has left must never be guessed: a wrong answer deletes the one that lives.
+func TestUserMergedEvent(t *testing.T) {
+	t.Parallel()
+	c := intake(t, secret)
+	merge := func(email, event string) ([]record.Native, error) {
+		d, err := c.Webhook(t.Context(), signed(`{"type":"zen:event-type:user.merged","id":"e","time":"2026-11-02T08:20:00.400Z","subject":"zen:user:83",
+			"detail":{"id":"83","email":`+email+`,"external_id":"contact-7","updated_at":"2026-11-02T08:20:00Z","created_at":"2026-01-01T00:00:00Z"},"event":`+event+`}`, secret))
+		return d.Natives, err
+	}
+	for _, none := range []string{`""`, "null"} {
+		n, err := merge(none, `{"user":{"id":"84"}}`)
+		if err != nil || len(n) != 2 || !n[0].Gone || n[0].ID != "83" || n[0].Into != "84" || n[0].External != "contact-7" || !n[1].Hint() || n[1].ID != "84" || n[1].External != "" {
+			t.Errorf("a user without address was merged: %+v, %v", n, err)
+		}
+		if deleted := time.Date(2026, 11, 2, 8, 20, 0, 999, time.UTC); !n[0].Version.At.After(deleted) {
+			t.Errorf("the merge at %v is not after the deletion that comes with it", n[0].Version.At)
+		}
+	}
+	n, err := merge(`"ann@example.com"`, `{"user":{"id":84}}`)
+	if err != nil || len(n) != 2 || !n[0].Hint() || n[0].ID != "83" || !n[1].Hint() || n[1].ID != "84" {
+		t.Errorf("a user with an address may be the winner: %+v, %v; want two hints", n, err)
+	}
+	if _, err := merge(`""`, `{}`); !fault.Is(err, fault.Contract) || !strings.Contains(err.Error(), "event.user.id") {
+		t.Errorf("a merge without the other user: %v", err)
+	}
+}
+
+func TestUserActiveChanged(t *testing.T) {
+	t.Parallel()
+	for current, gone := range map[string]bool{"false": true, "true": false, "null": false} {
+		d, err := intake(t, secret).Webhook(t.Context(), signed(`{"type":"zen:event-type:user.active_changed","id":"e","time":"2026-11-02T08:20:00Z",
+			"detail":{"id":"83","updated_at":"2026-11-02T08:20:00Z"},"event":{"current":`+current+`}}`, secret))
+		if err != nil || len(d.Natives) != 1 || d.Natives[0].Gone != gone {
+			t.Errorf("active: %s gave %+v, %v", current, d.Natives, err)
+		}
 	}
 }
 
@@ -115,7 +166,7 @@ func TestWebhookRefusals(t *testing.T) {
 		"two values":     {signed(good+"{}", secret), fault.Malformed, "more than one"},
 		"deep":           {signed(`{"a":`+strings.Repeat("[", 70)+strings.Repeat("]", 70)+"}", secret), fault.Malformed, "deeper"},
 		"no type":        {signed(`{"ticket":"1"}`, secret), fault.Contract, "type"},
-		"unknown type":   {signed(`{"type":"zen:event-type:user.created","id":"x"}`, secret), fault.NotFound, "user.created"},
+		"unknown type":   {signed(`{"type":"zen:event-type:user.renamed","id":"x"}`, secret), fault.NotFound, "user.renamed"},
 		"unknown ticket": {signed(`{"type":"zen:event-type:ticket.updated","id":"x"}`, secret), fault.NotFound, "ticket.updated"},
 		"no event id":    {signed(`{"type":"zen:event-type:organization.created","detail":{}}`, secret), fault.Contract, `"id"`},
 		"no detail":      {signed(`{"type":"zen:event-type:organization.created","id":"x"}`, secret), fault.Contract, "detail"},
@@ -165,7 +216,7 @@ func TestIntakeOnlyConnectorRefusesCalls(t *testing.T) {
 }
 
 func FuzzWebhook(f *testing.F) {
-	for _, name := range []string{"ticket.json", "organization.json", "organization_deleted.json"} {
+	for _, name := range []string{"ticket.json", "organization.json", "organization_deleted.json", "user.json", "user_deleted.json"} {
 		b, err := os.ReadFile("testdata/" + name)
 		if err != nil {
 			f.Fatal(err)
@@ -173,6 +224,7 @@ func FuzzWebhook(f *testing.F) {
 		f.Add(string(b))
 	}
 	f.Add(`{"type":"zen:event-type:ticket.created","id":"1","detail":{"id":1e9,"updated_at":"2026-11-02T08:15:20Z","status":[{}]}}`)
+	f.Add(`{"type":"zen:event-type:user.merged","id":"1","detail":{"id":"1","updated_at":"2026-11-02T08:15:20Z"},"event":{"user":{"id":"2"}}}`)
 	f.Add(strings.Repeat(`{"a":`, 80))
 	c := intake(f, secret)
 	f.Fuzz(func(t *testing.T, body string) {
@@ -180,8 +232,10 @@ func FuzzWebhook(f *testing.F) {
 		if (err == nil) == (len(d.Natives) == 0) {
 			t.Fatalf("%d natives and error %v", len(d.Natives), err)
 		}
-		if err == nil && (d.Natives[0].ID == "" || d.Natives[0].Version.At.IsZero()) {
-			t.Fatalf("a native without id or version: %+v", d.Natives[0])
+		for _, n := range d.Natives {
+			if n.ID == "" || n.Version.At.IsZero() || n.Into != "" && !n.Gone {
+				t.Fatalf("a native without id or version, or merged and alive: %+v", n)
+			}
 		}
 	})
 }
@@ -207,7 +261,7 @@ func TestKitSubscribesToKnownEvents(t *testing.T) {
 	for _, r := range kit.Requests {
 		for _, kind := range r.Body.Webhook.Subscriptions {
 			n++
-			event := `{"type":"` + kind + `","id":"e","detail":{"id":"1","updated_at":"2026-11-02T08:00:00Z"}}`
+			event := `{"type":"` + kind + `","id":"e","detail":{"id":"1","updated_at":"2026-11-02T08:00:00Z"},"event":{"user":{"id":"2"}}}`
 			if _, err := intake(t, secret).Webhook(t.Context(), signed(event, secret)); err != nil {
 				t.Errorf("%s: %v", kind, err)
 			}

@@ -23,6 +23,9 @@ func (c *Connector) Read(ctx context.Context, ref record.Ref) (record.Native, er
 		return record.Native{}, &fault.Error{Class: fault.Contract, Op: "zendesk." + op, Fields: []string{"id"}, Detail: "a read without native id"}
 	}
 	answer, resp, err := c.call(ctx, op, http.MethodGet, p.path+"/"+url.PathEscape(ref.ID), nil, nil, nil)
+	if ref.Object == Organization && fault.Is(err, fault.NotFound) {
+		return c.merge(ctx, ref)
+	}
 	if err != nil {
 		return record.Native{}, err
 	}
@@ -30,7 +33,43 @@ func (c *Connector) Read(ctx context.Context, ref record.Ref) (record.Native, er
 	if err != nil {
 		return record.Native{}, err
 	}
+	if staff(ref.Object, fields) {
+		return record.Native{}, &fault.Error{Class: fault.NotFound, Op: "zendesk." + op, ID: ref.ID, Detail: "the user is an agent or administrator, and no end user"}
+	}
 	return native(op, ref.Object, fields, resp.Date)
+}
+
+// staff reports that a user is one of the account's own people.
+func staff(object string, fields map[string]any) bool {
+	role := text(fields["role"])
+	return object == User && role != "" && role != "end-user"
+}
+
+// merge says that an organization is gone, and into which one it was merged, if it was. Its time is that of the
+// answer: merges carry none, and a deleted organization stays deleted. An id whose merges the vendor does not list
+// is not known to it: fault.NotFound.
+func (c *Connector) merge(ctx context.Context, ref record.Ref) (record.Native, error) {
+	const op = "organization.merges"
+	answer, resp, err := c.call(ctx, op, http.MethodGet, "/api/v2/organizations/"+url.PathEscape(ref.ID)+"/merges", url.Values{"page[size]": {"100"}}, nil, nil)
+	if err != nil {
+		return record.Native{}, err
+	}
+	list, ok := answer["organization_merges"].([]any)
+	if !ok {
+		return record.Native{}, garbled(op, false, "the answer lacks organization_merges", nil)
+	}
+	at := resp.Date
+	if at.IsZero() {
+		at = c.cfg.Now()
+	}
+	n := record.Native{Ref: ref, Gone: true, Version: record.Version{At: at.UTC()}}
+	for _, a := range list {
+		m, _ := a.(map[string]any)
+		if text(m["loser_id"]) == ref.ID && text(m["status"]) != "error" {
+			n.Into = text(m["winner_id"])
+		}
+	}
+	return n, nil
 }
 
 // Find returns the record that carries external. Ticket external ids are not unique: the oldest one is meant.
@@ -42,7 +81,7 @@ func (c *Connector) Find(ctx context.Context, object, external string) (record.N
 	}
 	path, query := p.path, url.Values{"external_id": {external}}
 	switch object {
-	case Organization:
+	case Organization, User:
 		path += "/search"
 	case Ticket:
 	default:
@@ -59,7 +98,7 @@ func (c *Connector) Find(ctx context.Context, object, external string) (record.N
 	var found record.Native
 	for _, a := range list {
 		fields, _ := a.(map[string]any)
-		if text(fields["external_id"]) != external { // organizations match regardless of case
+		if text(fields["external_id"]) != external || staff(object, fields) { // organizations and users match regardless of case
 			continue
 		}
 		n, err := native(op, object, fields, resp.Date)
@@ -76,8 +115,9 @@ func (c *Connector) Find(ctx context.Context, object, external string) (record.N
 	return found, nil
 }
 
-// Write brings records up to date, several at once; two writes to one record keep their order. The vendor's bulk
-// calls are background jobs that answer later and without versions: they are not used.
+// Write brings records up to date or deletes them, several at once; two writes to one record keep their order. The
+// vendor's bulk calls are background jobs that answer later and without versions, there is none that creates or updates
+// organizations, and the one for users is off until the vendor is asked: they are not used.
 func (c *Connector) Write(ctx context.Context, writes []platform.Write) []platform.Written {
 	out := make([]platform.Written, len(writes))
 	chains := map[string][]int{}
@@ -107,11 +147,13 @@ func (c *Connector) write(ctx context.Context, w platform.Write) platform.Writte
 	if err != nil {
 		return platform.Written{ID: w.Ref.ID, Err: err}
 	}
-	body := maps.Clone(w.Fields)
-	if body == nil {
-		body = map[string]any{}
+	switch {
+	case w.Delete:
+		return c.erase(ctx, w, p)
+	case w.Ref.Object == User:
+		return c.writeUser(ctx, w, p)
 	}
-	body["external_id"] = w.External
+	body := fieldsOf(w)
 	method, path := http.MethodPut, p.path+"/"+url.PathEscape(w.Ref.ID)
 	var query url.Values
 	var header http.Header
@@ -138,17 +180,54 @@ func (c *Connector) write(ctx context.Context, w platform.Write) platform.Writte
 			return platform.Written{Err: err}
 		}
 	}
+	return c.save(ctx, w.Ref, p, method, path, query, header, body)
+}
+
+// fieldsOf is the body of w.
+func fieldsOf(w platform.Write) map[string]any {
+	body := maps.Clone(w.Fields)
+	if body == nil {
+		body = map[string]any{}
+	}
+	body["external_id"] = w.External
+	return body
+}
+
+// save sends body, the whole or a part of a record, and reads the record out of the answer.
+func (c *Connector) save(ctx context.Context, ref record.Ref, p place, method, path string, query url.Values, header http.Header, body map[string]any) platform.Written {
+	n, status, err := c.saved(ctx, ref.Object, p, method, path, query, header, body)
+	if err != nil {
+		return platform.Written{ID: ref.ID, Err: err}
+	}
+	return platform.Written{ID: n.ID, Version: n.Version, Created: status == http.StatusCreated}
+}
+
+func (c *Connector) saved(ctx context.Context, object string, p place, method, path string, query url.Values, header http.Header, body map[string]any) (record.Native, int, error) {
+	op := object + ".write"
 	answer, resp, err := c.call(ctx, op, method, path, query, header, map[string]any{p.one: body})
 	if err != nil {
-		return platform.Written{ID: w.Ref.ID, Err: err}
+		return record.Native{}, resp.Status, err
 	}
 	fields, err := member(op, true, answer, p.one, resp)
 	if err != nil {
-		return platform.Written{ID: w.Ref.ID, Err: err}
+		return record.Native{}, resp.Status, err
 	}
-	n, err := native(op, w.Ref.Object, fields, resp.Date)
+	n, err := native(op, object, fields, resp.Date)
 	if err != nil {
-		return platform.Written{ID: w.Ref.ID, Err: fault.Wrap(fault.Unknown, "zendesk."+op, "", err)}
+		return record.Native{}, resp.Status, fault.Wrap(fault.Unknown, "zendesk."+op, "", err)
 	}
-	return platform.Written{ID: n.ID, Version: n.Version, Created: resp.Status == http.StatusCreated}
+	return n, resp.Status, nil
+}
+
+// erase deletes w.Ref. Organizations, users and tickets can be deleted but not taken back by API.
+func (c *Connector) erase(ctx context.Context, w platform.Write, p place) platform.Written {
+	op := w.Ref.Object + ".delete"
+	if w.Ref.ID == "" {
+		return platform.Written{Err: &fault.Error{Class: fault.Contract, Op: "zendesk." + op, Fields: []string{"id"}, Detail: "a deletion without native id"}}
+	}
+	_, _, err := c.call(ctx, op, http.MethodDelete, p.path+"/"+url.PathEscape(w.Ref.ID), nil, nil, nil)
+	if fault.Is(err, fault.NotFound) {
+		err = nil // gone already
+	}
+	return platform.Written{ID: w.Ref.ID, Err: err}
 }

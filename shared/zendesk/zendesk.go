@@ -1,26 +1,41 @@
-// Package zendesk is the connector to Zendesk Support: organizations, tickets and custom object records.
+// Package zendesk is the connector to Zendesk Support: organizations, end users, tickets and custom object records.
 //
 // Native shape: REST's. A native's Fields are what GET shows of the record: lower-case enums, ids as JSON
 // numbers where REST has numbers (organizations, tickets, users) and as strings where REST has strings (custom
 // object records and lookup values), custom values under organization_fields or custom_object_fields by key.
 // Webhooks say ids as strings and enums in upper case; they are brought into this shape.
 //
-// Objects: "organization", "ticket" and "custom_object/{key}" (see infra/decisions/003).
+// Objects: "organization", "user" (end users only), "ticket" and "custom_object/{key}" (see infra/decisions/003).
 //
 // What the vendor does not say, and what follows from it:
-//   - Organization events carry neither custom fields nor tags: they are hints, to be read.
+//   - Organization and user events carry neither custom fields nor tags, user events no name and no phone either: they
+//     are hints, to be read. A changed phone number, and on organizations notes, details and domain names, send no
+//     event at all: Changes finds them.
 //   - There is no webhook event type for custom object records. The twin sends none; Changes finds an agent's
 //     edit. https://developer.zendesk.com/api-reference/webhooks/event-types/webhook-event-types/
-//   - Nothing marks a change as ours. Actor is the user of the last change; Native.Ours stays false, because a
-//     payload shows the whole record and not only what that user set.
+//   - Nothing marks a change as ours. Actor is the user of the last change, which only ticket events and custom object
+//     records tell; Native.Ours stays false, because a payload shows the whole record and not only what that user set.
 //   - Deleted organizations, tickets and records answer 404 like ones that never were: Read says NotFound, and
-//     only webhooks and Changes tell a deletion.
+//     webhooks and Changes tell a deletion. A deleted user is still shown, with active false.
+//   - Agents and administrators are users too: Changes passes them over, Read and Find do not find them.
+//
+// Merges. An organization's merges are a list of their own: Read of one that is gone and Changes ask it, and say Into.
+// The event organization.deleted does not tell a deletion from a merge, so it gives two natives: a hint, whose read
+// tells, and then the deletion. A user's merge is told by the event user.merged only; Read and Changes show the loser as
+// deleted. https://developer.zendesk.com/api-reference/ticketing/organizations/organizations/#merge-organization-with-another-organization
+//
+// A user's e-mail address is an identity of its own. It is written with the user on create only: on update the vendor
+// adds a second address and leaves the first one primary. Write therefore changes it by the identities API.
+// https://developer.zendesk.com/api-reference/ticketing/users/user_identities/
 //
 // UNCONFIRMED against a real account: 201 (not 200) when a PATCH by external id creates a record; whether an
 // export of custom object records gives after_cursor on its last page (both are handled); whether a deleted
 // record's updated_at moves; whether unset custom object fields are shown as null; the body of 409 answers;
 // the status of TooManyJobs; whether tokens by client_credentials carry expires_in; whether invocation ids stay
-// the same over retries (the event id is used instead).
+// the same over retries (the event id is used instead); whether a deleted organization's merges can still be listed
+// (if not, its hint says NotFound and the deletion stands without Into); which of its two ids user.merged calls the
+// loser (see merged); the status of a second deletion of a user (404 and 200 both count as done); whether a new value
+// of an e-mail identity makes it unverified.
 package zendesk
 
 import (
@@ -45,6 +60,7 @@ import (
 // Object names.
 const (
 	Organization = "organization"
+	User         = "user"
 	Ticket       = "ticket"
 	custom       = "custom_object/"
 )
@@ -112,7 +128,7 @@ func New(cfg Config) (*Connector, error) {
 	if cfg.PageSize < 2 || cfg.PageSize > 1000 {
 		problem("PageSize is %d: give 2 to 1000, or 0 for 1000", cfg.PageSize)
 	}
-	c := &Connector{cfg: cfg, objects: map[string]bool{Organization: true, Ticket: true}}
+	c := &Connector{cfg: cfg, objects: map[string]bool{Organization: true, User: true, Ticket: true}}
 	key := regexp.MustCompile(`^[a-z0-9_]{1,100}$`)
 	for _, k := range cfg.CustomObjects {
 		if !key.MatchString(k) {
@@ -238,6 +254,8 @@ func (c *Connector) Declaration() platform.Declaration {
 			{Scope: "account, Enterprise Plus and High Volume", Kind: "per-minute", Max: 2500, Source: limitsDoc},
 			{Scope: "incremental exports", Kind: "per-minute", Max: 10, Source: exportsDoc},
 			{Scope: "update of one organization", Kind: "per-minute", Max: 5, Source: limitsDoc},
+			{Scope: "create or update of one user", Kind: "per-minute", Max: 5, Source: limitsDoc},
+			{Scope: "create or update of users", Kind: "per-minute", Max: 60, Source: limitsDoc},
 			{Scope: "update of one ticket by one user", Kind: "per-10-minutes", Max: 30, Source: limitsDoc},
 			{Scope: "ticket updates", Kind: "per-minute", Max: 100, Source: limitsDoc},
 			{Scope: "ticket deletions", Kind: "per-minute", Max: 400, Source: limitsDoc},
@@ -252,6 +270,7 @@ func (c *Connector) Declaration() platform.Declaration {
 		Resolution: resolution,
 		Objects: []platform.Object{
 			{Name: Organization, External: "external_id", Batch: true},
+			{Name: User, External: "external_id", Batch: true},
 			{Name: Ticket, External: "external_id", Batch: true},
 		},
 	}
@@ -272,7 +291,7 @@ type place struct {
 func (c *Connector) place(op, object string) (place, error) {
 	if !c.objects[object] {
 		return place{}, &fault.Error{Class: fault.NotFound, Op: op, ID: object, Detail: fmt.Sprintf("object %q is not known here", object),
-			Remedy: "use organization, ticket or custom_object/KEY with a configured KEY"}
+			Remedy: "use organization, user, ticket or custom_object/KEY with a configured KEY"}
 	}
 	if key, ok := strings.CutPrefix(object, custom); ok {
 		return place{"/api/v2/custom_objects/" + key + "/records", "custom_object_record", "custom_object_records"}, nil
@@ -297,7 +316,7 @@ func (c *Connector) call(ctx context.Context, op, method, path string, query url
 			Remedy: "give the URL, and clientId and clientSecret of an OAuth client"}
 	}
 	resp, err := c.client.Do(ctx, r)
-	if err != nil {
+	if err != nil || resp.Status == http.StatusNoContent {
 		return nil, resp, err
 	}
 	answer, err := decode(resp.Body)

@@ -63,6 +63,7 @@ func (t *Twin) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /oauth/tokens", t.oauth)
 	t.organizationRoutes(mux)
+	t.userRoutes(mux)
 	t.ticketRoutes(mux)
 	t.customRoutes(mux)
 	t.exportRoutes(mux)
@@ -85,6 +86,11 @@ func (t *Twin) Handler() http.Handler {
 		ID     string         `json:"id"`
 		Fields map[string]any `json:"fields"`
 		Field  Field          `json:"field"`
+		User   string         `json:"user"`
+		Winner string         `json:"winner"`
+		Loser  string         `json:"loser"`
+		Key    string         `json:"key"`
+		Option string         `json:"option"`
 	}
 	serve := func(do func(act) (string, error)) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
@@ -103,7 +109,14 @@ func (t *Twin) Handler() http.Handler {
 			reply(w, http.StatusOK, map[string]any{"id": id})
 		}
 	}
-	acts.HandleFunc("POST /_twin/edit", serve(func(a act) (string, error) { return t.Edit(a.Object, a.ID, a.Fields) }))
+	acts.HandleFunc("POST /_twin/edit", serve(func(a act) (string, error) {
+		if a.User == "" {
+			a.User = Agent
+		}
+		return t.EditAs(a.User, a.Object, a.ID, a.Fields)
+	}))
+	acts.HandleFunc("POST /_twin/merge", serve(func(a act) (string, error) { return a.Winner, t.Merge(a.Object, a.Winner, a.Loser) }))
+	acts.HandleFunc("POST /_twin/option", serve(func(a act) (string, error) { return a.Option, t.AddOption(a.Object, a.Key, a.Option) }))
 	acts.HandleFunc("POST /_twin/delete", serve(func(a act) (string, error) { return a.ID, t.Delete(a.Object, a.ID) }))
 	acts.HandleFunc("POST /_twin/field", serve(func(a act) (string, error) { return a.Field.Key, t.AddField(a.Object, a.Field) }))
 	acts.Handle("/", kit)

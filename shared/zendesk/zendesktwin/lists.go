@@ -121,6 +121,8 @@ func (t *Twin) exportRoutes(mux *http.ServeMux) {
 	t.route(mux, "GET /api/v2/incremental/organizations", limited(func(c *call) { t.byTime(c, zendesk.Organization, "organizations") }))
 	t.route(mux, "GET /api/v2/incremental/tickets", limited(func(c *call) { t.byTime(c, zendesk.Ticket, "tickets") }))
 	t.route(mux, "GET /api/v2/incremental/tickets/cursor", limited(func(c *call) { t.byCursor(c, zendesk.Ticket, "tickets") }))
+	t.route(mux, "GET /api/v2/incremental/users", limited(func(c *call) { t.byTime(c, zendesk.User, "users") }))
+	t.route(mux, "GET /api/v2/incremental/users/cursor", limited(func(c *call) { t.byCursor(c, zendesk.User, "users") }))
 	t.route(mux, "GET /api/v2/incremental/custom_objects/{key}/cursor", limited(func(c *call) {
 		t.byCursor(c, "custom_object/"+c.r.PathValue("key"), "custom_object_records")
 	}))
@@ -225,7 +227,7 @@ func (t *Twin) byCursor(c *call, object, key string) {
 	if more {
 		body["after_url"] = "http://" + c.r.Host + c.r.URL.Path + ".json?cursor=" + cursor(stop)
 	}
-	if object == zendesk.Ticket {
+	if object == zendesk.Ticket || object == zendesk.User {
 		body["end_of_stream"] = !more
 	} else {
 		body["meta"] = map[string]any{"has_more": more}
@@ -256,6 +258,8 @@ func (t *Twin) search(c *call) {
 		m["result_type"] = zendesk.Ticket
 		if m["organization_fields"] != nil {
 			m["result_type"] = zendesk.Organization
+		} else if m["user_fields"] != nil {
+			m["result_type"] = zendesk.User
 		}
 		out = append(out, m)
 	}
@@ -267,7 +271,7 @@ func (t *Twin) search(c *call) {
 	c.answer(http.StatusOK, map[string]any{"results": out, "count": len(hits), "next_page": next, "previous_page": nil, "facets": nil})
 }
 
-// hits finds organizations and tickets. It knows type:, external_id:, name:, status: and plain words.
+// hits finds organizations, users and tickets. It knows type:, external_id:, name:, status: and plain words.
 func (t *Twin) hits(query, kind string) []*row {
 	var words []string
 	want := map[string]string{}
@@ -283,7 +287,7 @@ func (t *Twin) hits(query, kind string) []*row {
 	}
 	delete(want, "type")
 	var out []*row
-	for _, object := range []string{zendesk.Organization, zendesk.Ticket} {
+	for _, object := range []string{zendesk.Organization, zendesk.User, zendesk.Ticket} {
 		if kind != "" && kind != object {
 			continue
 		}

@@ -19,11 +19,11 @@ import (
 )
 
 // announce sends one event per changed thing: one save, several events. Organizations are silent about domain
-// names, details, notes, group and sharing; custom object records about everything.
+// names, details, notes, group and sharing; users about phone and locale; custom object records about everything.
 func (t *Twin) announce(object string, tb *table, before, after map[string]any, created, commented bool, actor int64) {
 	if created {
 		t.push(object, after, "created", map[string]any{}, actor)
-		if object == zendesk.Organization {
+		if object != zendesk.Ticket {
 			return
 		}
 	}
@@ -34,6 +34,9 @@ func (t *Twin) announce(object string, tb *table, before, after map[string]any, 
 	switch object {
 	case zendesk.Organization:
 		watched = map[string]string{"name": "name_changed", "external_id": "external_id_changed", "tags": "tags_changed"}
+	case zendesk.User:
+		watched = map[string]string{"name": "name_changed", "external_id": "external_id_changed", "tags": "tags_changed", "role": "role_changed",
+			"alias": "alias_changed", "details": "details_changed", "notes": "notes_changed", "suspended": "suspended_changed", "time_zone": "time_zone_changed"}
 	case zendesk.Ticket:
 		watched = map[string]string{"status": "status_changed", "priority": "priority_changed", "subject": "subject_changed", "type": "type_changed",
 			"assignee_id": "agent_assignment_changed", "group_id": "group_assignment_changed", "organization_id": "organization_changed",
@@ -45,12 +48,19 @@ func (t *Twin) announce(object string, tb *table, before, after map[string]any, 
 			t.push(object, after, watched[k], pair(k), actor)
 		}
 	}
-	if object == zendesk.Organization {
-		was, is := before["organization_fields"].(map[string]any), after["organization_fields"].(map[string]any)
+	if group := object + "_fields"; !created && (object == zendesk.Organization || object == zendesk.User) {
+		was, is := before[group].(map[string]any), after[group].(map[string]any)
 		for _, f := range tb.fields {
 			if !reflect.DeepEqual(was[f.Key], is[f.Key]) {
 				t.push(object, after, "custom_field_changed", map[string]any{"current": is[f.Key], "previous": was[f.Key],
 					"field": map[string]any{"id": f.Key, "title": f.Title, "type": f.Type}}, actor)
+			}
+		}
+	}
+	if object == zendesk.User && !created && !reflect.DeepEqual(before["organization_id"], after["organization_id"]) {
+		for what, id := range map[string]any{"organization_membership_deleted": before["organization_id"], "organization_membership_created": after["organization_id"]} {
+			if id != nil {
+				t.push(object, after, what, map[string]any{"organization": map[string]any{"id": loud("", id)}}, actor)
 			}
 		}
 	}
@@ -62,6 +72,9 @@ func (t *Twin) announce(object string, tb *table, before, after map[string]any, 
 func (t *Twin) announceGone(object string, r *row, actor int64) {
 	switch object {
 	case zendesk.Organization:
+		t.push(object, r.data, "deleted", map[string]any{}, actor)
+	case zendesk.User:
+		t.push(object, r.data, "active_changed", map[string]any{"current": false, "previous": true}, actor)
 		t.push(object, r.data, "deleted", map[string]any{}, actor)
 	case zendesk.Ticket:
 		t.push(object, r.data, "soft_deleted", map[string]any{}, actor)
@@ -91,6 +104,14 @@ func loud(k string, v any) any {
 func detail(object string, data map[string]any, actor int64) map[string]any {
 	keys := []string{"id", "name", "external_id", "group_id", "shared_comments", "shared_tickets", "created_at", "updated_at"}
 	out := map[string]any{}
+	if object == zendesk.User { // what is not there is "0" and ""
+		for k, none := range map[string]string{"id": "", "email": "", "external_id": "", "role": "", "organization_id": "0", "default_group_id": "0", "created_at": "", "updated_at": ""} {
+			if out[k] = loud(k, data[k]); out[k] == nil {
+				out[k] = none
+			}
+		}
+		return out
+	}
 	if object == zendesk.Ticket {
 		keys = []string{"id", "status", "priority", "type", "subject", "description", "organization_id", "requester_id", "submitter_id",
 			"assignee_id", "group_id", "brand_id", "external_id", "is_public", "tags", "via", "created_at", "updated_at"}
@@ -104,7 +125,7 @@ func detail(object string, data map[string]any, actor int64) map[string]any {
 
 // push sends one event, if somebody subscribed to it.
 func (t *Twin) push(object string, data map[string]any, what string, event map[string]any, actor int64) {
-	if t.kit.Target() == "" || (object != zendesk.Organization && object != zendesk.Ticket) {
+	if t.kit.Target() == "" || (object != zendesk.Organization && object != zendesk.User && object != zendesk.Ticket) {
 		return
 	}
 	kind := "zen:event-type:" + object + "." + what

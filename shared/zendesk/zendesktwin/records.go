@@ -2,6 +2,8 @@ package zendesktwin
 
 import (
 	"encoding/json"
+	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -24,7 +26,7 @@ func (c *call) living(object string) *row {
 // store saves by an API call and answers.
 func (c *call) store(object, key string, r *row, in map[string]any) (*row, bool) {
 	created := r == nil
-	r, bad := c.t.save(object, r, in, integrator)
+	r, bad := c.t.save(object, r, in, client())
 	if bad != nil {
 		c.refuse(bad)
 		return nil, false
@@ -53,7 +55,7 @@ func (c *call) job(total int, results []any) {
 
 // row is a job's line for one record.
 func (c *call) row(object string, i int, action string, r *row, in map[string]any) any {
-	r, bad := c.t.save(object, r, in, integrator)
+	r, bad := c.t.save(object, r, in, client())
 	if bad != nil {
 		return map[string]any{"index": i, "error": "RecordInvalid", "details": bad}
 	}
@@ -168,6 +170,47 @@ func (t *Twin) organizationRoutes(mux *http.ServeMux) {
 			t.remove(object, r, integrator)
 			c.answer(http.StatusNoContent, nil)
 		}
+	})
+	mergeOf := func(m map[string]any) map[string]any { return map[string]any{"organization_merge": m} }
+	t.route(mux, "POST "+path+"/{id}/merge", func(c *call) {
+		in := c.object("organization_merge")
+		if in == nil {
+			return
+		}
+		loser, w := c.living(object), tb().rows[fmt.Sprint(in["winner_id"])]
+		switch {
+		case loser == nil:
+		case w == nil || w.gone || w == loser:
+			bad := invalid{}
+			bad.add("winner_id", "InvalidValue", "Winner: is not another organization")
+			c.refuse(bad)
+		default:
+			m := maps.Clone(t.mergeOrganizations(w, loser, integrator))
+			m["status"] = "new" // the work is done later; here it is done by the next look
+			c.answer(http.StatusOK, mergeOf(m))
+		}
+	})
+	t.route(mux, "GET "+path+"/{id}/merges", func(c *call) {
+		if tb().rows[c.r.PathValue("id")] == nil {
+			c.missing()
+			return
+		}
+		out := []any{}
+		for _, m := range t.merges {
+			if id := c.r.PathValue("id"); fmt.Sprint(m["winner_id"]) == id || fmt.Sprint(m["loser_id"]) == id {
+				out = append(out, m)
+			}
+		}
+		c.answer(http.StatusOK, map[string]any{"organization_merges": out, "meta": map[string]any{"has_more": false}, "links": map[string]any{"next": nil, "prev": nil}})
+	})
+	t.route(mux, "GET /api/v2/organization_merges/{id}", func(c *call) {
+		for _, m := range t.merges {
+			if m["id"] == c.r.PathValue("id") {
+				c.answer(http.StatusOK, mergeOf(m))
+				return
+			}
+		}
+		c.missing()
 	})
 	t.route(mux, "GET /api/v2/organization_fields", func(c *call) {
 		c.answer(http.StatusOK, map[string]any{"organization_fields": fieldList(tb()), "count": len(tb().fields), "next_page": nil, "previous_page": nil})

@@ -28,10 +28,21 @@ func (v invalid) text() string {
 	return string(b)
 }
 
+// saver is who saves, and how: a client's new e-mail address of a user becomes a second one, a person's replaces the
+// primary one.
+type saver struct {
+	user   int64
+	person bool
+}
+
+func client() saver { return saver{user: integrator} }
+
+func person(user int64) saver { return saver{user, true} }
+
 // save validates in (REST's shape, only what changes), writes it and sends what the vendor would send. r is nil
 // for a new record. A save that changes nothing moves nothing.
-func (t *Twin) save(object string, r *row, in map[string]any, actor int64) (*row, invalid) {
-	tb := t.tables[object]
+func (t *Twin) save(object string, r *row, in map[string]any, by saver) (*row, invalid) {
+	tb, actor := t.tables[object], by.user
 	bad := invalid{}
 	created := r == nil
 	var data map[string]any
@@ -46,11 +57,13 @@ func (t *Twin) save(object string, r *row, in map[string]any, actor int64) (*row
 		return nil, bad
 	}
 	var comment map[string]any
+	email, mailed := in["email"]
 	for k, v := range in {
 		switch {
+		case object == zendesk.User && k == "email": // an identity
 		case object == zendesk.Ticket && k == "comment":
 			comment, _ = v.(map[string]any)
-		case k == "organization_fields" && object == zendesk.Organization, k == "custom_object_fields" && tb.key != "":
+		case k == "organization_fields" && object == zendesk.Organization, k == "user_fields" && object == zendesk.User, k == "custom_object_fields" && tb.key != "":
 			values, ok := v.(map[string]any)
 			if !ok {
 				bad.add(k, "InvalidFormat", k+": is not an object")
@@ -63,7 +76,15 @@ func (t *Twin) save(object string, r *row, in map[string]any, actor int64) (*row
 			} // anything else is read-only or unknown: ignored, as the vendor does
 		}
 	}
+	t.normalise(object, data)
 	t.check(object, tb, r, data, bad)
+	var address string
+	if mailed && object == zendesk.User {
+		if address, _ = email.(string); address != "" {
+			address, _ = t.opt.Normalise(object, "email", address).(string)
+		}
+		t.checkEmail(address, r, bad)
+	}
 	if b, err := json.Marshal(data["custom_object_fields"]); err == nil && len(b) > 32<<10 {
 		bad.add("base", "TooLong", "Record: exceeds 32 KB")
 	}
@@ -82,7 +103,12 @@ func (t *Twin) save(object string, r *row, in map[string]any, actor int64) (*row
 		r = &row{id: id}
 		tb.rows[id] = r
 		tb.order = append(tb.order, r)
-	} else if comment == nil && reflect.DeepEqual(before, data) {
+	}
+	var announce func()
+	if mailed && object == zendesk.User {
+		announce = t.address(r, data, address, by)
+	}
+	if !created && comment == nil && reflect.DeepEqual(before, data) && announce == nil {
 		return r, nil
 	}
 	now := stamp(t.now())
@@ -114,6 +140,9 @@ func (t *Twin) save(object string, r *row, in map[string]any, actor int64) (*row
 		r.audit = append(r.audit, map[string]any{"id": json.Number(t.nextID()), "ticket_id": data["id"], "author_id": json.Number(strconv.FormatInt(actor, 10)), "created_at": now})
 	}
 	t.announce(object, tb, before, data, created, comment != nil && !created, actor)
+	if announce != nil {
+		announce()
+	}
 	return r, nil
 }
 
@@ -140,11 +169,20 @@ func (t *Twin) remove(object string, r *row, actor int64) {
 				r.data["custom_object_fields"].(map[string]any)[k] = "[DELETED]"
 			}
 		}
+	case object == zendesk.User:
+		r.data["active"] = false
+		for _, i := range r.sub {
+			index(tb.emails, i["value"], nil, r)
+		}
+		r.sub = nil
 	default:
 		r.data["deleted_at"] = now
 	}
 	t.touch(tb, r)
 	t.announceGone(object, r, actor)
+	if object == zendesk.Organization {
+		t.rehome(r, nil, actor)
+	}
 }
 
 // index keeps a lookup by a lower-cased value.
@@ -170,6 +208,9 @@ func (t *Twin) attributes(object string) map[string]string {
 	case zendesk.Organization:
 		return map[string]string{"name": "string", "external_id": "string", "domain_names": "list", "details": "string", "notes": "string",
 			"group_id": "number", "shared_tickets": "bool", "shared_comments": "bool", "tags": "list"}
+	case zendesk.User:
+		return map[string]string{"name": "string", "external_id": "string", "phone": "string", "role": "string", "organization_id": "number", "alias": "string",
+			"details": "string", "notes": "string", "locale": "string", "time_zone": "string", "suspended": "bool", "verified": "bool", "tags": "list"}
 	case zendesk.Ticket:
 		return map[string]string{"external_id": "string", "type": "string", "subject": "string", "description": "string", "priority": "string", "status": "string",
 			"organization_id": "number", "requester_id": "number", "submitter_id": "number", "assignee_id": "number", "group_id": "number",
@@ -193,11 +234,16 @@ func (t *Twin) blank(object string, tb *table, actor int64) map[string]any {
 	fields := map[string]any{}
 	for _, f := range tb.fields {
 		fields[f.Key] = nil
+		if f.Type == "checkbox" {
+			fields[f.Key] = false
+		}
 	}
 	user := strconv.FormatInt(actor, 10)
 	switch {
 	case object == zendesk.Organization:
 		m["organization_fields"] = fields
+	case object == zendesk.User:
+		m["user_fields"], m["role"], m["email"], m["active"], m["shared"], m["default_group_id"], m["last_login_at"] = fields, "end-user", nil, true, false, nil, nil
 	case tb.key != "":
 		m["custom_object_fields"], m["custom_object_key"], m["created_by_user_id"], m["updated_by_user_id"] = fields, tb.key, user, user
 	default:
@@ -250,12 +296,43 @@ func (t *Twin) check(object string, tb *table, self *row, data map[string]any, b
 		if data["description"] == nil && data["subject"] == nil {
 			bad.add("base", "BlankValue", "Description: cannot be blank")
 		}
+	case zendesk.User:
+		if role, _ := data["role"].(string); !slices.Contains([]string{"end-user", "agent", "admin"}, role) {
+			bad.add("role", "InvalidValue", "Role: "+role+" is not valid")
+		}
+		if id, ok := data["organization_id"].(json.Number); ok {
+			if o := t.tables[zendesk.Organization].rows[id.String()]; o == nil || o.gone {
+				bad.add("organization_id", "InvalidValue", "Organization: "+id.String()+" is not valid")
+			}
+		}
+		fallthrough
 	default:
 		name, _ := data["name"].(string)
 		if strings.TrimSpace(name) == "" {
 			bad.add("name", "BlankValue", "Name: cannot be blank")
 		} else if other := tb.names[strings.ToLower(name)]; object == zendesk.Organization && other != nil && other != self {
 			bad.add("name", "DuplicateValue", "Name: "+name+" has already been taken")
+		}
+	}
+}
+
+// normalise applies what the account makes of values. Organization names are trimmed by every account.
+// https://developer.zendesk.com/api-reference/ticketing/organizations/organizations/#create-organization
+func (t *Twin) normalise(object string, data map[string]any) {
+	if name, ok := data["name"].(string); ok && object == zendesk.Organization {
+		data["name"] = strings.TrimSpace(name)
+	}
+	for k := range t.attributes(object) {
+		if data[k] != nil {
+			data[k] = t.opt.Normalise(object, k, data[k])
+		}
+	}
+	for _, group := range []string{"organization_fields", "user_fields", "custom_object_fields"} {
+		values, _ := data[group].(map[string]any)
+		for k, v := range values {
+			if v != nil {
+				values[k] = t.opt.Normalise(object, group+"."+k, v)
+			}
 		}
 	}
 }

@@ -1,9 +1,13 @@
-// Package zendesktwin is a stand-in of one Zendesk account: organizations, tickets, custom objects, exports,
+// Package zendesktwin is a stand-in of one Zendesk account: organizations, users, tickets, custom objects, exports,
 // webhooks, its limits and its oddities. Everything that it cannot do answers 404 InvalidEndpoint.
 //
-// Beyond the kit's, it serves POST /_twin/edit {"object","id","fields"} and POST /_twin/delete {"object","id"}:
-// what an agent does in the browser. Objects are "organization", "ticket" and "custom_object/{key}", fields are in
-// REST's shape. POST /_twin/field {"object","field":{"key","title","type"}} adds a custom field as an administrator does.
+// Beyond the kit's, it serves what an agent does in the browser: POST /_twin/edit {"object","id","fields"} (with
+// "user", as that user), POST /_twin/delete {"object","id"} and POST /_twin/merge {"object","winner","loser"}. Objects are
+// "organization", "user", "ticket" and "custom_object/{key}", fields are in REST's shape. An edit of a user's "email"
+// changes the primary address. POST /_twin/field {"object","field":{"key","title","type"}} adds a custom field as an
+// administrator does, POST /_twin/option {"object","key","option"} a value of a dropdown.
+//
+// Not modelled: suspended tickets, group memberships, the tags that dropdown and checkbox fields add to a record.
 //
 // Where the documentation is silent the twin is strict, so that a wrong setup shows here: an unknown custom field
 // is refused with 422.
@@ -14,6 +18,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,16 +33,19 @@ type Limits struct {
 	PerMinute          int // account; default 700 (Enterprise)
 	Exports            int // per minute; default 10
 	UpdateOrganization int // per minute and organization; default 5
+	UpdateUser         int // per minute and user; default 5
+	UserWrites         int // creates and updates of users per second; default 1
 	UpdateTicket       int // per 10 minutes and ticket; default 30
 	UpdateTickets      int // per minute; default 100
 	SearchExport       int // per minute; default 100
 }
 
 // NoLimits is an account that may do everything at once.
-func NoLimits() Limits { return Limits{-1, -1, -1, -1, -1, -1} }
+func NoLimits() Limits { return Limits{-1, -1, -1, -1, -1, -1, -1, -1} }
 
 func (l Limits) withDefaults() Limits {
-	for p, d := range map[*int]int{&l.PerMinute: 700, &l.Exports: 10, &l.UpdateOrganization: 5, &l.UpdateTicket: 30, &l.UpdateTickets: 100, &l.SearchExport: 100} {
+	for p, d := range map[*int]int{&l.PerMinute: 700, &l.Exports: 10, &l.UpdateOrganization: 5, &l.UpdateUser: 5, &l.UserWrites: 1,
+		&l.UpdateTicket: 30, &l.UpdateTickets: 100, &l.SearchExport: 100} {
 		if *p == 0 {
 			*p = d
 		}
@@ -47,18 +55,21 @@ func (l Limits) withDefaults() Limits {
 
 // Options of a twin. Now is required.
 type Options struct {
-	Now           func() time.Time
-	Seed          uint64
-	First         int64 // ids begin after 360000000000 and this
-	Limits        Limits
-	Credentials   zendesk.Credentials // that it accepts; empty ones get defaults
-	TokenLife     time.Duration       // when no expires_in is asked for; 0 = 2 h
-	ExportLag     time.Duration       // what exports withhold; 0 = 1 min, the vendor's
-	RetryWait     time.Duration       // between webhook attempts; 0 = 1 s
-	NoCustomSetup bool                // start without custom objects and organization fields, as a new account does
+	Now         func() time.Time
+	Seed        uint64
+	First       int64 // ids begin after 360000000000 and this
+	Limits      Limits
+	Credentials zendesk.Credentials // that it accepts; empty ones get defaults
+	TokenLife   time.Duration       // when no expires_in is asked for; 0 = 2 h
+	ExportLag   time.Duration       // what exports withhold; 0 = 1 min, the vendor's
+	RetryWait   time.Duration       // between webhook attempts; 0 = 1 s
+	// Normalise is what the account makes of a value that is saved, by anybody: it gets the field as REST names it
+	// ("phone", "organization_fields.erp_phone") and the value, and returns what is kept. nil = keep it.
+	Normalise     func(object, field string, value any) any
+	NoCustomSetup bool // start without custom objects and custom fields, as a new account does
 }
 
-// Field of an organization or a custom object.
+// Field of an organization, a user or a custom object.
 type Field struct {
 	Key     string
 	Title   string
@@ -80,6 +91,7 @@ type Twin struct {
 	keys    map[string]replay // idempotency
 	jobs    map[string]map[string]any
 	windows map[string]*slot
+	merges  []map[string]any // of organizations
 	hooks   []map[string]any
 	secret  string // signs webhooks
 	hookOf  string // id of the webhook that delivers
@@ -113,6 +125,7 @@ type table struct {
 	order    []*row
 	external map[string]*row
 	names    map[string]*row // organizations only
+	emails   map[string]*row // users only: of all e-mail identities
 	log      []entry
 }
 
@@ -121,7 +134,7 @@ type row struct {
 	data  map[string]any // REST's shape
 	seq   int
 	gone  bool
-	sub   []map[string]any // comments of a ticket
+	sub   []map[string]any // comments of a ticket, identities of a user
 	audit []map[string]any
 }
 
@@ -130,9 +143,15 @@ type entry struct {
 	row *row
 }
 
+// User ids that act here.
 const (
-	integrator = 8001 // user id of API calls
-	agent      = 8002 // user id of edits in the browser
+	Integration = "8001" // API calls
+	Agent       = "8002" // edits in the browser
+)
+
+const (
+	integrator = 8001
+	agent      = 8002
 	account    = 21550
 )
 
@@ -153,6 +172,9 @@ func New(opt Options) *Twin {
 			*p = d
 		}
 	}
+	if opt.Normalise == nil {
+		opt.Normalise = func(_, _ string, value any) any { return value }
+	}
 	t := &Twin{opt: opt}
 	t.kit = twin.NewKit(twin.Config{Name: "zendesk", Now: opt.Now, Seed: opt.Seed, Throttled: func(w http.ResponseWriter, _ *http.Request) {
 		t.overLimit(w, 60*time.Second, "Number of allowed API requests per minute exceeded")
@@ -165,15 +187,22 @@ func (t *Twin) reset() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.rng, t.last = rand.New(rand.NewPCG(t.opt.Seed, 2)), 360000000000+t.opt.First
-	t.tables = map[string]*table{zendesk.Organization: newTable(), zendesk.Ticket: newTable()}
+	t.tables = map[string]*table{zendesk.Organization: newTable(), zendesk.User: newTable(), zendesk.Ticket: newTable()}
 	t.tokens, t.keys, t.jobs, t.windows = map[string]token{}, map[string]replay{}, map[string]map[string]any{}, map[string]*slot{}
-	t.hooks, t.hookOf, t.secret = nil, "", t.opt.Credentials.WebhookSecrets[0]
+	t.merges, t.hooks, t.hookOf, t.secret = nil, nil, "", t.opt.Credentials.WebhookSecrets[0]
 	if t.opt.NoCustomSetup {
 		return
 	}
 	text := func(key, title string) Field { return Field{Key: key, Title: title, Type: "text"} }
 	t.tables[zendesk.Organization].fields = []Field{text("erp_number", "ERP number"), text("erp_phone", "ERP phone"),
-		text("erp_city", "ERP city"), text("erp_country", "ERP country"), text("erp_status", "ERP status")}
+		text("erp_city", "ERP city"), text("erp_country", "ERP country"), text("erp_status", "ERP status"),
+		text("tax_id", "Tax ID"), {Key: "erp_credit_limit", Title: "ERP credit limit", Type: "decimal"},
+		{Key: "erp_credit_hold", Title: "ERP credit hold", Type: "dropdown", Options: []string{"credit_auto", "credit_on", "credit_off"}},
+		{Key: "erp_balance", Title: "ERP balance", Type: "decimal"}, {Key: "erp_active", Title: "Active in the ERP", Type: "checkbox"},
+		{Key: "segment", Title: "Segment", Type: "dropdown", Options: []string{"segment_enterprise", "segment_midmarket", "segment_small"}},
+		text("account_manager", "Account manager"),
+		{Key: "support_tier", Title: "Support tier", Type: "dropdown", Options: []string{"tier_standard", "tier_premium", "tier_vip"}}}
+	t.tables[zendesk.User].fields = []Field{text("job_title", "Job title"), {Key: "erp_active", Title: "Active in the ERP", Type: "checkbox"}}
 	order := t.object("order", "Order", "Orders")
 	order.fields = []Field{text("number", "Number"),
 		{Key: "status", Title: "Status", Type: "dropdown", Options: []string{"pending_approval", "pending_fulfilment", "partially_fulfilled", "pending_billing", "billed", "closed", "cancelled"}},
@@ -191,7 +220,7 @@ func (t *Twin) reset() {
 }
 
 func newTable() *table {
-	return &table{rows: map[string]*row{}, external: map[string]*row{}, names: map[string]*row{}}
+	return &table{rows: map[string]*row{}, external: map[string]*row{}, names: map[string]*row{}, emails: map[string]*row{}}
 }
 
 func (t *Twin) object(key, title, plural string) *table {
@@ -201,7 +230,7 @@ func (t *Twin) object(key, title, plural string) *table {
 	return tb
 }
 
-// AddField adds a custom field to "organization" or "custom_object/{key}".
+// AddField adds a custom field to "organization", "user" or "custom_object/{key}".
 func (t *Twin) AddField(object string, f Field) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -211,6 +240,21 @@ func (t *Twin) AddField(object string, f Field) error {
 	}
 	tb.fields = append(tb.fields, f)
 	return nil
+}
+
+// AddOption adds a value to a dropdown, as an administrator does.
+func (t *Twin) AddOption(object, key, option string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if tb := t.tables[object]; tb != nil {
+		for i, f := range tb.fields {
+			if f.Key == key && f.Type == "dropdown" {
+				tb.fields[i].Options = append(slices.Clone(f.Options), option)
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("zendesktwin: %s has no dropdown %q", object, key)
 }
 
 // Kit is the shared part: faults, counters, webhooks.
@@ -268,6 +312,15 @@ func (t *Twin) uuid() string {
 
 // Edit does what an agent does in the browser: it creates (empty id) or changes a record and returns its id.
 func (t *Twin) Edit(object, id string, fields map[string]any) (string, error) {
+	return t.EditAs(Agent, object, id, fields)
+}
+
+// EditAs does the same as the given user, by its id. Only tickets and custom object records tell who it was.
+func (t *Twin) EditAs(user, object, id string, fields map[string]any) (string, error) {
+	actor, err := strconv.ParseInt(user, 10, 64)
+	if err != nil {
+		return "", fmt.Errorf("zendesktwin: %q is no user id", user)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	in, err := plain(fields)
@@ -284,7 +337,7 @@ func (t *Twin) Edit(object, id string, fields map[string]any) (string, error) {
 			return "", fmt.Errorf("zendesktwin: no %s %s", object, id)
 		}
 	}
-	r, bad := t.save(object, r, in, agent)
+	r, bad := t.save(object, r, in, person(actor))
 	if bad != nil {
 		return "", fmt.Errorf("zendesktwin: %s %s: %s", object, id, bad.text())
 	}
@@ -300,6 +353,28 @@ func (t *Twin) Delete(object, id string) error {
 		return fmt.Errorf("zendesktwin: no %s %s", object, id)
 	}
 	t.remove(object, tb.rows[id], agent)
+	return nil
+}
+
+// Merge merges two organizations or two end users as an agent does: the loser is deleted.
+func (t *Twin) Merge(object, winner, loser string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	tb := t.tables[object]
+	if tb == nil || object != zendesk.Organization && object != zendesk.User {
+		return fmt.Errorf("zendesktwin: %q cannot be merged", object)
+	}
+	w, l := tb.rows[winner], tb.rows[loser]
+	if w == nil || w.gone || l == nil || l.gone || w == l {
+		return fmt.Errorf("zendesktwin: no two %ss %s and %s", object, winner, loser)
+	}
+	if object == zendesk.Organization {
+		t.mergeOrganizations(w, l, agent)
+		return nil
+	}
+	if bad := t.mergeUsers(w, l, agent); bad != nil {
+		return fmt.Errorf("zendesktwin: merge of user %s into %s: %s", loser, winner, bad.text())
+	}
 	return nil
 }
 
