@@ -1,0 +1,86 @@
+package servicenowtwin
+
+import (
+	"fmt"
+
+	"sorrel/shared/servicenow"
+)
+
+func texts(names ...string) []Field {
+	out := make([]Field, len(names))
+	for i, n := range names {
+		out[i] = Field{Name: n}
+	}
+	return out
+}
+
+func reference(name, target string) Field {
+	return Field{Name: name, Type: "reference", Target: target, Max: 32}
+}
+
+func choice(name string, values ...string) Field {
+	return Field{Name: name, Type: "choice", Choices: values, Max: 40}
+}
+
+// catalogue is what Customer Service Management brings, and the kit's fields.
+// https://www.servicenow.com/docs/r/api-reference/rest-apis/case-api.html
+func catalogue(kit bool) map[string]*table {
+	account := append(texts("street", "city", "state", "zip", "country", "phone", "fax_phone", "website", "stock_symbol", "account_code", "registration_code", "account_path",
+		"rank_tier", "num_employees", "fiscal_year", "latitude", "longitude"),
+		Field{Name: "name", Label: "Name", Mandatory: kit},
+		Field{Name: "notes", Max: 4000},
+		Field{Name: "active", Type: "boolean", Default: "true"},
+		Field{Name: "customer", Type: "boolean", Default: "true"},
+		Field{Name: "partner", Type: "boolean", Default: "false"},
+		Field{Name: "vendor", Type: "boolean", Default: "false"},
+		Field{Name: "primary", Type: "boolean", Default: "false"},
+		Field{Name: "revenue_per_year", Type: "decimal"}, Field{Name: "market_cap", Type: "decimal"},
+		reference("account_parent", servicenow.Account), reference("parent", servicenow.Account), reference("primary_contact", servicenow.Contact))
+	contact := append(texts("first_name", "user_name", "email", "phone", "mobile_phone", "title", "city", "country", "time_zone"),
+		Field{Name: "last_name", Label: "Last name", Mandatory: kit},
+		Field{Name: "name", ReadOnly: true},
+		Field{Name: "active", Type: "boolean", Default: "true"},
+		reference("account", servicenow.Account))
+	cases := append(texts("contact_type", "category", "subcategory", "cause", "business_impact", "correlation_display"),
+		Field{Name: "short_description", Max: 160}, Field{Name: "description", Max: 4000},
+		Field{Name: "close_notes", Max: 4000}, Field{Name: "correlation_id", Max: 100},
+		Field{Name: "state", Type: "choice", Choices: []string{"1", "10", "18", "6", "3"}, Default: "1"},
+		Field{Name: "priority", Type: "choice", Choices: []string{"1", "2", "3", "4"}, Default: "4"},
+		Field{Name: "impact", Type: "choice", Choices: []string{"1", "2", "3"}, Default: "3"},
+		Field{Name: "urgency", Type: "choice", Choices: []string{"1", "2", "3"}, Default: "3"},
+		Field{Name: "escalation", Type: "choice", Choices: []string{"0", "1", "2"}, Default: "0"},
+		Field{Name: "resolution_code", Type: "choice", Max: 40},
+		Field{Name: "active", Type: "boolean", Default: "true"},
+		Field{Name: "opened_at", Type: "glide_date_time"}, Field{Name: "resolved_at", Type: "glide_date_time"}, Field{Name: "closed_at", Type: "glide_date_time"},
+		Field{Name: "comments", Journal: true, Max: 4000}, Field{Name: "work_notes", Journal: true, Max: 4000},
+		reference("account", servicenow.Account), reference("contact", servicenow.Contact), reference("assigned_to", "sys_user"), reference("assignment_group", "sys_user_group"),
+		reference("consumer", "csm_consumer"), reference("product", "cmdb_model"), reference("asset", "alm_asset"), reference("parent", "task"))
+	if kit {
+		id := Field{Name: "u_sorrel_id", Max: 100, Unique: true}
+		account = append(account, id,
+			Field{Name: "u_erp_number", Max: 40}, Field{Name: "u_tax_id", Max: 40}, Field{Name: "u_currency", Max: 3}, Field{Name: "u_terms", Max: 60},
+			Field{Name: "u_credit_limit", Type: "decimal"}, Field{Name: "u_balance", Type: "decimal"},
+			choice("u_credit_hold", "auto", "on", "off"), choice("u_segment", "enterprise", "midmarket", "small"), choice("u_support_tier", "standard", "premium", "vip"),
+			choice("u_industry"), Field{Name: "u_account_manager", Max: 120})
+		contact = append(contact, id)
+		cases = append(cases, id)
+	}
+	return map[string]*table{servicenow.Account: newTable("ACCT", account...), servicenow.Contact: newTable("", contact...), servicenow.Case: newTable("CS", cases...)}
+}
+
+// staging is the table behind a staging table of the kit, and the field of that table that a column is mapped to.
+func (t *Twin) staging(name string) (object string, field func(column string) string, ok bool) {
+	for object, tb := range t.tables {
+		if name == "u_sorrel_"+object && !t.opt.NoCustomSetup {
+			return object, func(column string) string {
+				if len(column) > 2 && tb.field(column) == nil && column[:2] == "u_" {
+					return column[2:]
+				}
+				return column
+			}, true
+		}
+	}
+	return "", nil, false
+}
+
+func mapName(object string) string { return fmt.Sprintf("Sorrel %s", object) }
