@@ -3,6 +3,7 @@ package salesforce
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"sorrel/shared/fault"
 	"sorrel/shared/platform"
@@ -47,6 +48,17 @@ func TestFollowedDeletions(t *testing.T) {
 				t.Errorf("%+v", d.Natives)
 			}
 		})
+	}
+}
+
+// A deletion from the future is not believed, whatever the org says of the record.
+func TestDeletionFromTheFuture(t *testing.T) {
+	t.Parallel()
+	c, signIns := scripted(t, 200, `{"done":true,"records":[{"Id":"001xx000003DGb2AAG","MasterRecordId":"001xx000003DGb9AAG"}]}`)
+	c.sources = []string{"aws.partner/salesforce.com/"}
+	d, err := c.Event(t.Context(), []byte(ended), fixed().Add(-time.Hour))
+	if err != nil || !d.Natives[0].Hint() || d.Natives[0].Into != "" || *signIns != 0 {
+		t.Errorf("%+v %v, %d sign-ins", d, err, *signIns)
 	}
 }
 

@@ -158,7 +158,7 @@ func (c *Connector) change(ctx context.Context, e envelope, h header, raw map[st
 		}
 		d.Natives = append(d.Natives, n)
 	}
-	if o.merges && kind == "DELETE" && !gap {
+	if o.merges && len(d.Natives) > 0 && d.Natives[0].Gone { // one header tells of all
 		c.follow(ctx, h.EntityName, d.Natives)
 	}
 	return d, nil

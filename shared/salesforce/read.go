@@ -78,9 +78,8 @@ func (o object) decode(op, name string, row map[string]any, now time.Time) (reco
 	return n, nil
 }
 
-// Read returns the record as it is now. One in the recycle bin is Gone, Into another where it
-// was merged; one that was never there, is erased
-// from the bin or is hidden from the integration user is fault.NotFound.
+// Read returns the record as it is now. One in the recycle bin is Gone, and Into another if it was merged; one
+// that was never there, is erased from the bin or is hidden from the integration user is fault.NotFound.
 func (c *Connector) Read(ctx context.Context, ref record.Ref) (record.Native, error) {
 	o, err := c.object("read", ref.Object)
 	if err != nil {
