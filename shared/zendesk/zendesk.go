@@ -49,6 +49,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"sorrel/shared/fault"
@@ -108,6 +109,9 @@ type Connector struct {
 	objects map[string]bool
 	secrets [][]byte
 	test    bool // the public test secret is among the secrets
+
+	mu    sync.Mutex
+	known map[string]dropdowns // by object
 }
 
 // New checks cfg, all of it, and returns a connector. It does not touch the network. Without API credentials
@@ -128,7 +132,7 @@ func New(cfg Config) (*Connector, error) {
 	if cfg.PageSize < 2 || cfg.PageSize > 1000 {
 		problem("PageSize is %d: give 2 to 1000, or 0 for 1000", cfg.PageSize)
 	}
-	c := &Connector{cfg: cfg, objects: map[string]bool{Organization: true, User: true, Ticket: true}}
+	c := &Connector{cfg: cfg, objects: map[string]bool{Organization: true, User: true, Ticket: true}, known: map[string]dropdowns{}}
 	key := regexp.MustCompile(`^[a-z0-9_]{1,100}$`)
 	for _, k := range cfg.CustomObjects {
 		if !key.MatchString(k) {

@@ -82,15 +82,14 @@ func (t *Twin) Handler() http.Handler {
 	kit := t.kit.Handler(api, t.state, t.reset)
 	acts := http.NewServeMux()
 	type act struct {
-		Object string         `json:"object"`
-		ID     string         `json:"id"`
-		Fields map[string]any `json:"fields"`
-		Field  Field          `json:"field"`
-		User   string         `json:"user"`
-		Winner string         `json:"winner"`
-		Loser  string         `json:"loser"`
-		Key    string         `json:"key"`
-		Option string         `json:"option"`
+		Object string          `json:"object"`
+		ID     string          `json:"id"`
+		Fields map[string]any  `json:"fields"`
+		User   string          `json:"user"`
+		Winner string          `json:"winner"`
+		Loser  string          `json:"loser"`
+		Field  json.RawMessage `json:"field"` // a Field, or the key of one
+		Value  string          `json:"value"`
 	}
 	serve := func(do func(act) (string, error)) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
@@ -116,9 +115,21 @@ func (t *Twin) Handler() http.Handler {
 		return t.EditAs(a.User, a.Object, a.ID, a.Fields)
 	}))
 	acts.HandleFunc("POST /_twin/merge", serve(func(a act) (string, error) { return a.Winner, t.Merge(a.Object, a.Winner, a.Loser) }))
-	acts.HandleFunc("POST /_twin/option", serve(func(a act) (string, error) { return a.Option, t.AddOption(a.Object, a.Key, a.Option) }))
+	acts.HandleFunc("POST /_twin/picklist", serve(func(a act) (string, error) {
+		var key string
+		if err := json.Unmarshal(a.Field, &key); err != nil {
+			return "", err
+		}
+		return key, t.AddPicklistValue(a.Object, key, a.Value)
+	}))
 	acts.HandleFunc("POST /_twin/delete", serve(func(a act) (string, error) { return a.ID, t.Delete(a.Object, a.ID) }))
-	acts.HandleFunc("POST /_twin/field", serve(func(a act) (string, error) { return a.Field.Key, t.AddField(a.Object, a.Field) }))
+	acts.HandleFunc("POST /_twin/field", serve(func(a act) (string, error) {
+		var f Field
+		if err := json.Unmarshal(a.Field, &f); err != nil {
+			return "", err
+		}
+		return f.Key, t.AddField(a.Object, f)
+	}))
 	acts.Handle("/", kit)
 	return acts
 }

@@ -5,7 +5,7 @@
 // "user", as that user), POST /_twin/delete {"object","id"} and POST /_twin/merge {"object","winner","loser"}. Objects are
 // "organization", "user", "ticket" and "custom_object/{key}", fields are in REST's shape. An edit of a user's "email"
 // changes the primary address. POST /_twin/field {"object","field":{"key","title","type"}} adds a custom field as an
-// administrator does, POST /_twin/option {"object","key","option"} a value of a dropdown.
+// administrator does, POST /_twin/picklist {"object","field","value"} a value to a dropdown (field is its key).
 //
 // Not modelled: suspended tickets, group memberships, the tags that dropdown and checkbox fields add to a record.
 //
@@ -242,14 +242,14 @@ func (t *Twin) AddField(object string, f Field) error {
 	return nil
 }
 
-// AddOption adds a value to a dropdown, as an administrator does.
-func (t *Twin) AddOption(object, key, option string) error {
+// AddPicklistValue adds a value to a dropdown, as an administrator does.
+func (t *Twin) AddPicklistValue(object, key, value string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if tb := t.tables[object]; tb != nil {
 		for i, f := range tb.fields {
 			if f.Key == key && f.Type == "dropdown" {
-				tb.fields[i].Options = append(slices.Clone(f.Options), option)
+				tb.fields[i].Options = append(slices.Clone(f.Options), value)
 				return nil
 			}
 		}
