@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 
 	"sorrel/shared/fault"
@@ -15,7 +14,8 @@ import (
 //
 // create_or_update finds an existing user by e-mail address too, and would then give a person whom somebody else has
 // entered, or another of our records, this external id. So it is used only without an address; with one the user is
-// created, and an address that is taken is a refusal. An external id that is taken means that the user is there.
+// created, and an address that is taken is a refusal. A refusal may also mean that the external id is taken: then the user
+// is there, and is updated.
 // https://developer.zendesk.com/api-reference/ticketing/users/users/#create-or-update-user
 func (c *Connector) writeUser(ctx context.Context, w platform.Write, p place) platform.Written {
 	body := fieldsOf(w)
@@ -32,7 +32,7 @@ func (c *Connector) writeUser(ctx context.Context, w platform.Write, p place) pl
 		path += "/create_or_update"
 	}
 	out := c.save(ctx, w.Ref, p, http.MethodPost, path, nil, nil, body)
-	if e := fault.Outermost(out.Err); !fault.Is(out.Err, fault.Refused) || e.Code != "DuplicateValue" && !slices.Contains(e.Fields, "external_id") {
+	if !fault.Is(out.Err, fault.Refused) {
 		return out
 	}
 	found, err := c.Find(ctx, User, w.External)
@@ -41,7 +41,7 @@ func (c *Connector) writeUser(ctx context.Context, w platform.Write, p place) pl
 		w.Ref.ID = found.ID
 		delete(body, "skip_verify_email")
 		return c.updateUser(ctx, w, p, body)
-	case fault.Is(err, fault.NotFound):
+	case fault.Is(err, fault.NotFound) || fault.Is(err, fault.Refused):
 		return out
 	}
 	return platform.Written{Err: err}

@@ -166,7 +166,7 @@ func event(body map[string]any) (platform.Delivery, error) {
 	status := strings.ToLower(text(detail["status"]))
 	switch {
 	case what == "deleted" || what == "soft_deleted" || what == "permanently_deleted" || status == "deleted" || status == "scrubbed":
-		hint := n
+		hint := record.Native{Ref: n.Ref, External: n.External} // without version: no write of ours covers it
 		n.Gone = true
 		if at := instant(body["time"]); at.After(n.Version.At) {
 			n.Version.At = at
@@ -204,19 +204,19 @@ func userEvent(what string, n record.Native, body map[string]any) ([]record.Nati
 // https://support.zendesk.com/hc/en-us/articles/4408887695898
 func merged(n record.Native, body, event map[string]any) ([]record.Native, error) {
 	user, _ := event["user"].(map[string]any)
-	other := n
-	other.ID, other.External, other.Born = text(user["id"]), "", time.Time{}
-	if other.ID == "" {
+	other := record.Native{Ref: n.Ref} // without version, as the event carries the other user's
+	if other.ID = text(user["id"]); other.ID == "" {
 		return nil, &fault.Error{Class: fault.Contract, Op: "zendesk.webhook", Fields: []string{"event.user.id"}, Detail: "a merge that does not name the other user"}
 	}
 	detail, _ := body["detail"].(map[string]any)
-	if text(detail["email"]) == "" {
-		n.Gone, n.Into = true, other.ID
-		if at := instant(body["time"]); at.After(n.Version.At) {
-			n.Version.At = at
-		}
-		n.Version.At = n.Version.At.Truncate(resolution).Add(resolution) // after the deletion that comes with it
+	if text(detail["email"]) != "" {
+		return []record.Native{{Ref: n.Ref, External: n.External}, other}, nil
 	}
+	n.Gone, n.Into = true, other.ID
+	if at := instant(body["time"]); at.After(n.Version.At) {
+		n.Version.At = at
+	}
+	n.Version.At = n.Version.At.Truncate(resolution).Add(resolution) // after the deletion that comes with it
 	return []record.Native{n, other}, nil
 }
 

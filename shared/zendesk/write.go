@@ -45,8 +45,8 @@ func staff(object string, fields map[string]any) bool {
 	return object == User && role != "" && role != "end-user"
 }
 
-// merge says that an organization is gone, and into which one it was merged, if it was. Its time is that of the
-// answer: merges carry none, and a deleted organization stays deleted. An id whose merges the vendor does not list
+// merge says that an organization is gone, and into which one it was merged, if it was. Its time is after that of the
+// answer, and so after any event of the deletion: merges carry none, and a deleted organization stays deleted. An id whose merges the vendor does not list
 // is not known to it: fault.NotFound.
 func (c *Connector) merge(ctx context.Context, ref record.Ref) (record.Native, error) {
 	const op = "organization.merges"
@@ -62,7 +62,7 @@ func (c *Connector) merge(ctx context.Context, ref record.Ref) (record.Native, e
 	if at.IsZero() {
 		at = c.cfg.Now()
 	}
-	n := record.Native{Ref: ref, Gone: true, Version: record.Version{At: at.UTC()}}
+	n := record.Native{Ref: ref, Gone: true, Version: record.Version{At: at.UTC().Truncate(resolution).Add(resolution)}}
 	for _, a := range list {
 		m, _ := a.(map[string]any)
 		if text(m["loser_id"]) == ref.ID && text(m["status"]) != "error" {
