@@ -42,7 +42,7 @@
 //
 // # Edges
 //
-// netsuite, salesforce and zendesk are the connectors, over vendorhttp (sign-in, bounds, breaker, classified
+// netsuite, salesforce, zendesk and servicenow are the connectors, over vendorhttp (sign-in, bounds, breaker, classified
 // errors). Beside each is its twin, a stand-in of the vendor with its limits, oddities and webhooks; twin is what they
 // share (faults, counters under /_twin/) and twins boots all. The idea: a twin refuses what the vendor refuses, so that
 // a mistake shows here.

@@ -28,7 +28,7 @@ func under(p string, dirs ...string) bool {
 }
 
 // vendors are the rooms that speak one vendor's language.
-var vendors = []string{"shared/netsuite", "shared/salesforce", "shared/zendesk"}
+var vendors = []string{"shared/netsuite", "shared/salesforce", "shared/zendesk", "shared/servicenow"}
 
 func isTwin(p string) bool {
 	return strings.HasPrefix(p, module) && (strings.HasSuffix(path.Base(p), "twin") || strings.HasSuffix(path.Base(p), "twins"))

@@ -112,7 +112,7 @@ func (a asking) get(ctx context.Context, s screen, path string, out any) (bool, 
 }
 
 type twinsCommand struct {
-	BasePort int    `default:"8801" help:"Port of the NetSuite twin; Salesforce and Zendesk take the next two."`
+	BasePort int    `default:"8801" help:"Port of the NetSuite twin; Salesforce, Zendesk and ServiceNow take the next three."`
 	Webhooks string `default:"http://127.0.0.1:8787" help:"Where the twins send webhooks; empty for nowhere."`
 	File     string `default:"sorrel-twins.json" help:"Where to write URLs and credentials, for sorrel dev --twins."`
 	Roomy    bool   `help:"Lift the vendors' rate limits."`

@@ -22,7 +22,7 @@ func main() {
 func run(ctx context.Context, args []string, s screen) int {
 	var c commands
 	exit := -1
-	parser, err := kong.New(&c, kong.Name("sorrel"), kong.Description("System Of Record RELay: keeps customers, orders and shipments consistent across NetSuite, Salesforce and Zendesk."),
+	parser, err := kong.New(&c, kong.Name("sorrel"), kong.Description("System Of Record RELay: keeps customers, orders and shipments consistent across NetSuite, Salesforce, Zendesk and ServiceNow."),
 		kong.UsageOnError(), kong.Writers(s.out, s.err), kong.Exit(func(code int) { exit = code }), kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
 	if err != nil {
 		return s.fail(err)

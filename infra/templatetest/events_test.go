@@ -45,7 +45,7 @@ func sample(t *testing.T, name string, into any) {
 func TestEveryTriggerHasASample(t *testing.T) {
 	t.Parallel()
 	want := map[string]bool{}
-	for _, name := range []string{"intake/netsuite-webhook", "intake/salesforce-event-relay", "intake/salesforce-outbound-message", "intake/zendesk-event"} {
+	for _, name := range []string{"intake/netsuite-webhook", "intake/salesforce-event-relay", "intake/salesforce-outbound-message", "intake/servicenow-webhook", "intake/zendesk-event"} {
 		want[name] = true
 	}
 	s := written(t, read(t, "template.yaml"))
@@ -136,6 +136,17 @@ func TestIntakeSamples(t *testing.T) {
 		e, body := webhook(t, "intake/zendesk-event.json", "zendesk")
 		want := base64.StdEncoding.EncodeToString(mac("sample-zendesk-secret", e.Headers["x-zendesk-webhook-signature-timestamp"], string(body)))
 		if got := e.Headers["x-zendesk-webhook-signature"]; got != want {
+			t.Errorf("signature %s, want %s", got, want)
+		}
+		if !json.Valid(body) {
+			t.Error("body is not JSON")
+		}
+	})
+	t.Run("servicenow", func(t *testing.T) {
+		t.Parallel()
+		e, body := webhook(t, "intake/servicenow-webhook.json", "servicenow")
+		want := "v1=" + hex.EncodeToString(mac("sample-servicenow-secret", e.Headers["x-sorrel-timestamp"], ".", string(body)))
+		if got := e.Headers["x-sorrel-signature"]; got != want {
 			t.Errorf("signature %s, want %s", got, want)
 		}
 		if !json.Valid(body) {

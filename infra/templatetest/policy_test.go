@@ -107,7 +107,7 @@ func TestRulesCanFail(t *testing.T) {
 		{"table", "!If [IsProd, true, false]", "false", "not protected"},
 		{"table", "DeletionPolicy: Retain", "DeletionPolicy: Delete", "is not Retain"},
 		{"schedules", "OmitName: true", "State: ENABLED", "OmitName is missing"},
-		{"schedules", `Input: '{"platform":"zendesk"}'`, `Input: '{"platform":"netsuite"}'`, "batch is scheduled for [netsuite salesforce]"},
+		{"schedules", `Input: '{"platform":"zendesk"}'`, `Input: '{"platform":"netsuite"}'`, "batch is scheduled for [netsuite salesforce servicenow]"},
 		{"schedules", "Timeout: 50", "Timeout: 60", "may run for 60 s"},
 		{"schedules", "Type: ScheduleV2", "Type: Schedule", "not a ScheduleV2"},
 		{"alarms", "Value: !GetAtt ZendeskDlq.QueueName", "Value: !GetAtt NetSuiteDlq.QueueName", "no alarm on ApproximateNumberOfMessagesVisible of ZendeskDlq"},

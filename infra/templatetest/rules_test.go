@@ -47,7 +47,7 @@ func rules(reads environment) []rule {
 }
 
 // platforms are those that batch reads and deliver writes.
-var platforms = []string{record.NetSuite, record.Salesforce, record.Zendesk}
+var platforms = []string{record.NetSuite, record.Salesforce, record.ServiceNow, record.Zendesk}
 
 // problems collects what a rule finds.
 type problems []string

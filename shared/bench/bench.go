@@ -138,7 +138,7 @@ func measure(ctx context.Context, name string, o Options, kinds []kind, goals []
 	defer done()
 	h := &harness{o: o, dir: dir, cpu: -1}
 	h.config = filepath.Join(dir, "config")
-	if err := configWithout(h.config, record.Zendesk); err != nil {
+	if err := configWithout(h.config, record.Zendesk, record.ServiceNow); err != nil {
 		return r, err
 	}
 	if r.FlushMS, err = flushTime(dir); err != nil {

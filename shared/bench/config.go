@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,14 +12,16 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"sorrel/shared/boot"
+	"sorrel/shared/record"
 )
 
-// configWithout writes the deployable configuration to dir without one platform: one event is then one
+// configWithout writes the deployable configuration to dir without some platforms: one event is then one
 // delivery, as it is for the floor.
-func configWithout(dir, platform string) error {
+func configWithout(dir string, platforms ...string) error {
 	from := boot.ConfigFS("")
 	return fs.WalkDir(from, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || strings.HasPrefix(filepath.Base(name), platform+".") {
+		platform, _, _ := strings.Cut(filepath.Base(name), ".")
+		if err != nil || slices.Contains(platforms, platform) {
 			return err
 		}
 		to := filepath.Join(dir, filepath.FromSlash(name))
@@ -34,7 +37,7 @@ func configWithout(dir, platform string) error {
 			if err := yaml.Unmarshal(b, &rules); err != nil {
 				return fmt.Errorf("bench: %s: %w", name, err)
 			}
-			if b, err = yaml.Marshal(without(rules, platform)); err != nil {
+			if b, err = yaml.Marshal(without(rules, platforms)); err != nil {
 				return fmt.Errorf("bench: %s: %w", name, err)
 			}
 		}
@@ -42,16 +45,20 @@ func configWithout(dir, platform string) error {
 	})
 }
 
-// without drops a name from all maps and lists.
-func without(a any, name string) any {
+// without drops names from all maps and lists. What only they decided, Salesforce decides.
+func without(a any, names []string) any {
+	gone := func(v any) bool { s, ok := v.(string); return ok && slices.Contains(names, s) }
 	switch a := a.(type) {
 	case map[string]any:
-		delete(a, name)
+		maps.DeleteFunc(a, func(k string, _ any) bool { return gone(k) })
 		for k, v := range a {
-			a[k] = without(v, name)
+			a[k] = without(v, names)
+		}
+		if of, decided := a["of"].([]any); decided && len(of) == 0 {
+			a["of"] = []any{record.Salesforce}
 		}
 	case []any:
-		return slices.DeleteFunc(a, func(v any) bool { return v == name })
+		return slices.DeleteFunc(a, gone)
 	}
 	return a
 }

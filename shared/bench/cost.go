@@ -167,7 +167,7 @@ func costOf(ctx context.Context, o Options, name string, connections, orders, ev
 		return c, err
 	}
 	defer done()
-	if err := configWithout(filepath.Join(dir, "config"), record.Zendesk); err != nil {
+	if err := configWithout(filepath.Join(dir, "config"), record.Zendesk, record.ServiceNow); err != nil {
 		return c, err
 	}
 	set, err := boot.LoadConfig(filepath.Join(dir, "config"))

@@ -173,7 +173,7 @@ func Soak(ctx context.Context, o SoakOptions) (SoakReport, error) {
 	}
 	defer func() { _ = s.twins.Close(context.WithoutCancel(ctx)) }()
 	endpoints := map[string]boot.Endpoint{record.NetSuite: netSuite()}
-	for _, p := range []string{record.Salesforce, record.Zendesk} {
+	for _, p := range []string{record.Salesforce, record.Zendesk, record.ServiceNow} {
 		endpoints[p] = s.twins.Endpoints()[p]
 	}
 	s.child = childConfig{Peer: sorrel, Dir: filepath.Join(dir, "soak"), CPU: -1, Endpoints: endpoints, Listen: "127.0.0.1:0"}
@@ -274,7 +274,7 @@ func (s *soak) crash(ctx context.Context) error {
 
 func (s *soak) run(ctx context.Context) error {
 	if err := introduce(ctx, *s.address.Load(), func() bool {
-		return len(s.twins.Salesforce.All("Account")) == 1 && len(s.twins.Zendesk.All("organization")) == 1
+		return len(s.twins.Salesforce.All("Account")) == 1 && len(s.twins.Zendesk.All("organization")) == 1 && len(s.twins.ServiceNow.All("customer_account")) == 1
 	}); err != nil {
 		return err
 	}
@@ -476,7 +476,7 @@ func sum(m map[string]int) int {
 }
 
 func (s *soak) writes() int {
-	return s.twins.Salesforce.Kit().Stats().Writes + s.twins.Zendesk.Kit().Stats().Writes
+	return s.twins.Salesforce.Kit().Stats().Writes + s.twins.Zendesk.Kit().Stats().Writes + s.twins.ServiceNow.Kit().Stats().Writes
 }
 
 func (s *soak) check(name string, got, want int) {
@@ -498,6 +498,7 @@ func (s *soak) compare() {
 	})
 	s.check("customers on Salesforce", len(s.twins.Salesforce.All("Account")), 1)
 	s.check("customers on Zendesk", len(s.twins.Zendesk.All("organization")), 1)
+	s.check("customers on ServiceNow", len(s.twins.ServiceNow.All("customer_account")), 1)
 }
 
 // target compares one target's orders with the newest revision that was sent.

@@ -95,7 +95,7 @@ func TestLoadTellsOfEverythingAtOnce(t *testing.T) {
 func TestVariables(t *testing.T) {
 	t.Parallel()
 	got := strings.Join(Variables("sweep"), " ")
-	if want := "SORREL_LOG_LEVEL SORREL_QUEUE_INBOUND SORREL_QUEUE_OUTBOUND_NETSUITE SORREL_QUEUE_OUTBOUND_SALESFORCE SORREL_QUEUE_OUTBOUND_ZENDESK SORREL_STAGE SORREL_TABLE"; got != want {
+	if want := "SORREL_LOG_LEVEL SORREL_QUEUE_INBOUND SORREL_QUEUE_OUTBOUND_NETSUITE SORREL_QUEUE_OUTBOUND_SALESFORCE SORREL_QUEUE_OUTBOUND_SERVICENOW SORREL_QUEUE_OUTBOUND_ZENDESK SORREL_STAGE SORREL_TABLE"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	if v := Variables("intake"); slices.Contains(v, EnvTable) || slices.Contains(v, "SORREL_ZENDESK_URL") {
@@ -184,7 +184,8 @@ func signed(with string) platform.Request {
 
 // all is the one secret with every platform in it, API credentials included, as intake gets it too.
 func all(netsuite ...string) map[string][]string {
-	return map[string][]string{"netsuite": netsuite, "salesforce": {`{"clientId":"c","clientSecret":"s","orgId":"00Dxx0000001gEREAY","webhookTokens":["a-token-of-sixteen-or-more"]}`}, "zendesk": {`{"clientId":"c","clientSecret":"s","webhookSecrets":["a-secret-of-sixteen-or-more"]}`}}
+	return map[string][]string{"netsuite": netsuite, "salesforce": {`{"clientId":"c","clientSecret":"s","orgId":"00Dxx0000001gEREAY","webhookTokens":["a-token-of-sixteen-or-more"]}`}, "zendesk": {`{"clientId":"c","clientSecret":"s","webhookSecrets":["a-secret-of-sixteen-or-more"]}`},
+		"servicenow": {`{"clientId":"c","clientSecret":"s","webhookSecrets":["a-secret-of-sixteen-or-more"]}`}}
 }
 
 func TestRotatedWebhookSecretIsTakenWithoutRestart(t *testing.T) {
@@ -330,7 +331,7 @@ func TestEmbeddedWorld(t *testing.T) {
 	if a.Status != 401 {
 		t.Errorf("answered %d", a.Status)
 	}
-	if s, err := w.Operate().Status(t.Context()); err != nil || !s.Healthy || s.Config == "" || len(s.Platforms) != 3 || len(s.Queues) != 8 {
+	if s, err := w.Operate().Status(t.Context()); err != nil || !s.Healthy || s.Config == "" || len(s.Platforms) != 4 || len(s.Queues) != 10 {
 		t.Errorf("status %+v (%v)", s, err)
 	}
 	w.Flush() // without a writer there is nothing to do
@@ -362,7 +363,7 @@ func TestLambdaNamesWhatIsMissing(t *testing.T) {
 	env := environment("sweep")
 	maps.Copy(env, map[string]string{"AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y"})
 	w, err := Lambda(t.Context(), "sweep", getenv(env), io.Discard)
-	if err != nil || w.Inbound == nil || len(w.Outbound) != 3 || w.Ledger == nil || w.Connectors != nil {
+	if err != nil || w.Inbound == nil || len(w.Outbound) != 4 || w.Ledger == nil || w.Connectors != nil {
 		t.Errorf("sweep: %+v (%v)", w, err)
 	}
 }

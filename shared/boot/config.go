@@ -25,7 +25,9 @@ const (
 )
 
 // Platforms that this version can connect.
-func Platforms() []string { return []string{record.NetSuite, record.Salesforce, record.Zendesk} }
+func Platforms() []string {
+	return []string{record.NetSuite, record.Salesforce, record.Zendesk, record.ServiceNow}
+}
 
 // needs says what each function needs.
 type needs struct{ table, secret, inbound, outbound, vendors bool }

@@ -16,6 +16,7 @@ import (
 	"sorrel/shared/policy"
 	"sorrel/shared/record"
 	"sorrel/shared/salesforce"
+	"sorrel/shared/servicenow"
 	"sorrel/shared/telemetry"
 	"sorrel/shared/vendorhttp"
 	"sorrel/shared/zendesk"
@@ -86,6 +87,12 @@ func connectOne(name string, e Endpoint, set *policy.Set, w *World) (Connector, 
 			return nil, err
 		}
 		return zendesk.New(cfg)
+	case record.ServiceNow:
+		cfg := servicenow.Config{URL: e.URL, Now: w.Now, Observe: observe}
+		if err := credentials(name, e, &cfg.Credentials); err != nil {
+			return nil, err
+		}
+		return servicenow.New(cfg)
 	}
 	return nil, &fault.Error{Class: fault.NotFound, Op: "boot.connect", ID: name, Detail: "no connector for this platform", Remedy: fmt.Sprint("known: ", Platforms())}
 }
@@ -111,7 +118,7 @@ func webhookOnly(credentials json.RawMessage) json.RawMessage {
 	if json.Unmarshal(credentials, &all) != nil {
 		return credentials // the caller tells of it
 	}
-	for _, name := range []string{"clientId", "clientSecret", "certificateId", "privateKey", "username", "audience", "email", "apiToken"} {
+	for _, name := range []string{"clientId", "clientSecret", "certificateId", "privateKey", "username", "password", "audience", "email", "apiToken"} {
 		delete(all, name)
 	}
 	less, err := json.Marshal(all)

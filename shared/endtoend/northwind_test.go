@@ -199,16 +199,19 @@ func values(pairs ...string) map[string]string {
 	return out
 }
 
-// want says what the CSV files demand of both targets, without a look at mappings.
-func (n northwind) want() (salesforce, zendesk expected) {
+// want says what the CSV files demand of the targets, without a look at mappings.
+func (n northwind) want() (salesforce, zendesk, servicenow expected) {
+	servicenow = expected{"customer_account": {}}
 	salesforce = expected{"Account": {}, "Order": {}, "Shipment__c": {}}
 	zendesk = expected{"organization": {}, "custom_object/order": {}, "custom_object/shipment": {}}
 	for _, c := range n.customers {
 		id := c["customerID"]
 		salesforce["Account"][id] = values("ERP_Customer_Number__c", id, "Name", c["companyName"], "Phone", c["phone"],
 			"BillingStreet", c["address"], "BillingCity", c["city"], "BillingState", c["region"], "BillingPostalCode", c["postalCode"], "BillingCountry", c["country"],
-			"ShippingStreet", c["address"], "ShippingCity", c["city"], "ShippingState", c["region"], "ShippingPostalCode", c["postalCode"], "ShippingCountry", c["country"])
-		zendesk["organization"][id] = values("name", c["companyName"], "erp_number", id, "erp_phone", c["phone"], "erp_city", c["city"], "erp_country", c["country"])
+			"ShippingStreet", c["address"], "ShippingCity", c["city"], "ShippingState", c["region"], "ShippingPostalCode", c["postalCode"], "ShippingCountry", c["country"], "ERP_Currency__c", "USD", "ERP_Active__c", "true")
+		zendesk["organization"][id] = values("name", c["companyName"], "erp_number", id, "erp_phone", c["phone"], "erp_city", c["city"], "erp_country", c["country"], "erp_active", "true")
+		servicenow["customer_account"][id] = values("u_erp_number", id, "name", c["companyName"], "phone", c["phone"], "street", c["address"], "city", c["city"],
+			"state", c["region"], "zip", c["postalCode"], "country", c["country"], "u_currency", "USD", "active", "true")
 	}
 	for _, o := range n.orders {
 		id := o["orderID"]
@@ -240,12 +243,13 @@ func (n northwind) want() (salesforce, zendesk expected) {
 		zendesk["custom_object/shipment"]["IF"+id] = values("name", "IF"+id, "number", "IF"+id, "order", id, "status", "shipped", "carrier", shipper,
 			"ship_method", shipper, "shipped_on", o.date("shippedDate"), "lines", strings.Join(plain, "\n"))
 	}
-	return salesforce, zendesk
+	return salesforce, zendesk, servicenow
 }
 
 // system are the native fields that a platform keeps for itself, and Sorrel's own id.
 var system = []string{"Id", "IsDeleted", "CreatedDate", "CreatedById", "LastModifiedDate", "LastModifiedById", "SystemModstamp", "OwnerId", "OrderNumber", "attributes", "StatusCode",
-	"IsReductionOrder", "Sorrel_Id__c"}
+	"IsReductionOrder", "Sorrel_Id__c", "sys_id", "sys_created_on", "sys_created_by", "sys_updated_on", "sys_updated_by", "sys_mod_count", "sys_class_name", "sys_domain",
+	"sys_domain_path", "sys_tags", "number", "u_sorrel_id", "customer", "partner", "vendor", "primary"}
 
 // said turns native values into text: numbers without trailing zeros, no value left out.
 func said(native map[string]any) map[string]string {
@@ -268,10 +272,10 @@ func said(native map[string]any) map[string]string {
 	return out
 }
 
-// holdings are what the two twins hold, in the form of expected.
-func holdings(t *testing.T, s *stage) (salesforce, zendesk expected) {
+// holdings are what the twins hold, in the form of expected.
+func holdings(t *testing.T, s *stage) (salesforce, zendesk, servicenow expected) {
 	t.Helper()
-	salesforce, zendesk = expected{}, expected{}
+	salesforce, zendesk, servicenow = expected{}, expected{}, expected{}
 	add := func(e expected, object, key string, f map[string]string) {
 		if e[object] == nil {
 			e[object] = map[string]map[string]string{}
@@ -308,7 +312,12 @@ func holdings(t *testing.T, s *stage) (salesforce, zendesk expected) {
 			add(zendesk, o.object, f[o.key], f)
 		}
 	}
-	return salesforce, zendesk
+	for _, r := range s.twins.ServiceNow.All("customer_account") {
+		f := said(r)
+		maps.DeleteFunc(f, func(name, _ string) bool { return slices.Contains(system, name) })
+		add(servicenow, "customer_account", f["u_erp_number"], f)
+	}
+	return salesforce, zendesk, servicenow
 }
 
 // differ reports every difference, field by field, and returns how many values were compared.
@@ -342,7 +351,7 @@ func differ(t *testing.T, platform string, want, got expected) (compared int) {
 }
 
 // Real data: 91 customers, 830 orders with 2,155 lines and 809 shipments are listed from NetSuite and arrive
-// field for field on both targets; telling all of it again writes nothing.
+// field for field on both targets, the customers on ServiceNow, too; telling all of it again writes nothing.
 func TestNorthwind(t *testing.T) {
 	dir := northwindFolder(t)
 	const patience = 4 * time.Minute
@@ -358,17 +367,18 @@ func TestNorthwind(t *testing.T) {
 	s.list(record.NetSuite)
 	s.settle(patience)
 	took := time.Since(begun)
-	wantSalesforce, wantZendesk := n.want()
-	gotSalesforce, gotZendesk := holdings(t, s)
-	compared := differ(t, record.Salesforce, wantSalesforce, gotSalesforce) + differ(t, record.Zendesk, wantZendesk, gotZendesk)
+	wantSalesforce, wantZendesk, wantServiceNow := n.want()
+	gotSalesforce, gotZendesk, gotServiceNow := holdings(t, s)
+	compared := differ(t, record.Salesforce, wantSalesforce, gotSalesforce) + differ(t, record.Zendesk, wantZendesk, gotZendesk) +
+		differ(t, record.ServiceNow, wantServiceNow, gotServiceNow)
 	s.noTrouble()
-	for _, p := range []string{record.Salesforce, record.Zendesk} {
-		if w := s.writes(p); w != records {
-			t.Errorf("%d writes to %s for %d records, want one each", w, p, records)
+	for p, want := range map[string]int{record.NetSuite: 0, record.Salesforce: records, record.Zendesk: records, record.ServiceNow: len(n.customers)} {
+		if w := s.writes(p); w != want {
+			t.Errorf("%d writes to %s for %d records, want one each", w, p, want)
 		}
 	}
-	t.Logf("%d records carried to two targets in %s; %d values compared", records, took.Round(10*time.Millisecond), compared)
-	for _, p := range []string{record.NetSuite, record.Salesforce, record.Zendesk} {
+	t.Logf("%d records carried to three targets in %s; %d values compared", records, took.Round(10*time.Millisecond), compared)
+	for _, p := range []string{record.NetSuite, record.Salesforce, record.Zendesk, record.ServiceNow} {
 		st := s.twins.Kits()[p].Stats()
 		t.Logf("%-10s %5d calls, %5d writes, at most %d at once, %d over a limit", p, st.Calls, st.Writes, st.MaxFlight, st.OverLimit)
 	}

@@ -219,8 +219,10 @@ func (s *stage) noTrouble() {
 // writes is how many API writes a platform's twin has accepted.
 func (s *stage) writes(platform string) int { return s.twins.Kits()[platform].Stats().Writes }
 
-// targetWrites is how many API writes the two targets have accepted.
-func (s *stage) targetWrites() int { return s.writes(record.Salesforce) + s.writes(record.Zendesk) }
+// targetWrites is how many API writes the targets have accepted.
+func (s *stage) targetWrites() int {
+	return s.writes(record.Salesforce) + s.writes(record.Zendesk) + s.writes(record.ServiceNow)
+}
 
 func (s *stage) faults(platform string, f twin.Faults) { s.twins.Kits()[platform].SetFaults(f) }
 

@@ -328,7 +328,7 @@ func TestQuestions(t *testing.T) {
 		}
 	}
 	var endpoints map[string]boot.Endpoint
-	if status := b.get("/v1/dev", &endpoints); status != 200 || len(endpoints) != 3 || endpoints[record.Zendesk].URL == "" {
+	if status := b.get("/v1/dev", &endpoints); status != 200 || len(endpoints) != 4 || endpoints[record.Zendesk].URL == "" {
 		t.Errorf("/v1/dev: %d %+v", status, endpoints)
 	}
 }

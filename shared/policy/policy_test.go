@@ -45,7 +45,7 @@ func TestEmbeddedRules(t *testing.T) {
 	if got := strings.Join(s.Entities(), " "); got != "customer order shipment" {
 		t.Errorf("entities %s", got)
 	}
-	if got := strings.Join(s.Platforms(), " "); got != "netsuite salesforce zendesk" {
+	if got := strings.Join(s.Platforms(), " "); got != "netsuite salesforce servicenow zendesk" {
 		t.Errorf("platforms %s", got)
 	}
 	for _, tc := range []struct {
@@ -55,10 +55,11 @@ func TestEmbeddedRules(t *testing.T) {
 		{"order", "status", "owner netsuite", "salesforce zendesk", map[string]record.Path{"salesforce": "revert", "zendesk": "revert"}},
 		{"order", "memo", "owner netsuite", "salesforce", map[string]record.Path{"salesforce": "ignore", "zendesk": "revert"}},
 		{"shipment", "trackingNumbers", "owner netsuite", "salesforce zendesk", map[string]record.Path{"salesforce": "revert", "zendesk": "revert"}},
-		{"customer", "name", "owner netsuite", "salesforce zendesk", map[string]record.Path{"salesforce": "revert", "zendesk": "revert"}},
-		{"customer", "phone", "latest of netsuite, salesforce", "netsuite salesforce zendesk", map[string]record.Path{"netsuite": "accept", "salesforce": "accept", "zendesk": "revert"}},
-		{"customer", "website", "rank of salesforce, netsuite", "netsuite salesforce", map[string]record.Path{"netsuite": "accept", "salesforce": "accept", "zendesk": "revert"}},
-		{"customer", "creditLimit", "owner netsuite", "", map[string]record.Path{"salesforce": "revert", "zendesk": "revert"}},
+		{"customer", "name", "owner netsuite", "salesforce servicenow zendesk", map[string]record.Path{"salesforce": "revert", "servicenow": "revert", "zendesk": "revert"}},
+		{"customer", "phone", "latest of netsuite, salesforce, zendesk, servicenow", "netsuite salesforce servicenow zendesk", map[string]record.Path{"netsuite": "accept", "salesforce": "accept", "servicenow": "accept", "zendesk": "accept"}},
+		{"customer", "website", "rank of salesforce, netsuite", "netsuite salesforce servicenow", map[string]record.Path{"netsuite": "accept", "salesforce": "accept", "servicenow": "revert", "zendesk": "revert"}},
+		{"customer", "creditLimit", "owner netsuite", "salesforce servicenow zendesk", map[string]record.Path{"salesforce": "revert", "servicenow": "revert", "zendesk": "revert"}},
+		{"customer", "segment", "latest of salesforce", "salesforce servicenow zendesk", map[string]record.Path{"netsuite": "revert", "salesforce": "accept", "servicenow": "revert", "zendesk": "revert"}},
 	} {
 		r := s.Rules(tc.entity).Fields[tc.field]
 		if r.Text() != tc.text || strings.Join(r.Targets, " ") != tc.targets || !reflect.DeepEqual(r.Paths, tc.paths) {

@@ -18,13 +18,14 @@ import (
 	"sorrel/shared/netsuite/netsuitetwin"
 	"sorrel/shared/record"
 	"sorrel/shared/salesforce/salesforcetwin"
+	"sorrel/shared/servicenow/servicenowtwin"
 	"sorrel/shared/twin"
 	"sorrel/shared/zendesk/zendesktwin"
 )
 
 // Options of the twins.
 type Options struct {
-	BasePort int // netsuite here, salesforce +1, zendesk +2; 0 = free ports
+	BasePort int // netsuite here, salesforce +1, zendesk +2, servicenow +3; 0 = free ports
 	Now      func() time.Time
 	Seed     uint64
 	First    int64 // native ids begin after it: twins that start anew beside an old store must not repeat ids
@@ -38,6 +39,7 @@ type Twins struct {
 	NetSuite   *netsuitetwin.Twin
 	Salesforce *salesforcetwin.Twin
 	Zendesk    *zendesktwin.Twin
+	ServiceNow *servicenowtwin.Twin
 
 	servers   []*http.Server
 	endpoints map[string]boot.Endpoint
@@ -56,6 +58,7 @@ func Start(o Options) (*Twins, error) {
 		z.Limits, z.ExportLag = zendesktwin.NoLimits(), time.Nanosecond
 	}
 	t.Zendesk = zendesktwin.New(z)
+	t.ServiceNow = servicenowtwin.New(servicenowtwin.Options{Now: o.Now, Seed: o.Seed, First: o.First})
 	account := struct {
 		netsuite.Credentials
 		IntegrationUser string `json:"integrationUser"`
@@ -68,6 +71,7 @@ func Start(o Options) (*Twins, error) {
 		{record.NetSuite, t.NetSuite.Handler(), account},
 		{record.Salesforce, t.Salesforce.Handler(), t.Salesforce.Credentials()},
 		{record.Zendesk, t.Zendesk.Handler(), t.Zendesk.Credentials()},
+		{record.ServiceNow, t.ServiceNow.Handler(), t.ServiceNow.Credentials()},
 	} {
 		port := 0
 		if o.BasePort > 0 {
@@ -101,7 +105,7 @@ func (t *Twins) Endpoints() map[string]boot.Endpoint { return t.endpoints }
 
 // Kits gives each twin's shared part.
 func (t *Twins) Kits() map[string]*twin.Kit {
-	return map[string]*twin.Kit{record.NetSuite: t.NetSuite.Kit(), record.Salesforce: t.Salesforce.Kit(), record.Zendesk: t.Zendesk.Kit()}
+	return map[string]*twin.Kit{record.NetSuite: t.NetSuite.Kit(), record.Salesforce: t.Salesforce.Kit(), record.Zendesk: t.Zendesk.Kit(), record.ServiceNow: t.ServiceNow.Kit()}
 }
 
 // SendTo points the twins' webhooks and events at a local host; an empty address stops them.
@@ -121,6 +125,7 @@ func (t *Twins) SendTo(host string) {
 	t.Salesforce.Kit().SendTo(host + "/webhooks/salesforce?token=" + token)
 	t.Salesforce.SendEventsTo(host + "/_local/events")
 	t.Zendesk.Kit().SendTo(host + "/webhooks/zendesk")
+	t.ServiceNow.Kit().SendTo(host + "/webhooks/servicenow")
 }
 
 // Drain waits until no webhook is under way.

@@ -78,7 +78,7 @@ func TestSendTo(t *testing.T) {
 	t.Parallel()
 	w := start(t, twins.Options{})
 	w.SendTo("http://127.0.0.1:1")
-	for p, want := range map[string]string{"netsuite": "/webhooks/netsuite", "salesforce": "/webhooks/salesforce?token=", "zendesk": "/webhooks/zendesk"} {
+	for p, want := range map[string]string{"netsuite": "/webhooks/netsuite", "salesforce": "/webhooks/salesforce?token=", "zendesk": "/webhooks/zendesk", "servicenow": "/webhooks/servicenow"} {
 		if got := w.Kits()[p].Target(); !strings.HasPrefix(got, "http://127.0.0.1:1"+want) {
 			t.Errorf("%s sends to %q", p, got)
 		}

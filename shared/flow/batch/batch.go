@@ -54,7 +54,7 @@ func (f *Flow) Apply(ctx context.Context, name string) (Listed, error) {
 	out := Listed{Platform: name, Complete: true}
 	src, ok := f.d.Sources[name]
 	if !ok {
-		return out, &fault.Error{Class: fault.NotFound, Op: "batch", ID: name, Detail: "platform is not connected", Remedy: "name netsuite, salesforce or zendesk in the schedule's input"}
+		return out, &fault.Error{Class: fault.NotFound, Op: "batch", ID: name, Detail: "platform is not connected", Remedy: "name netsuite, salesforce, zendesk or servicenow in the schedule's input"}
 	}
 	for _, object := range f.d.Objects[name] {
 		if err := f.list(ctx, src, name, object, &out); err != nil {

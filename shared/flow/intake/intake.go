@@ -77,7 +77,7 @@ func (f *Flow) webhook(ctx context.Context, name, trace string, r platform.Reque
 	p, ok := f.d.Platforms[name]
 	if !ok {
 		return platform.Delivery{}, &fault.Error{Class: fault.NotFound, Op: op, Detail: fmt.Sprintf("no platform %.40q", name),
-			Remedy: "post to /webhooks/netsuite, /webhooks/salesforce or /webhooks/zendesk"}
+			Remedy: "post to /webhooks/netsuite, /webhooks/salesforce, /webhooks/zendesk or /webhooks/servicenow"}
 	}
 	if len(r.Body) > MaxBody {
 		return platform.Delivery{}, &fault.Error{Class: fault.TooLarge, Op: op, Detail: fmt.Sprintf("body of %d bytes, at most %d", len(r.Body), MaxBody)}
