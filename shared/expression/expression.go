@@ -12,7 +12,8 @@
 //	numbers      abs(n) round(n, places) min(a, b, …) max(a, b, …)
 //
 // From weakest to strongest: if, or, and, not, comparison (which does not chain), ??, + and -, * and /, the sign. What
-// reads in two ways (?? beside + or *) needs parentheses. The words are chosen so that an expression is plain YAML.
+// reads in two ways (?? beside + or *) needs parentheses. The words are chosen so that an expression is plain YAML; one that
+// starts with a quote or a bracket, or whose texts contain a colon or # beside a space, needs a literal block or YAML's quotes.
 //
 // # Null
 //
