@@ -413,6 +413,10 @@ func (t *Twin) identityRoutes(mux *http.ServeMux, path string) {
 		}
 		show(c, http.StatusOK, i)
 	}))
+	t.route(mux, "PUT "+path+"/{identity}/verify", on(func(c *call, _ *row, i map[string]any) {
+		i["verified"] = true
+		show(c, http.StatusOK, i)
+	}))
 	t.route(mux, "PUT "+path+"/{identity}/make_primary", on(func(c *call, r *row, i map[string]any) {
 		t.identities(r, func(data map[string]any) func() { return t.makePrimary(r, data, i, integrator) })
 		all(c, r, "")

@@ -77,6 +77,25 @@ async function main() {
   await refused(client.tickets.update(ticket.result.id, { ticket: { status: 'hold', safe_update: true, updated_stamp: '2001-01-01T00:00:00Z' } }), /409/);
   say('ticket');
 
+  const ann = await client.users.createOrUpdate({ user: { name: 'Ann', email: 'ann@example.com', external_id: 'con-1', organization_id: made.result.id } });
+  assert.equal(ann.response.status, 201);
+  const bob = await client.users.create({ user: { name: 'Bob', email: 'bob@example.com' } });
+  await refused(client.users.create({ user: { name: 'Bob', email: 'BOB@example.com' } }), /422/);
+  await client.users.update(ann.result.id, { user: { email: 'lee@example.com', phone: '+34 91' } });
+  const shownUser = await client.users.show(ann.result.id);
+  assert.equal(shownUser.result.email, 'ann@example.com');
+  assert.equal(shownUser.result.organization_id, made.result.id);
+  const identities = await client.useridentities.list(ann.result.id);
+  assert.deepEqual(identities.map((i) => [i.value, i.primary]), [['ann@example.com', true], ['lee@example.com', false]]);
+  await client.useridentities.makePrimary(ann.result.id, identities[1].id);
+  assert.equal((await client.users.show(ann.result.id)).result.email, 'lee@example.com');
+  const searched = await client.users.search({ external_id: 'con-1' });
+  assert.equal(searched.length, 1);
+  await client.users.merge(bob.result.id, ann.result.id);
+  assert.equal((await client.users.show(bob.result.id)).result.active, false);
+  assert.equal((await client.useridentities.list(ann.result.id)).length, 3);
+  say('user');
+
   await refused(client.organizations.show(1), /404/);
   const invalid = await refused(client.organizations.create({ organization: { name: '' } }), /422/);
   assert.ok(invalid);
