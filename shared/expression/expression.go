@@ -70,7 +70,8 @@ type Program struct {
 //
 // Places are exact inside a plain scalar of one line. Inside quotes they are one column early, because a Node does not
 // know its quotes. In a literal block (|) the line is exact and the column does not count the indentation. Text that YAML
-// folds (> or a plain scalar over several lines) counts as if it stood in one line. Every message quotes what it is about.
+// folds (> or a plain scalar over several lines), and a block of one line without its end (|-), count as if they stood in
+// the line of the key. Every message quotes what it is about.
 func Compile(at source.Node, scope Scope, want contract.Field, ps *source.Problems) *Program {
 	switch at.Kind {
 	case source.Text, source.Number, source.Bool:
