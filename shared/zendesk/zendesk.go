@@ -2,8 +2,8 @@
 //
 // Native shape: REST's. A native's Fields are what GET shows of the record: lower-case enums, ids as JSON
 // numbers where REST has numbers (organizations, tickets, users) and as strings where REST has strings (custom
-// object records and lookup values), custom values under organization_fields or custom_object_fields by key.
-// Webhooks say ids as strings and enums in upper case; they are brought into this shape.
+// object records and lookup values), custom values under organization_fields, user_fields or custom_object_fields
+// by key. Webhooks say ids as strings and enums in upper case; they are brought into this shape.
 //
 // Objects: "organization", "user" (end users only), "ticket" and "custom_object/{key}" (see infra/decisions/003).
 //
@@ -15,8 +15,9 @@
 //     edit. https://developer.zendesk.com/api-reference/webhooks/event-types/webhook-event-types/
 //   - Nothing marks a change as ours. Actor is the user of the last change, which only ticket events and custom object
 //     records tell; Native.Ours stays false, because a payload shows the whole record and not only what that user set.
-//   - Deleted organizations, tickets and records answer 404 like ones that never were: Read says NotFound, and
-//     webhooks and Changes tell a deletion. A deleted user is still shown, with active false.
+//   - Deleted tickets and records answer 404 like ones that never were: Read says NotFound, and webhooks and Changes
+//     tell a deletion. So do deleted organizations, but their list of merges still answers, and Read says Gone. A deleted
+//     user is still shown, with active false.
 //   - Agents and administrators are users too: Changes passes them over, Read and Find do not find them.
 //
 // Merges. An organization's merges are a list of their own: Read of one that is gone and Changes ask it, and say Into.
