@@ -67,7 +67,7 @@ CU CUB 53 0 6 10|cuba|kuba|
 CV CPV 238 - 7 7|capeverde|caboverde|capvert|capoverde|kaapverdie|
 CW CUW 599 - 7 8|curacao|curazao|
 CX CXR 61 0 5 12|christmasisland|weihnachtsinsel|ilechristmas|isladenavidad|isolachristmas|christmaseiland|
-CY CYP 357 - 8 8|cyprus|zypern|chypre|chipre|cipro|κυπρος|
+CY CYP 357 - 8 8|cyprus|zypern|chypre|chipre|cipro|κυπροσ|
 CZ CZE 420 - 9 12|czechia|tschechien|tchequie|chequia|cechia|tsjechie|cesko|czechrepublic|
 DE DEU 49 0 4 15|germany|deutschland|allemagne|alemania|germania|duitsland|brd|
 DJ DJI 253 - 8 8|djibouti|dschibuti|yibuti|gibuti|
@@ -271,8 +271,8 @@ func landOf(name string) (land, bool) {
 	case 2:
 		at = strings.Index(lands, "\n"+upper+" ")
 	case 3:
-		if at = strings.Index(lands, " "+upper+" "); at >= 0 {
-			at -= len("\nXX")
+		if at = strings.Index(lands, " "+upper+" ") - len("\nXX"); at >= 0 && lands[at] != '\n' {
+			at = -1 // a calling code
 		}
 	}
 	if at < 0 {

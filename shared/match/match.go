@@ -58,22 +58,29 @@ const (
 // Keys returns one key for each rule all of whose parts have a value, in the order of the rules.
 func (r Rules) Keys(fields map[string]record.Value) []Key {
 	keys := make([]Key, 0, len(r))
+	done := make(map[Part]string, 2*len(r)) // rules share parts, and normalising is what takes the time
 	for _, rule := range r {
-		if v := rule.value(fields); v != "" {
+		if v := rule.value(fields, done); v != "" {
 			keys = append(keys, Key{rule.Name, rule.Strong, v})
 		}
 	}
 	return keys
 }
 
-func (r Rule) value(fields map[string]record.Value) string {
+func (r Rule) value(fields map[string]record.Value, done map[Part]string) string {
 	parts := make([]string, len(r.Parts))
 	for i, p := range r.Parts {
-		k := Normalise(p.Normaliser, text(fields[p.Field]), text(fields[p.Country]))
+		k, known := done[p]
+		if !known {
+			if k = Normalise(p.Normaliser, text(fields[p.Field]), text(fields[p.Country])); k != "" {
+				k = bounded(k, true)
+			}
+			done[p] = k
+		}
 		if k == "" {
 			return ""
 		}
-		parts[i] = bounded(k, true)
+		parts[i] = k
 	}
 	return bounded(strings.Join(parts, joiner), false)
 }

@@ -82,7 +82,7 @@ func foldOnce(s string) string {
 	runes := []rune(norm.NFKD.String(s))
 	for i, r := range runes {
 		switch {
-		case r >= 0x300 && r <= 0x36f: // diacritics of Latin, Greek and Cyrillic; other marks carry the sound
+		case diacritic(r):
 			continue
 		case r == '\'' || r == '’' || r == '‘' || r == '`' || r == 'ʼ' || unicode.Is(unicode.Cf, r):
 			continue
@@ -91,7 +91,11 @@ func foldOnce(s string) string {
 			continue
 		}
 		if len(pending) > 0 {
-			alone := i+1 == len(runes) || !wordRune(runes[i+1])
+			next := i + 1
+			for next < len(runes) && diacritic(runes[next]) {
+				next++
+			}
+			alone := next == len(runes) || !wordRune(runes[next])
 			initials := size == 1 && alone && (pending[0] == '.' || pending[0] == '/') && strings.TrimSpace(string(pending[1:])) == ""
 			if b.Len() > 0 && !initials {
 				b.WriteByte(' ')
@@ -107,6 +111,9 @@ func foldOnce(s string) string {
 	}
 	return norm.NFC.String(b.String())
 }
+
+// diacritic reports a mark of Latin, Greek and Cyrillic letters. Those of other scripts carry the sound, and stay.
+func diacritic(r rune) bool { return r >= 0x300 && r <= 0x36f }
 
 func wordRune(r rune) bool { return unicode.In(r, unicode.L, unicode.N, unicode.M) }
 

@@ -1,0 +1,5 @@
+//go:build !race
+
+package matchtest_test
+
+const raceEnabled = false
