@@ -280,6 +280,14 @@ func (d *demo) verdict(took time.Duration) error {
 // writes is how many API writes a platform's twin has accepted.
 func (d *demo) writes(p string) int { return d.twins.Kits()[p].Stats().Writes }
 
+func (d *demo) allWrites() int {
+	n := 0
+	for p := range d.twins.Kits() {
+		n += d.writes(p)
+	}
+	return n
+}
+
 // post sends a raw webhook and returns the status and the problem's detail.
 func (d *demo) post(ctx context.Context, path string, header map[string]string, body []byte) (int, intake.Problem, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.host.URL()+path, bytes.NewReader(body))

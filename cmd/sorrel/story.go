@@ -291,11 +291,11 @@ func (d *demo) chaos(ctx context.Context) error {
 	}
 	d.expect(ctx, "all 20 orders end as billed on both targets", func() (string, error) { return "", d.allBilled(ctx, orders) })
 	d.settle(ctx)
-	writes := d.writes(record.Salesforce) + d.writes(record.Zendesk)
+	writes := d.allWrites()
 	if err := d.redeliver(ctx); err != nil {
 		return err
 	}
-	d.hold("telling everything once more causes no write", "", need(d.writes(record.Salesforce)+d.writes(record.Zendesk) == writes, "something was written again"))
+	d.hold("telling everything once more causes no write", "", need(d.allWrites() == writes, "something was written again"))
 	return nil
 }
 
@@ -516,7 +516,7 @@ func (d *demo) killed(ctx context.Context) error {
 	}
 	d.twins.SendTo(address)
 	d.printf("  a process of its own (pid %d) takes over at %s\n", cmd.Process.Pid, address)
-	before := d.writes(record.Salesforce) + d.writes(record.Zendesk)
+	before := d.allWrites()
 	for _, p := range []string{record.Salesforce, record.Zendesk} {
 		d.faults(p, twin.Faults{Outage: true}) // so that the commit happens and the delivery cannot
 	}
@@ -552,7 +552,7 @@ func (d *demo) killed(ctx context.Context) error {
 	}
 	d.orderShows(ctx, order, "Billed", "billed")
 	d.settle(ctx)
-	written := d.writes(record.Salesforce) + d.writes(record.Zendesk) - before
+	written := d.allWrites() - before
 	d.hold("nothing lost, nothing twice", fmt.Sprintf("%d writes", written), need(written == 2, "not one write per target"))
 	id, err := d.record(ctx, "salesOrder", order)
 	if err != nil {
