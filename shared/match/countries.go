@@ -48,7 +48,7 @@ BR BRA 55 0 8 11|brazil|brasilien|bresil|brasil|brasile|brazilie|
 BS BHS 1 1 10 10|bahamas|
 BT BTN 975 - 7 8|bhutan|bhoutan|butan|འབྲུག|
 BW BWA 267 - 7 10|botswana|botsuana|
-BY BLR 375 8 6 11|belarus|bielorussie|bielorrusia|bielorussia|беларусь|
+BY BLR 375 80 6 11|belarus|bielorussie|bielorrusia|bielorussia|беларусь|
 BZ BLZ 501 - 7 11|belize|belice|
 CA CAN 1 1 10 10|canada|kanada|
 CC CCK 61 0 5 12|cocoskeelingislands|kokosinseln|ilescocos|islascocos|isolecocoskeeling|cocoseilanden|

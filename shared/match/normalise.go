@@ -71,6 +71,9 @@ func fold(s string) string {
 		}
 		s = next
 	}
+	if len(s) > maxInput { // one character may become eighteen
+		return ""
+	}
 	return s
 }
 
@@ -370,7 +373,7 @@ func email(s string) string {
 	s = strings.TrimSpace(strings.TrimPrefix(norm.NFKC.String(strings.ToLower(s)), "mailto:"))
 	local, host, ok := strings.Cut(s, "@")
 	host = hostname(host)
-	if !ok || local == "" || host == "" || strings.ContainsFunc(local, func(r rune) bool {
+	if !ok || local == "" || len(local) > 64 || host == "" || strings.ContainsFunc(local, func(r rune) bool {
 		return unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune("<>()[],;:\"\\", r)
 	}) {
 		return ""
@@ -381,7 +384,8 @@ func email(s string) string {
 // phone equates numbers that have one E.164 form: "+49 (0)40 123456", "0049 40 123456" and "040/123456" of Germany are
 // "+4940123456". An extension is left out: it leads to the same company. A national number needs the record's country; without one,
 // and when the length is not possible there, there is no key. Nor for letters, or one digit over and over. Not known:
-// Argentina's 15 for mobiles, carrier codes in Brazil, numbers with letters.
+// Argentina's 15 for mobiles, carrier codes in Brazil, numbers with letters, numbers without a country (+800). Otherwise it agrees
+// with libphonenumber's example of a fixed and of a mobile number of every country, in six ways of writing each.
 func phone(s, country string) string {
 	s = strings.ToLower(norm.NFKC.String(s))
 	for _, mark := range []string{"ext", "x", "#", ";", ",", "durchwahl", "poste", "int."} {
@@ -446,7 +450,7 @@ func (l land) e164(n string, international bool) string {
 	if l.code == "52" && len(n) == 11 && n[0] == '1' { // Mexico's mark for mobiles, given up in 2019
 		n = n[1:]
 	}
-	if !fits(n) || same(n) || len(l.code)+len(n) < 8 || len(l.code)+len(n) > 15 {
+	if !fits(n) || same(n) || len(l.code)+len(n) < 7 || len(l.code)+len(n) > 15 {
 		return ""
 	}
 	return "+" + l.code + n

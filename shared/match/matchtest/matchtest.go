@@ -72,10 +72,10 @@ const (
 // customer is the truth about one company.
 type customer struct {
 	place
-	family, trade, form string
-	city, postcode      string
-	tax, phone, domain  string
-	number              string
+	family, trade      string
+	city, postcode     string
+	tax, phone, domain string
+	number             string
 }
 
 // rng gives each customer and each of its records an own stream of chance, so that they can be made one by one.
