@@ -51,8 +51,9 @@ const (
 
 // Pair is two clusters that only weak keys connect, each named by its first member.
 type Pair struct {
-	A, B     record.Ref
-	Evidence []Evidence
+	A        record.Ref `json:"a"`
+	B        record.Ref `json:"b"`
+	Evidence []Evidence `json:"evidence"`
 }
 
 // CommonKey is a key that too many items have, such as a placeholder.

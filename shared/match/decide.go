@@ -49,9 +49,9 @@ func (c Candidate) strong() int {
 
 // Decision says what becomes of a newcomer, and why.
 type Decision struct {
-	Outcome    Outcome
-	ID         record.ID   // the record to link to, with Link
-	Candidates []Candidate // all records that share a key: most strong evidence first, then most evidence, then by id
+	Outcome    Outcome     `json:"outcome"`
+	ID         record.ID   `json:"id,omitempty"`         // the record to link to, with Link
+	Candidates []Candidate `json:"candidates,omitempty"` // all records that share a key: most strong evidence first, then most evidence, then by id
 }
 
 // Decide judges a newcomer by its keys. Exactly one record under all strong keys together: Link. Several: Ambiguous. No

