@@ -86,7 +86,7 @@ func (c *Connector) list(ctx context.Context, l layout, at cursor) (platform.Pag
 			where = append(where, fmt.Sprintf("(lastmodifieddate >= %s OR (lastmodifieddate >= %s AND id > %s))", timestamp(t.Add(resolution)), timestamp(t), at.ID))
 		}
 	}
-	columns := []string{"id", "externalid", "TO_CHAR(lastmodifieddate, " + wallFormat + ") AS modified", "TO_CHAR(" + l.created.column + ", " + wallFormat + ") AS born", l.rev + " AS rev"}
+	columns := []string{"id", "externalid", "TO_CHAR(lastmodifieddate, " + wallFormat + ") AS modified", "TO_CHAR(" + l.created.column + ", " + wallFormat + ") AS born", l.rev + " AS rev", l.user + " AS author"}
 	q := "SELECT " + strings.Join(append(columns, selected(l.fields, l.sub)...), ", ") + " FROM " + l.table
 	if len(where) > 0 {
 		q += " WHERE " + strings.Join(where, " AND ")
@@ -136,7 +136,7 @@ func (c *Connector) listed(l layout, n *node, asked time.Time) (record.Native, e
 	if len(modified) > 1 {
 		return record.Native{Ref: record.Ref{Platform: record.NetSuite, Object: l.object, ID: n.row["id"]}, External: n.row["externalid"]}, nil
 	}
-	n.raw["id"], n.raw["externalId"], n.raw[l.rev] = n.row["id"], n.row["externalid"], n.row["rev"]
+	n.raw["id"], n.raw["externalId"], n.raw[l.rev], n.raw[l.user] = n.row["id"], n.row["externalid"], n.row["rev"], n.row["author"]
 	n.raw["lastModifiedDate"] = modified[0].Format(time.RFC3339)
 	if n.row["born"] != "" {
 		born, err := c.instants(n.row["born"])

@@ -11,6 +11,7 @@ import (
 // Objects of the connector, by their record API names.
 const (
 	customer        = "customer"
+	contact         = "contact"
 	salesOrder      = "salesOrder"
 	itemFulfillment = "itemFulfillment"
 )
@@ -26,6 +27,7 @@ const (
 	instant kind = "time"
 	ident   kind = "id"     // {"id": …}: a status or a reference to a record
 	choice  kind = "choice" // {"id": …, "refName": …}: a value of a list
+	code    kind = "code"   // text, which the record API takes as {"id": …}: a country
 )
 
 // field is one field of a record or line.
@@ -57,6 +59,7 @@ type layout struct {
 	where   string
 	created field
 	rev     string // counter kept by our SuiteScript
+	user    string // who saved last, kept by our SuiteScript
 	fields  []field
 	sub     []child
 }
@@ -64,26 +67,34 @@ type layout struct {
 // address is what addresses of every kind hold.
 func address() []field {
 	return []field{{"addressee", "addressee", text, false}, {"addr1", "addr1", text, false}, {"addr2", "addr2", text, false},
-		{"city", "city", text, false}, {"state", "state", text, false}, {"zip", "zip", text, false}, {"country", "country", text, false}}
+		{"city", "city", text, false}, {"state", "state", text, false}, {"zip", "zip", text, false}, {"country", "country", code, false}}
 }
 
 // catalogue is what is read of each object. Table and column names follow the SuiteQL records catalog; those
 // of sums, packages and the order line of a fulfilment are UNCONFIRMED and differ by account: correct them
-// with Config.Columns ("total=foreigntotal:number", "-taxTotal").
+// with Config.Columns ("total=foreigntotal:number", "-taxTotal"). So is vatRegNumber, which accounts with SuiteTax
+// replace by defaultTaxReg, and custentity_segment, our kit's free-form text field ("custentity_segment:choice"
+// where it is a list).
 func catalogue() []layout {
 	return []layout{{
-		object: customer, table: "customer", rev: "custentity_sorrel_rev", created: field{"dateCreated", "datecreated", instant, false},
+		object: customer, table: "customer", rev: "custentity_sorrel_rev", user: "custentity_sorrel_user", created: field{"dateCreated", "datecreated", instant, false},
 		fields: []field{{"entityId", "entityid", text, false}, {"companyName", "companyname", text, false}, {"email", "email", text, false},
 			{"phone", "phone", text, false}, {"url", "url", text, false}, {"isInactive", "isinactive", boolean, false},
 			{"subsidiary", "subsidiary", choice, false}, {"currency", "currency", choice, false}, {"terms", "terms", choice, false},
-			{"creditLimit", "creditlimit", number, false}, {"balance", "balance", number, false}},
+			{"creditLimit", "creditlimit", number, false}, {"creditHoldOverride", "creditholdoverride", choice, false}, {"balance", "balance", number, false},
+			{"vatRegNumber", "vatregnumber", text, false}, {"custentity_segment", "custentity_segment", text, false}},
 		sub: []child{{
-			name: "addressBook", list: true, table: "customeraddressbook", key: "entity", parent: "id", order: "internalid",
+			name: addressBook, list: true, table: "customeraddressbook", key: "entity", parent: "id", order: "internalid",
 			fields:   []field{{"label", "label", text, false}, {"defaultBilling", "defaultbilling", boolean, false}, {"defaultShipping", "defaultshipping", boolean, false}},
-			children: []child{{name: "addressBookAddress", table: "customeraddressbookentityaddress", key: "nkey", parent: "addressbookaddress", order: "nkey", fields: address()}},
+			children: []child{{name: addressBookAddress, table: "customeraddressbookentityaddress", key: "nkey", parent: "addressbookaddress", order: "nkey", fields: address()}},
 		}},
 	}, {
-		object: salesOrder, table: "transaction", where: "type = 'SalesOrd'", rev: "custbody_sorrel_rev", created: field{"createdDate", "createddate", instant, false},
+		object: contact, table: "contact", rev: "custentity_sorrel_rev", user: "custentity_sorrel_user", created: field{"dateCreated", "datecreated", instant, false},
+		fields: []field{{"entityId", "entityid", text, false}, {"firstName", "firstname", text, false}, {"lastName", "lastname", text, false},
+			{"email", "email", text, false}, {"phone", "phone", text, false}, {"mobilePhone", "mobilephone", text, false}, {"title", "title", text, false},
+			{"company", "company", ident, false}, {"isInactive", "isinactive", boolean, false}},
+	}, {
+		object: salesOrder, table: "transaction", where: "type = 'SalesOrd'", rev: "custbody_sorrel_rev", user: "custbody_sorrel_user", created: field{"createdDate", "createddate", instant, false},
 		fields: []field{{"tranId", "tranid", text, false}, {"tranDate", "trandate", date, false}, {"entity", "entity", ident, false},
 			{"otherRefNum", "otherrefnum", text, false}, {"orderStatus", "status", ident, false}, {"currency", "currency", choice, false},
 			{"subtotal", "subtotal", number, false}, {"taxTotal", "taxtotal", number, false}, {"shippingCost", "shippingcost", number, false},
@@ -95,7 +106,7 @@ func catalogue() []layout {
 					{"rate", "rate", number, false}, {"amount", "foreignamount", number, true}, {"quantityFulfilled", "quantityshiprecv", number, false}, {"quantityBilled", "quantitybilled", number, false}}},
 		},
 	}, {
-		object: itemFulfillment, table: "transaction", where: "type = 'ItemShip'", rev: "custbody_sorrel_rev", created: field{"createdDate", "createddate", instant, false},
+		object: itemFulfillment, table: "transaction", where: "type = 'ItemShip'", rev: "custbody_sorrel_rev", user: "custbody_sorrel_user", created: field{"createdDate", "createddate", instant, false},
 		fields: []field{{"tranId", "tranid", text, false}, {"tranDate", "trandate", date, false}, {"entity", "entity", ident, false},
 			{"shipStatus", "status", ident, false}, {"shipMethod", "shipmethod", choice, false}, {"shipCarrier", "shipcarrier", text, false}},
 		sub: []child{

@@ -11,7 +11,11 @@
 //   - dates are 2006-01-02, times are RFC 3339 UTC
 //   - statuses and references to records are {"id": "B"}; list values such as currency, terms, shipMethod and
 //     item are {"id": "1", "refName": "CHF"}; countries and states are plain text
-//   - sublists are {"items": [ … ]} in line order; addresses are objects; links are dropped
+//   - sublists are {"items": [ … ]} in line order; addresses are objects; links and line keys are dropped
+//
+// A Write takes the same shapes, and text where a field is {"id": …}. A written sublist replaces all lines, but
+// for the address book: there a line with defaultBilling or defaultShipping true means the line that bears that
+// flag now (see fit), and other lines stay.
 //
 // # Time
 //
@@ -23,11 +27,34 @@
 // a zone repeats in autumn a wall-clock time is ambiguous: such rows come as hints (the record API says their
 // true time), and a listing that resumes from that hour goes back to its beginning.
 //
+// # Who did it
+//
+// Native.Actor is the internal id of the user. A webhook names the user of that very save, and Ours is set only
+// if the user is Config.IntegrationUser and the execution context is REST web services: what a person does
+// under that name in the user interface, by a CSV import or in a workflow is not ours. The record API names no
+// author of entities, so our script keeps the last one in custentity_sorrel_user and custbody_sorrel_user:
+// Read and Changes tell that one, and are never Ours.
+//
+// # Deletions and merges
+//
+// A deletion comes by webhook, posted once. The record API answers for a deleted record as for one that never
+// was, so Read and Find say not-found, and Changes says nothing. (SuiteQL has a table DeletedRecord with
+// recordid, type, deleteddate and deletedby, for roles with the permission Deleted Records; the words in its type
+// column are UNCONFIRMED, so it is not read.) A deletion whose webhook was lost shows as not-found when the
+// record is next read or written.
+//
+// NetSuite's merge deletes the duplicate, fills empty fields of the primary record and re-points transactions,
+// which changes their modification time. That a user event fires for any of that is UNCONFIRMED, except that our
+// script posts record.merged with the primary record's id if the deletion of a marked duplicate fires one (see
+// infra/netsuite); it comes as Gone with Into. The re-pointed records come by Changes.
+// https://docs.oracle.com/en/cloud/saas/netsuite/ns-online-help/section_N491111.html
+//
 // # Cost
 //
 // Changes needs one call per 1,000 changed records for the headers, one per 1,000 lines, and one per 1,000
-// addresses or packages: about 5 for 1,000 orders of three lines. Writing is one call per record, because the
-// record API has no bulk write. Deletions leave no row in SuiteQL: they arrive by webhook, or Read says not-found.
+// addresses or packages: about 5 for 1,000 orders of three lines. Reading, writing and deleting are one call per
+// record, because the record API has no bulk write. Writing an address book takes one more, because the keys of
+// its lines must be read first; so does a fulfilment by external id.
 package netsuite
 
 import (
@@ -169,7 +196,7 @@ func (c *Connector) Declaration() platform.Declaration {
 		Resolution: resolution,
 		Errors:     errorTable(),
 	}
-	for _, name := range []string{customer, salesOrder, itemFulfillment} {
+	for _, name := range objects() {
 		d.Objects = append(d.Objects, platform.Object{Name: name, External: "externalId", Batch: true})
 	}
 	return d
@@ -285,12 +312,21 @@ func (c *Connector) call(ctx context.Context, r vendorhttp.Request) (vendorhttp.
 	return c.client.Do(ctx, r)
 }
 
+// objects that the connector can handle.
+func objects() []string {
+	var all []string
+	for _, l := range catalogue() {
+		all = append(all, l.object)
+	}
+	return all
+}
+
 // layoutOf returns how object is laid out.
 func (c *Connector) layoutOf(op, object string) (layout, error) {
 	l, ok := c.layouts[object]
 	if !ok {
 		return layout{}, &fault.Error{Class: fault.NotFound, Op: record.NetSuite + "." + op, ID: object,
-			Detail: fmt.Sprintf("object %q is not known", object), Remedy: "use " + strings.Join([]string{customer, salesOrder, itemFulfillment}, ", ")}
+			Detail: fmt.Sprintf("object %q is not known", object), Remedy: "use " + strings.Join(objects(), ", ")}
 	}
 	return l, nil
 }

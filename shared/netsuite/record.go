@@ -3,6 +3,7 @@ package netsuite
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"regexp"
 	"sort"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -42,16 +44,12 @@ func (c *Connector) get(ctx context.Context, op, object, key string) (record.Nat
 	if err != nil {
 		return record.Native{}, err
 	}
-	id := object + "/" + key
-	resp, err := c.call(ctx, vendorhttp.Request{Op: op, Method: http.MethodGet, Path: recordPath(object, key), Query: url.Values{"expandSubResources": {"true"}}})
+	raw, asked, err := c.raw(ctx, op, object, key)
 	if err != nil {
-		return record.Native{}, fault.Wrap("", "netsuite."+op, id, err)
+		return record.Native{}, err
 	}
-	var raw map[string]any
-	if err := read(resp.Body, func(r *jsonread.Reader) { raw = r.Map() }); err != nil {
-		return record.Native{}, fault.Wrap(fault.Down, "netsuite."+op, id, err)
-	}
-	n, err := l.native(raw, resp.Date)
+	id := object + "/" + key
+	n, err := l.native(raw, asked)
 	if err != nil {
 		return record.Native{}, fault.Wrap(fault.Contract, "netsuite."+op, id, err)
 	}
@@ -60,6 +58,19 @@ func (c *Connector) get(ctx context.Context, op, object, key string) (record.Nat
 			Fields: []string{"lastModifiedDate"}, Remedy: "give the integration's role access to the field"}
 	}
 	return n, nil
+}
+
+// raw reads one record as the record API shows it, and the vendor's clock.
+func (c *Connector) raw(ctx context.Context, op, object, key string) (raw map[string]any, asked time.Time, err error) {
+	id := object + "/" + key
+	resp, err := c.call(ctx, vendorhttp.Request{Op: op, Method: http.MethodGet, Path: recordPath(object, key), Query: url.Values{"expandSubResources": {"true"}}})
+	if err != nil {
+		return nil, time.Time{}, fault.Wrap("", "netsuite."+op, id, err)
+	}
+	if err := read(resp.Body, func(r *jsonread.Reader) { raw = r.Map() }); err != nil {
+		return nil, time.Time{}, fault.Wrap(fault.Down, "netsuite."+op, id, err)
+	}
+	return raw, resp.Date, nil
 }
 
 // externalForm is what NetSuite accepts in eid: paths.
@@ -74,9 +85,9 @@ func checkExternal(op, external string) error {
 		Detail: fmt.Sprintf("external id of %d characters; want 1 to 100 letters, digits, _ or -", len(external))}
 }
 
-// Write writes each record with one call, several at a time; two writes to one record in the same batch have
-// no order. A sublist in Fields replaces all lines. NetSuite answers a write without a version, and does not
-// say whether an upsert created the record.
+// Write writes or deletes each record with one call, or two if it gives an address book, several at a time; two
+// writes to one record in the same batch have no order. NetSuite answers a write without a version, and does
+// not say whether an upsert created the record.
 func (c *Connector) Write(ctx context.Context, writes []platform.Write) []platform.Written {
 	out := make([]platform.Written, len(writes))
 	var g errgroup.Group
@@ -93,29 +104,54 @@ func (c *Connector) Write(ctx context.Context, writes []platform.Write) []platfo
 }
 
 func (c *Connector) write(ctx context.Context, w platform.Write) (string, error) {
-	if _, err := c.layoutOf("write", w.Ref.Object); err != nil {
+	l, err := c.layoutOf("write", w.Ref.Object)
+	if err != nil {
 		return "", err
 	}
-	if w.Ref.ID != "" {
-		if !digits(w.Ref.ID) {
-			return "", &fault.Error{Class: fault.Contract, Op: "netsuite.write", ID: w.Ref.String(), Detail: "an internal id has only digits"}
+	switch {
+	case (w.Ref.ID != "" || w.Delete) && !digits(w.Ref.ID):
+		return "", &fault.Error{Class: fault.Contract, Op: "netsuite.write", ID: w.Ref.String(), Detail: "an internal id has only digits"}
+	case w.Delete:
+		return w.Ref.ID, c.remove(ctx, w.Ref)
+	case w.Ref.ID == "":
+		if err := checkExternal("write", w.External); err != nil {
+			return "", err
 		}
-		_, err := c.send(ctx, "update", http.MethodPatch, recordPath(w.Ref.Object, w.Ref.ID), w.Ref.String(), w.Fields)
+	}
+	key, what := w.Ref.ID, w.Ref.String()
+	if key == "" {
+		key, what = "eid:"+w.External, w.Ref.Object+"/"+w.External
+	}
+	w.Fields = l.outward(w.Fields)
+	if book, ok := w.Fields[addressBook].(map[string]any); ok && w.Ref.Object == customer {
+		if w.Fields, err = c.withBook(ctx, w, key, book); err != nil {
+			return "", err
+		}
+	}
+	switch {
+	case w.Ref.ID != "":
+		_, err := c.send(ctx, "update", http.MethodPatch, recordPath(w.Ref.Object, key), what, w.Fields)
 		return w.Ref.ID, err
-	}
-	if err := checkExternal("write", w.External); err != nil {
-		return "", err
-	}
-	if w.Ref.Object == itemFulfillment {
+	case w.Ref.Object == itemFulfillment:
 		return c.fulfil(ctx, w)
 	}
 	// https://docs.oracle.com/en/cloud/saas/netsuite/ns-online-help/section_156335203191.html
-	id, err := c.send(ctx, "upsert", http.MethodPut, recordPath(w.Ref.Object, "eid:"+w.External), w.Ref.Object+"/"+w.External, w.Fields)
+	id, err := c.send(ctx, "upsert", http.MethodPut, recordPath(w.Ref.Object, key), what, w.Fields)
 	if err != nil || id != "" {
 		return id, err
 	}
 	n, err := c.Find(ctx, w.Ref.Object, w.External) // done, but the answer had no Location
 	return n.ID, err
+}
+
+// remove deletes a record. Only NetSuite's own word counts as gone already: a gateway's 404 does not.
+func (c *Connector) remove(ctx context.Context, ref record.Ref) error {
+	_, err := c.call(ctx, vendorhttp.Request{Op: "delete", Method: http.MethodDelete, Path: recordPath(ref.Object, ref.ID), Write: true})
+	var e *fault.Error
+	if errors.As(err, &e) && e.Class == fault.NotFound && (e.Code == "NONEXISTENT_ID" || e.Code == "RCRD_DSNT_EXIST") {
+		return nil
+	}
+	return fault.Wrap("", "netsuite.delete", ref.String(), err)
 }
 
 // fulfil updates the fulfilment that carries the external id, or makes one out of its sales order: a
@@ -157,7 +193,7 @@ func (c *Connector) send(ctx context.Context, op, method, target, what string, f
 	}}
 	var sublists []string
 	for name, v := range fields {
-		if m, ok := v.(map[string]any); ok && m["items"] != nil {
+		if m, ok := v.(map[string]any); ok && m["items"] != nil && name != addressBook {
 			sublists = append(sublists, name)
 		}
 	}

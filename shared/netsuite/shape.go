@@ -3,6 +3,7 @@ package netsuite
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -154,6 +155,41 @@ func (f field) shape(v any) (any, error) {
 	return id, nil
 }
 
+// outward is fields as the record API takes them: {"id": …} for text in a field that is a list value, a
+// reference or a country.
+func (l layout) outward(fields map[string]any) map[string]any {
+	return outwardFields(l.fields, l.sub, fields)
+}
+
+func outwardFields(fields []field, subs []child, in map[string]any) map[string]any {
+	out := maps.Clone(in)
+	for _, f := range fields {
+		if s, ok := in[f.name].(string); ok && s != "" && (f.kind == ident || f.kind == choice || f.kind == code) {
+			out[f.name] = map[string]any{"id": s}
+		}
+	}
+	for _, c := range subs {
+		m, ok := in[c.name].(map[string]any)
+		items, isList := m["items"].([]any)
+		switch {
+		case isList && c.list:
+			lines := make([]any, len(items))
+			for i, item := range items {
+				lines[i] = item
+				if line, ok := item.(map[string]any); ok {
+					lines[i] = outwardFields(c.fields, c.children, line)
+				}
+			}
+			m = maps.Clone(m)
+			m["items"] = lines
+			out[c.name] = m
+		case ok && !c.list:
+			out[c.name] = outwardFields(c.fields, c.children, m)
+		}
+	}
+	return out
+}
+
 // scalar is v as text.
 func scalar(v any) (string, bool) {
 	switch x := v.(type) {
@@ -192,6 +228,7 @@ func (l layout) native(raw map[string]any, asked time.Time) (record.Native, erro
 	}
 	n := record.Native{Ref: record.Ref{Platform: record.NetSuite, Object: l.object, ID: id}, Fields: fields}
 	n.External, _ = fields["externalId"].(string)
+	n.Actor, _ = scalar(raw[l.user])
 	n.Born = when(fields[l.created.name])
 	n.Version = version(when(fields["lastModifiedDate"]), asked)
 	if rev, ok := scalar(raw[l.rev]); ok && rev != "" {

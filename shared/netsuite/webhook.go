@@ -32,6 +32,7 @@ type event struct {
 
 type saved struct {
 	kind, id, external, modified, created string
+	into                                  string // of a merge: the record that stays
 	rev                                   string // empty = not told
 	fields                                map[string]any
 }
@@ -74,6 +75,8 @@ func readSaved(r *jsonread.Reader) *saved {
 			s.modified = r.Text()
 		case "createdDate":
 			s.created = r.Text()
+		case "into":
+			s.into = r.Text()
 		case "rev":
 			if !r.Null() {
 				s.rev = strconv.FormatInt(r.Int(), 10)
@@ -90,7 +93,7 @@ func readSaved(r *jsonread.Reader) *saved {
 }
 
 // Webhook verifies and decodes one message of our SuiteScript kit. A saved record with its fields and time is
-// a full observation; without them it is a hint. The signature is checked before anything is parsed.
+// a full observation; without them it is a hint. A deleted or merged record is gone. The signature is checked before anything is parsed.
 func (c *Connector) Webhook(_ context.Context, r platform.Request) (platform.Delivery, error) {
 	if err := c.verify(r); err != nil {
 		return platform.Delivery{}, err
@@ -105,8 +108,9 @@ func (c *Connector) Webhook(_ context.Context, r platform.Request) (platform.Del
 	if err != nil {
 		return fail(fault.Malformed, err.Error())
 	}
-	if e.kind != "record.saved" && e.kind != "record.deleted" {
-		return fail(fault.NotFound, fmt.Sprintf("event type %.60q is not known; want record.saved or record.deleted", e.kind), "type")
+	gone := e.kind == "record.deleted" || e.kind == "record.merged"
+	if e.kind != "record.saved" && !gone {
+		return fail(fault.NotFound, fmt.Sprintf("event type %.60q is not known; want record.saved, record.deleted or record.merged", e.kind), "type")
 	}
 	switch {
 	case e.id == "":
@@ -115,6 +119,8 @@ func (c *Connector) Webhook(_ context.Context, r platform.Request) (platform.Del
 		return fail(fault.Contract, "the event has no record", "record")
 	case !digits(e.record.id):
 		return fail(fault.Contract, "the record has no internal id", "record.id")
+	case e.kind == "record.merged" && (!digits(e.record.into) || e.record.into == e.record.id):
+		return fail(fault.Contract, "a merge needs the internal id of the other record, which stays", "record.into")
 	}
 	l, ok := c.layouts[e.record.kind]
 	if !ok {
@@ -125,10 +131,13 @@ func (c *Connector) Webhook(_ context.Context, r platform.Request) (platform.Del
 	switch {
 	case e.record.modified != "" && at.IsZero():
 		return fail(fault.Contract, "lastModifiedDate is no RFC 3339 time", "record.lastModifiedDate")
-	case e.kind == "record.deleted" && at.IsZero():
+	case gone && at.IsZero():
 		return fail(fault.Contract, "a deletion needs its time", "record.lastModifiedDate")
-	case e.kind == "record.deleted":
+	case gone:
 		n.Gone, n.Version.At = true, at
+		if e.kind == "record.merged" {
+			n.Into = e.record.into
+		}
 		n.Version.Seq, _ = strconv.ParseInt(e.record.rev, 10, 64) // it was a number, or nothing
 	case e.record.fields != nil && !at.IsZero():
 		raw := e.record.fields
@@ -146,6 +155,7 @@ func (c *Connector) Webhook(_ context.Context, r platform.Request) (platform.Del
 		n = full
 	}
 	n.External, n.Actor = e.record.external, e.user
+	// The user alone does not tell: a person may have signed in as the integration's user.
 	n.Ours = e.context == "RESTWEBSERVICES" && e.user != "" && e.user == c.cfg.IntegrationUser
 	return platform.Delivery{ID: e.id, Natives: []record.Native{n}}, nil
 }

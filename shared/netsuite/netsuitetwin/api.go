@@ -395,7 +395,11 @@ func (t *Twin) write(w http.ResponseWriter, r *http.Request) {
 
 func (t *Twin) delete(w http.ResponseWriter, r *http.Request) {
 	if found := t.find(w, r); found != nil {
-		t.drop(found, actor{context: "RESTWEBSERVICES", user: IntegrationUser})
+		if bad := t.dependent(found); bad != nil {
+			refuse(w, bad.status, bad.code, bad.detail, "", "")
+			return
+		}
+		t.drop(found, actor{context: "RESTWEBSERVICES", user: IntegrationUser}, "")
 		t.kit.Wrote(found.object, found.key())
 		w.WriteHeader(http.StatusNoContent)
 	}

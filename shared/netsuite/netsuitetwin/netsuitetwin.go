@@ -1,11 +1,12 @@
 // Package netsuitetwin is a faithful local stand-in of one NetSuite account with Sorrel's SuiteScript kit
 // deployed in it: the OAuth 2.0 token endpoint, the REST record API, SuiteQL, the concurrency limit, and the
-// webhooks that the kit posts. Edit and Delete act as a person in NetSuite's user interface; the same acts are
-// POST /_twin/edit {"object","id","fields"} and POST /_twin/delete {"object","id"}. POST /_twin/field
-// {"object","field":{"name","kind"}} adds a custom field as an administrator does.
+// webhooks that the kit posts. Edit, EditAs, Delete and Merge act as a person in NetSuite's user interface; the
+// same acts are POST /_twin/edit {"object","id","fields","user"}, POST /_twin/delete {"object","id"} and
+// POST /_twin/merge {"object","winner","loser"}. POST /_twin/field {"object","field":{"name","kind"}} adds a
+// custom field as an administrator does.
 //
 // What it does not do: asynchronous requests, RESTlets, SOAP, SuiteQL joins, grouping and functions other than
-// TO_CHAR, TO_DATE, TO_TIMESTAMP and BUILTIN.DF, record types other than customer, salesOrder and
+// TO_CHAR, TO_DATE, TO_TIMESTAMP and BUILTIN.DF, record types other than customer, contact, salesOrder and
 // itemFulfillment, and the accounting behind them: an order's status and billed quantities are what its
 // editor sets, except that a fulfilment made by transform updates its order, silently as in NetSuite.
 package netsuitetwin
@@ -19,8 +20,10 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	mathrand "math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -39,12 +42,19 @@ type Options struct {
 	WebhookSecret string        // of the SuiteScript kit; empty = a default
 	First         int64         // ids begin after it; 0 = 1000
 	Numbers       bool          // expires_in as a number instead of a string
+	// Normalise is what the account makes of a value that anybody saves (a script or workflow that trims, rounds or
+	// reformats): it gets the field as the record API names it, such as phone or addressBook.addressBookAddress.zip,
+	// and the value as JSON says it, and returns what is saved; nil empties the field. It must not call the twin.
+	Normalise func(object, field string, value any) any
 }
 
 // IntegrationUser is the internal id of the user behind the API credentials.
 const IntegrationUser = "4"
 
-// person is the internal id of the user whom Edit and Delete act for.
+// objects of the account.
+func objects() []string { return []string{customer, contact, salesOrder, itemFulfillment} }
+
+// person is the internal id of the user whom Edit, Delete and Merge act for.
 const person = "7"
 
 // Twin is one account. It is safe for concurrent use.
@@ -152,7 +162,12 @@ func (t *Twin) AddField(object, name, kind string) error {
 // Edit creates a record (id "") or changes one, as a person in the user interface, and returns its id. Fields
 // have the record API's shape; nil empties a field, and a sublist replaces all lines. "externalId" may be set.
 func (t *Twin) Edit(object, id string, fields map[string]any) (string, error) {
-	return t.act(object, id, fields, time.Time{}, actor{context: "USERINTERFACE", user: person, trusted: true, lines: true})
+	return t.EditAs(person, object, id, fields)
+}
+
+// EditAs is Edit by the user with that internal id, who may be the integration's own: a person can sign in as it.
+func (t *Twin) EditAs(user, object, id string, fields map[string]any) (string, error) {
+	return t.act(object, id, fields, time.Time{}, actor{context: "USERINTERFACE", user: user, trusted: true, lines: true})
 }
 
 // Load puts a record there without a webhook, last modified at the given time; id "" takes the next one.
@@ -199,7 +214,73 @@ func (t *Twin) Delete(object, id string) error {
 	if err != nil || r == nil {
 		return fmt.Errorf("netsuitetwin: %s/%s does not exist", object, id)
 	}
-	t.drop(r, actor{context: "USERINTERFACE", user: person})
+	if bad := t.dependent(r); bad != nil {
+		return fmt.Errorf("netsuitetwin: %s/%s: %s %s", object, id, bad.code, bad.detail)
+	}
+	t.drop(r, actor{context: "USERINTERFACE", user: person}, "")
+	return nil
+}
+
+// Merge merges the customer or contact loser into winner, as a person does with Merge on the loser's page: the
+// winner's empty fields are filled, the loser's addresses, contacts and transactions become the winner's, and
+// the loser is deleted. All of that is NetSuite's own doing and fires no user event; the kit tells of the
+// deletion only, and into which record, as it does for a loser that was marked before.
+func (t *Twin) Merge(object, winner, loser string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	find := func(id string) *rec {
+		key, err := strconv.ParseInt(id, 10, 64)
+		if err != nil {
+			return nil
+		}
+		return t.byID[object][key]
+	}
+	w, l := find(winner), find(loser)
+	switch {
+	case object != customer && object != contact:
+		return fmt.Errorf("netsuitetwin: merge: %s records cannot be merged", object)
+	case w == nil || l == nil || w == l:
+		return fmt.Errorf("netsuitetwin: merge: want two records of %s, got %q and %q", object, winner, loser)
+	}
+	merged := *w
+	merged.fields = deepCopy(w.fields).(map[string]any)
+	for name, v := range l.fields {
+		switch s := t.specs[object][name]; {
+		case s.keyed:
+			items := []any{}
+			for _, line := range itemsOf(merged.fields[name]) {
+				items = append(items, line)
+			}
+			for _, line := range itemsOf(deepCopy(v)) {
+				delete(line, "id")
+				delete(line, "internalId")
+				line["defaultBilling"], line["defaultShipping"] = false, false
+				items = append(items, line)
+			}
+			merged.fields[name] = map[string]any{"items": items}
+		case merged.fields[name] == nil && !s.readOnly && name != mergeMark:
+			merged.fields[name] = deepCopy(v)
+		}
+	}
+	t.keys(&merged)
+	merged.modified = t.opt.Now().Truncate(time.Second)
+	t.put(w, &merged)
+	name, _ := merged.fields["companyName"].(string)
+	for _, at := range []string{"transaction", contact} {
+		for _, r := range slices.Clone(t.sorted[at]) {
+			for _, field := range []string{"entity", "company"} {
+				if object != customer || !refers(r.fields[field], l) {
+					continue
+				}
+				moved := *r
+				moved.fields = maps.Clone(r.fields)
+				moved.fields[field] = map[string]any{"id": w.key(), "refName": name}
+				moved.modified = merged.modified
+				t.put(r, &moved)
+			}
+		}
+	}
+	t.drop(l, actor{context: "USERINTERFACE", user: person}, w.key())
 	return nil
 }
 
@@ -232,7 +313,7 @@ func (t *Twin) All(object string) []map[string]any {
 func (t *Twin) Handler() http.Handler {
 	inner := t.kit.Handler(t.api(), func() any {
 		state := map[string][]map[string]any{}
-		for _, o := range []string{customer, salesOrder, itemFulfillment} {
+		for _, o := range objects() {
 			state[o] = t.All(o)
 		}
 		return state
@@ -243,12 +324,9 @@ func (t *Twin) Handler() http.Handler {
 	})
 	mux := http.NewServeMux()
 	mux.Handle("/", t.counted(inner))
-	act := func(do func(object, id string, fields map[string]any) (string, error)) http.HandlerFunc {
+	act := func(do func(a asked) (string, error)) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
-			var in struct {
-				Object, ID string
-				Fields     map[string]any
-			}
+			var in asked
 			dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20))
 			dec.UseNumber()
 			dec.DisallowUnknownFields()
@@ -256,7 +334,7 @@ func (t *Twin) Handler() http.Handler {
 				answer(w, http.StatusBadRequest, map[string]string{"error": "not understood: " + err.Error()})
 				return
 			}
-			id, err := do(in.Object, in.ID, in.Fields)
+			id, err := do(in)
 			if err != nil {
 				answer(w, http.StatusUnprocessableEntity, map[string]string{"error": err.Error()})
 				return
@@ -264,7 +342,13 @@ func (t *Twin) Handler() http.Handler {
 			answer(w, http.StatusOK, map[string]string{"id": id})
 		}
 	}
-	mux.HandleFunc("POST /_twin/edit", act(t.Edit))
+	mux.HandleFunc("POST /_twin/edit", act(func(a asked) (string, error) {
+		if a.User == "" {
+			a.User = person
+		}
+		return t.EditAs(a.User, a.Object, a.ID, a.Fields)
+	}))
+	mux.HandleFunc("POST /_twin/merge", act(func(a asked) (string, error) { return a.Winner, t.Merge(a.Object, a.Winner, a.Loser) }))
 	mux.HandleFunc("POST /_twin/field", func(w http.ResponseWriter, r *http.Request) {
 		var in struct {
 			Object string
@@ -280,8 +364,14 @@ func (t *Twin) Handler() http.Handler {
 		}
 		answer(w, http.StatusOK, map[string]string{"name": in.Field.Name})
 	})
-	mux.HandleFunc("POST /_twin/delete", act(func(object, id string, _ map[string]any) (string, error) { return id, t.Delete(object, id) }))
+	mux.HandleFunc("POST /_twin/delete", act(func(a asked) (string, error) { return a.ID, t.Delete(a.Object, a.ID) }))
 	return mux
+}
+
+// asked is an act of a person that is asked for by HTTP.
+type asked struct {
+	Object, ID, User, Winner, Loser string
+	Fields                          map[string]any
 }
 
 func answer(w http.ResponseWriter, status int, a any) {

@@ -23,6 +23,7 @@ import (
 
 const (
 	customer        = "customer"
+	contact         = "contact"
 	salesOrder      = "salesOrder"
 	itemFulfillment = "itemFulfillment"
 )
@@ -33,26 +34,33 @@ type spec struct {
 	values   map[string]string // of an enum: id → name
 	readOnly bool              // the API ignores it; a person's act and the system set it
 	lines    map[string]spec   // of a sublist
+	keyed    bool              // lines of this sublist are named by id and internalId
 }
+
+// mergeMark is the field by which our kit learns into which record another one is merged.
+const mergeMark = "custentity_sorrel_merge_into"
 
 func specs() map[string]map[string]spec {
 	text, number := spec{kind: "text"}, spec{kind: "number"}
-	computed := spec{kind: "number", readOnly: true}
+	computed, author := spec{kind: "number", readOnly: true}, spec{kind: "text", readOnly: true}
 	return map[string]map[string]spec{
 		customer: {"entityId": text, "companyName": text, "email": text, "phone": text, "url": text, "isInactive": {kind: "bool"}, "isPerson": {kind: "bool"},
 			"subsidiary": {kind: "list:subsidiary"}, "currency": {kind: "list:currency"}, "terms": {kind: "list:terms"}, "creditLimit": number, "balance": computed,
-			"custentity_sorrel_rev": computed,
-			"addressBook":           {kind: "sublist", lines: map[string]spec{"label": text, "defaultBilling": {kind: "bool"}, "defaultShipping": {kind: "bool"}, "addressBookAddress": {kind: "address"}}}},
+			"creditHoldOverride": {kind: "enum", values: map[string]string{"AUTO": "Auto", "ON": "On", "OFF": "Off"}}, "vatRegNumber": text, "custentity_segment": text,
+			"custentity_sorrel_rev": computed, "custentity_sorrel_user": author, mergeMark: text,
+			"addressBook": {kind: "sublist", keyed: true, lines: map[string]spec{"label": text, "defaultBilling": {kind: "bool"}, "defaultShipping": {kind: "bool"}, "addressBookAddress": {kind: "address"}}}},
+		contact: {"entityId": text, "firstName": text, "lastName": text, "email": text, "phone": text, "mobilePhone": text, "title": text, "isInactive": {kind: "bool"},
+			"company": {kind: "ref:customer"}, "subsidiary": {kind: "list:subsidiary"}, "custentity_sorrel_rev": computed, "custentity_sorrel_user": author, mergeMark: text},
 		salesOrder: {"tranId": text, "tranDate": {kind: "date"}, "entity": {kind: "ref:customer"}, "otherRefNum": text,
 			"orderStatus": {kind: "enum", values: map[string]string{"A": "Pending Approval", "B": "Pending Fulfillment", "C": "Cancelled", "D": "Partially Fulfilled",
 				"E": "Pending Billing/Partially Fulfilled", "F": "Pending Billing", "G": "Billed", "H": "Closed"}},
 			"currency": {kind: "list:currency"}, "subtotal": computed, "taxTotal": computed, "shippingCost": number, "total": computed, "memo": text, "shipDate": {kind: "date"},
-			"shipMethod": {kind: "list:shipMethod"}, "shippingAddress": {kind: "address"}, "custbody_sorrel_rev": computed,
+			"shipMethod": {kind: "list:shipMethod"}, "shippingAddress": {kind: "address"}, "custbody_sorrel_rev": computed, "custbody_sorrel_user": author,
 			"item": {kind: "sublist", lines: map[string]spec{"line": number, "item": {kind: "list:item"}, "description": text, "quantity": number, "rate": number, "amount": number,
 				"quantityFulfilled": computed, "quantityBilled": computed}}},
 		itemFulfillment: {"createdFrom": {kind: "ref:salesOrder"}, "entity": {kind: "ref:customer"}, "tranId": text, "tranDate": {kind: "date"},
 			"shipStatus": {kind: "enum", values: map[string]string{"A": "Picked", "B": "Packed", "C": "Shipped"}},
-			"shipMethod": {kind: "list:shipMethod"}, "shipCarrier": text, "custbody_sorrel_rev": computed,
+			"shipMethod": {kind: "list:shipMethod"}, "shipCarrier": text, "custbody_sorrel_rev": computed, "custbody_sorrel_user": author,
 			"package": {kind: "sublist", lines: map[string]spec{"packageTrackingNumber": text, "packageWeight": number, "packageDescr": text}},
 			"item":    {kind: "sublist", lines: map[string]spec{"item": {kind: "list:item"}, "quantity": number, "orderLine": number}}},
 	}
@@ -99,24 +107,31 @@ type rec struct {
 	external          string
 	created, modified time.Time
 	rev               int64
+	user              string // who saved last, by the kit
+	into              string // of one that is merged: the record that stays
 	fields            map[string]any
 }
 
 func (r *rec) key() string { return strconv.FormatInt(r.id, 10) }
 
 func (r *rec) createdName() string {
-	if r.object == customer {
+	if r.entity() {
 		return "dateCreated"
 	}
 	return "createdDate"
 }
 
 func (r *rec) revName() string {
-	if r.object == customer {
+	if r.entity() {
 		return "custentity_sorrel_rev"
 	}
 	return "custbody_sorrel_rev"
 }
+
+func (r *rec) userName() string { return strings.Replace(r.revName(), "_rev", "_user", 1) }
+
+// entity tells customers and contacts from transactions.
+func (r *rec) entity() bool { return r.object == customer || r.object == contact }
 
 // full is a copy of the record with its ids and times.
 func (r *rec) full() map[string]any {
@@ -128,6 +143,9 @@ func (r *rec) full() map[string]any {
 	m[r.createdName()] = r.created.UTC().Format(time.RFC3339)
 	m["lastModifiedDate"] = r.modified.UTC().Format(time.RFC3339)
 	m[r.revName()] = json.Number(strconv.FormatInt(r.rev, 10))
+	if r.user != "" {
+		m[r.userName()] = r.user
+	}
 	return m
 }
 
@@ -186,6 +204,11 @@ func invalidValue(path, value string) *refusal {
 	return invalid(path, fmt.Sprintf("You have entered an Invalid Field Value %s for the following field: %s", value, path[strings.LastIndex(path, ".")+1:]))
 }
 
+// wantsID refuses bare text where the API takes {"id": …}.
+func wantsID(path string) *refusal {
+	return invalid(path, fmt.Sprintf("Invalid value for the resource or sub-resource field '%s'. Provide a valid value.", path))
+}
+
 // save creates or changes a record as the user event kit sees it. It must be called with mu held. Nothing
 // changes on a refusal.
 func (t *Twin) save(object string, old *rec, id int64, in map[string]any, at time.Time, by actor) (*rec, *refusal) {
@@ -210,10 +233,10 @@ func (t *Twin) save(object string, old *rec, id int64, in map[string]any, at tim
 			continue
 		case !known && (by.strict || by.trusted):
 			return nil, invalid(name, fmt.Sprintf("Unknown reference or invalid property %s in request of record %s.", name, object))
-		case !known, s.readOnly && !by.trusted, name == r.revName(), name == r.createdName(), name == "lastModifiedDate":
+		case !known, s.readOnly && !by.trusted, name == r.revName(), name == r.userName(), name == r.createdName(), name == "lastModifiedDate":
 			continue
 		}
-		v, bad := t.value(s, name, in[name], r.fields[name], by)
+		v, bad := t.value(object, s, name, in[name], r.fields[name], by)
 		if bad != nil {
 			return nil, bad
 		}
@@ -230,12 +253,16 @@ func (t *Twin) save(object string, old *rec, id int64, in map[string]any, at tim
 		return nil, bad
 	}
 	r.rev++ // the kit's beforeSubmit
+	if r.user = by.user; by.quiet && old != nil {
+		r.user = old.user
+	}
 	if r.id == 0 {
 		t.nextID++
 		r.id = t.nextID
 		t.number(r)
 	}
 	t.nextID = max(t.nextID, r.id)
+	t.keys(r)
 	t.put(old, r)
 	if !by.quiet {
 		t.push(r, event, "record.saved", by)
@@ -243,10 +270,42 @@ func (t *Twin) save(object string, old *rec, id int64, in map[string]any, at tim
 	return r, nil
 }
 
+// keys gives lines of keyed sublists their keys, which never change.
+func (t *Twin) keys(r *rec) {
+	for name, s := range t.specs[r.object] {
+		if !s.keyed {
+			continue
+		}
+		lines := itemsOf(r.fields[name])
+		if len(lines) >= lineKeys {
+			continue // more than keys
+		}
+		used, last := map[int64]bool{}, r.id*lineKeys
+		for _, l := range lines {
+			if n, ok := dec(l["id"]); ok {
+				used[n.IntPart()], last = true, max(last, n.IntPart())
+			}
+		}
+		for _, l := range lines {
+			if l["id"] != nil {
+				continue
+			}
+			for last++; last >= (r.id+1)*lineKeys || used[last]; last++ {
+				if last >= (r.id+1)*lineKeys {
+					last = r.id * lineKeys // the keys of this record are used up: take one that is free again
+				}
+			}
+			used[last] = true
+			l["id"] = json.Number(strconv.FormatInt(last, 10))
+			l["internalId"] = l["id"]
+		}
+	}
+}
+
 // number gives a new record its document number or name.
 func (t *Twin) number(r *rec) {
 	field, prefix := "tranId", map[string]string{salesOrder: "SO", itemFulfillment: "IF"}[r.object]
-	if r.object == customer {
+	if r.entity() {
 		field, prefix = "entityId", "CUST-"
 	}
 	if r.fields[field] == nil {
@@ -271,6 +330,20 @@ func (t *Twin) complete(r *rec, in map[string]any) *refusal {
 		}
 		def("isInactive", false)
 		def("isPerson", false)
+		def("creditHoldOverride", map[string]any{"id": "AUTO", "refName": "Auto"})
+		def("subsidiary", map[string]any{"id": "1", "refName": t.lists["subsidiary"]["1"]})
+		return nil
+	case contact:
+		first, _ := r.fields["firstName"].(string)
+		last, _ := r.fields["lastName"].(string)
+		name := strings.TrimSpace(first + " " + last)
+		if name == "" && r.fields["entityId"] == nil {
+			return missing("Name")
+		}
+		if name != "" {
+			def("entityId", name)
+		}
+		def("isInactive", false)
 		def("subsidiary", map[string]any{"id": "1", "refName": t.lists["subsidiary"]["1"]})
 		return nil
 	case itemFulfillment:
@@ -352,14 +425,32 @@ func itemsOf(v any) []map[string]any {
 	return out
 }
 
+// linePart is what a path has for the position of a line.
+var linePart = regexp.MustCompile(`\.items\[\d+\]`)
+
+// normalised is what the account makes of a value of object's field at path.
+func (t *Twin) normalised(object, path string, v any) any {
+	if t.opt.Normalise == nil || v == nil {
+		return v
+	}
+	return t.opt.Normalise(object, linePart.ReplaceAllString(path, ""), v)
+}
+
 // value checks one given value against its spec and brings it into the stored shape.
-func (t *Twin) value(s spec, path string, v, old any, by actor) (any, *refusal) {
+func (t *Twin) value(object string, s spec, path string, v, old any, by actor) (any, *refusal) {
+	if s.kind != "sublist" && s.kind != "address" {
+		v = t.normalised(object, path, v)
+	}
 	if v == nil {
 		return nil, nil
 	}
 	m, isMap := v.(map[string]any)
 	plain := fmt.Sprint(v)
-	switch kind, of, _ := strings.Cut(s.kind, ":"); kind {
+	kind, of, _ := strings.Cut(s.kind, ":")
+	if slices.Contains([]string{"enum", "list", "ref"}, kind) && !isMap && !by.trusted {
+		return nil, wantsID(path)
+	}
+	switch kind {
 	case "number":
 		d, err := decimal.NewFromString(plain)
 		if err != nil || isMap {
@@ -426,7 +517,10 @@ func (t *Twin) value(s spec, path string, v, old any, by actor) (any, *refusal) 
 			}
 			if p, ok := part.(map[string]any); ok {
 				part = p["id"]
+			} else if name == "country" && part != nil && !by.trusted {
+				return nil, wantsID(path + ".country")
 			}
+			part = t.normalised(object, path+"."+name, part)
 			if out[name] = part; part == nil {
 				delete(out, name)
 			}
@@ -436,7 +530,7 @@ func (t *Twin) value(s spec, path string, v, old any, by actor) (any, *refusal) 
 		}
 		return out, nil
 	case "sublist":
-		return t.sublist(s, path, m, old, by)
+		return t.sublist(object, s, path, m, old, by)
 	}
 	if _, ok := v.(string); !ok {
 		return nil, invalidValue(path, plain)
@@ -485,7 +579,7 @@ func (t *Twin) listValue(list, path string, v any, by actor) (any, *refusal) {
 	return map[string]any{"id": id, "refName": known[id]}, nil
 }
 
-func (t *Twin) sublist(s spec, path string, m map[string]any, old any, by actor) (any, *refusal) {
+func (t *Twin) sublist(object string, s spec, path string, m map[string]any, old any, by actor) (any, *refusal) {
 	given, ok := m["items"].([]any)
 	if !ok {
 		return nil, invalid(path, "A sublist needs items.")
@@ -505,26 +599,38 @@ func (t *Twin) sublist(s spec, path string, m map[string]any, old any, by actor)
 		line := map[string]any{}
 		merged := false
 		for _, l := range lines {
-			if existing := l.(map[string]any); in["line"] != nil && fmt.Sprint(existing["line"]) == fmt.Sprint(in["line"]) {
-				line, merged = existing, true
+			for _, key := range []string{"line", "id", "internalId"} {
+				if key != "line" && !s.keyed {
+					continue
+				}
+				if existing := l.(map[string]any); in[key] != nil && fmt.Sprint(existing[key]) == fmt.Sprint(in[key]) {
+					line, merged = existing, true
+				}
 			}
 		}
 		for _, name := range slices.Sorted(maps.Keys(in)) {
 			ls, known := s.lines[name]
 			switch {
-			case name == "links" || name == "refName":
+			case name == "links" || name == "refName" || s.keyed && (name == "id" || name == "internalId"):
 				continue
 			case !known && (by.strict || by.trusted):
 				return nil, invalid(at+"."+name, "Unknown property "+name+".")
 			case !known, ls.readOnly && !by.trusted:
 				continue
 			}
-			v, bad := t.value(ls, at+"."+name, in[name], line[name], by)
+			v, bad := t.value(object, ls, at+"."+name, in[name], line[name], by)
 			if bad != nil {
 				return nil, bad
 			}
 			if line[name] = v; v == nil {
 				delete(line, name)
+			}
+		}
+		for _, l := range lines { // only one line is a default
+			for _, flag := range []string{"defaultBilling", "defaultShipping"} {
+				if other := l.(map[string]any); line[flag] == true && in[flag] != nil && (!merged || fmt.Sprint(other["id"]) != fmt.Sprint(line["id"])) && other[flag] == true {
+					other[flag] = false
+				}
 			}
 		}
 		if !merged {
@@ -536,8 +642,8 @@ func (t *Twin) sublist(s spec, path string, m map[string]any, old any, by actor)
 
 // table is the SuiteQL table of an object.
 func table(object string) string {
-	if object == customer {
-		return "customer"
+	if object == customer || object == contact {
+		return object
 	}
 	return "transaction"
 }
@@ -574,13 +680,36 @@ func (t *Twin) remove(r *rec) {
 	t.sorted[table(r.object)] = slices.Delete(all, i, i+1)
 }
 
-// drop deletes r and tells it.
-func (t *Twin) drop(r *rec, by actor) {
+// dependent refuses to delete a customer that has transactions.
+func (t *Twin) dependent(r *rec) *refusal {
+	if r.object != customer {
+		return nil
+	}
+	for _, o := range t.sorted["transaction"] {
+		if refers(o.fields["entity"], r) {
+			return &refusal{http.StatusBadRequest, "USER_ERROR", "This record cannot be deleted because it has dependent records.", ""}
+		}
+	}
+	return nil
+}
+
+func refers(v any, r *rec) bool {
+	m, ok := v.(map[string]any)
+	return ok && m["id"] == r.key()
+}
+
+// drop deletes r and tells it, as a merge if our kit learned into which record it was merged.
+func (t *Twin) drop(r *rec, by actor, into string) {
 	t.remove(r)
 	gone := *r
 	gone.modified = t.opt.Now().Truncate(time.Second)
 	gone.rev++
-	t.push(&gone, "delete", "record.deleted", by)
+	gone.into = into
+	kind := "record.deleted"
+	if into != "" {
+		kind = "record.merged"
+	}
+	t.push(&gone, "delete", kind, by)
 }
 
 // push posts what the kit's afterSubmit posts: once, never again.
@@ -594,9 +723,12 @@ func (t *Twin) push(r *rec, event, kind string, by actor) {
 	}
 	rec := map[string]any{"type": r.object, "id": r.key(), "externalId": external, "rev": r.rev,
 		"lastModifiedDate": r.modified.UTC().Format(time.RFC3339), "createdDate": r.created.UTC().Format(time.RFC3339)}
+	if r.into != "" {
+		rec["into"] = r.into
+	}
 	if kind == "record.saved" {
 		fields := r.full()
-		for _, name := range []string{"id", "externalId", "lastModifiedDate", r.createdName(), r.revName()} {
+		for _, name := range []string{"id", "externalId", "lastModifiedDate", r.createdName(), r.revName(), r.userName(), mergeMark} {
 			delete(fields, name)
 		}
 		rec["fields"] = fields

@@ -163,7 +163,7 @@ func (t *Twin) scan(q query, visit func(row)) error {
 			}
 		}
 	}
-	key := map[string]string{"transaction": "id", "customer": "id", "transactionline": "transaction", "itemfulfillmentpackage": "itemfulfillment",
+	key := map[string]string{"transaction": "id", "customer": "id", "contact": "id", "transactionline": "transaction", "itemfulfillmentpackage": "itemfulfillment",
 		"transactionshippingaddress": "nkey", "customeraddressbook": "entity", "customeraddressbookentityaddress": "nkey"}[q.table]
 	if ids, ok := pinned(q.where, key); ok && key != "" {
 		for i, id := range ids {
@@ -172,7 +172,7 @@ func (t *Twin) scan(q query, visit func(row)) error {
 					continue
 				}
 			}
-			for _, object := range []string{customer, salesOrder, itemFulfillment} {
+			for _, object := range objects() {
 				if r := t.byID[object][id]; r != nil && table(object) == from {
 					emit(r)
 				}
@@ -307,6 +307,7 @@ func (ev evaluator) check(e *expr) error {
 func special(table string) []string {
 	return map[string][]string{
 		"customer":                         {"id", "externalid", "lastmodifieddate", "datecreated", "custentity_sorrel_rev"},
+		"contact":                          {"id", "externalid", "lastmodifieddate", "datecreated", "custentity_sorrel_rev"},
 		"transaction":                      {"id", "externalid", "lastmodifieddate", "createddate", "custbody_sorrel_rev", "type", "status", "foreigntotal", "shippingaddress"},
 		"transactionline":                  {"id", "transaction", "linesequencenumber", "mainline", "taxline", "iscogs", "memo", "quantity", "foreignamount", "quantityshiprecv", "quantitybilled", "createdfrom", "linelastmodifieddate"},
 		"itemfulfillmentpackage":           {"id", "itemfulfillment"},
@@ -329,7 +330,7 @@ func (ev evaluator) fieldSets() []map[string]spec {
 		parts[n] = spec{kind: "text"}
 	}
 	return map[string][]map[string]spec{
-		"customer": {s[customer]}, "transaction": {s[salesOrder], s[itemFulfillment]},
+		"customer": {s[customer]}, "contact": {s[contact]}, "transaction": {s[salesOrder], s[itemFulfillment]},
 		"transactionline":        {s[salesOrder]["item"].lines, s[itemFulfillment]["item"].lines},
 		"itemfulfillmentpackage": {s[itemFulfillment]["package"].lines}, "customeraddressbook": {s[customer]["addressBook"].lines},
 		"customeraddressbookentityaddress": {parts}, "transactionshippingaddress": {parts},
@@ -466,6 +467,8 @@ func (ev evaluator) column(name string, r row) any {
 			return ev.wallClock(r.rec.created)
 		case "custbody_sorrel_rev", "custentity_sorrel_rev":
 			return whole(r.rec.rev)
+		case "custbody_sorrel_user", "custentity_sorrel_user":
+			return r.rec.user
 		case "type":
 			return map[string]string{salesOrder: "SalesOrd", itemFulfillment: "ItemShip"}[r.rec.object]
 		case "status":
@@ -488,11 +491,11 @@ func (ev evaluator) column(name string, r row) any {
 		return whole(r.rec.id)
 	case "nkey":
 		if ev.table == "customeraddressbookentityaddress" {
-			return whole(r.rec.id*lineKeys + int64(r.n))
+			return ev.scalar(r.line["id"], "number")
 		}
 		return whole(r.rec.id)
 	case "addressbookaddress", "internalid":
-		return whole(r.rec.id*lineKeys + int64(r.n))
+		return ev.scalar(r.line["id"], "number")
 	case "id":
 		if n, ok := dec(r.line["line"]); ok {
 			return n
