@@ -208,10 +208,10 @@ func (n northwind) want() (salesforce, zendesk, servicenow expected) {
 		id := c["customerID"]
 		salesforce["Account"][id] = values("ERP_Customer_Number__c", id, "Name", c["companyName"], "Phone", c["phone"],
 			"BillingStreet", c["address"], "BillingCity", c["city"], "BillingState", c["region"], "BillingPostalCode", c["postalCode"], "BillingCountry", c["country"],
-			"ShippingStreet", c["address"], "ShippingCity", c["city"], "ShippingState", c["region"], "ShippingPostalCode", c["postalCode"], "ShippingCountry", c["country"], "ERP_Currency__c", "USD", "ERP_Active__c", "true")
-		zendesk["organization"][id] = values("name", c["companyName"], "erp_number", id, "erp_phone", c["phone"], "erp_city", c["city"], "erp_country", c["country"], "erp_active", "true")
+			"ShippingStreet", c["address"], "ShippingCity", c["city"], "ShippingState", c["region"], "ShippingPostalCode", c["postalCode"], "ShippingCountry", c["country"], "ERP_Currency__c", "USD", "ERP_Active__c", "true", "ERP_Credit_Hold__c", "Auto")
+		zendesk["organization"][id] = values("name", c["companyName"], "erp_number", id, "erp_phone", c["phone"], "erp_city", c["city"], "erp_country", c["country"], "erp_active", "true", "erp_credit_hold", "credit_auto")
 		servicenow["customer_account"][id] = values("u_erp_number", id, "name", c["companyName"], "phone", c["phone"], "street", c["address"], "city", c["city"],
-			"state", c["region"], "zip", c["postalCode"], "country", c["country"], "u_currency", "USD", "active", "true")
+			"state", c["region"], "zip", c["postalCode"], "country", c["country"], "u_currency", "USD", "u_credit_hold", "auto", "active", "true")
 	}
 	for _, o := range n.orders {
 		id := o["orderID"]

@@ -74,10 +74,10 @@ func nativeID(t testing.TB, w *twins.Twins, platform, object, external string) s
 	return ""
 }
 
-// A customer of NetSuite reaches all three other platforms with every field that they have a place for.
+// A customer and a contact of NetSuite reach all three other platforms with every field that they have a place for.
 // What sales and support add to the customer reaches everybody, too. Each step costs one write per platform that it
 // concerns; neither the echoes nor telling all of it again cause any other.
-func TestCustomerReachesEveryPlatform(t *testing.T) {
+func TestCustomerAndContactReachEveryPlatform(t *testing.T) {
 	const patience = 30 * time.Second
 	s := newStage(t, embedded(t.TempDir()))
 	written := map[string]int{}
@@ -94,24 +94,25 @@ func TestCustomerReachesEveryPlatform(t *testing.T) {
 	}
 
 	address := func(street string) map[string]any {
-		return map[string]any{"addressee": "Vins et alcools Chevalier", "addr1": street, "city": "Reims", "zip": "51100", "country": "France"}
+		return map[string]any{"addressee": "Vins et alcools Chevalier", "addr1": street, "city": "Reims", "zip": "51100", "country": "FR"}
 	}
-	customer := s.edit("customer", "", map[string]any{"entityId": "VINET", "companyName": "Vins et alcools Chevalier", "email": "ap@chevalier.test", "phone": "26.47.15.10", "url": "https://chevalier.test", "currency": ref("4"), "terms": ref("2"), "creditLimit": 10000.5,
-		"balance": 1863.4,
+	customer := s.edit("customer", "", map[string]any{"entityId": "VINET", "companyName": "Vins et alcools Chevalier", "vatRegNumber": "FR40303265045",
+		"email": "ap@chevalier.test", "phone": "26.47.15.10", "url": "https://chevalier.test", "currency": ref("4"), "terms": ref("2"), "creditLimit": 10000.5,
+		"creditHoldOverride": ref("AUTO"), "balance": 1863.4,
 		"addressBook": sublist([]any{map[string]any{"defaultBilling": true, "addressBookAddress": address("59 rue de l'Abbaye")},
 			map[string]any{"defaultShipping": true, "addressBookAddress": address("2, rue du Port")}})})
 	id := minted("customer", "customer", customer).External()
 	company := []holding{
-		{record.Salesforce, "Account", map[string]string{"ERP_Customer_Number__c": "VINET", "Name": "Vins et alcools Chevalier", "Phone": "26.47.15.10",
-			"Website": "https://chevalier.test", "BillingStreet": "59 rue de l'Abbaye", "BillingCity": "Reims", "BillingState": "", "BillingPostalCode": "51100", "BillingCountry": "France",
-			"ShippingStreet": "2, rue du Port", "ShippingCity": "Reims", "ShippingState": "", "ShippingPostalCode": "51100", "ShippingCountry": "France",
-			"ERP_Currency__c": "EUR", "ERP_Terms__c": "Net 30", "ERP_Credit_Limit__c": "10000.5", "ERP_Balance__c": "1863.4", "ERP_Active__c": "true"}},
-		{record.Zendesk, "organization", map[string]string{"name": "Vins et alcools Chevalier", "organization_fields.erp_number": "VINET",
-			"organization_fields.erp_phone": "26.47.15.10", "organization_fields.erp_city": "Reims", "organization_fields.erp_country": "France", "organization_fields.erp_active": "true",
-			"organization_fields.erp_credit_limit": "10000.5", "organization_fields.erp_balance": "1863.4"}},
-		{record.ServiceNow, "customer_account", map[string]string{"u_erp_number": "VINET", "name": "Vins et alcools Chevalier", "phone": "26.47.15.10",
-			"website": "https://chevalier.test", "street": "59 rue de l'Abbaye", "city": "Reims", "state": "", "zip": "51100", "country": "France", "u_currency": "EUR", "u_terms": "Net 30",
-			"u_credit_limit": "10000.5", "u_balance": "1863.4", "active": "true"}},
+		{record.Salesforce, "Account", map[string]string{"ERP_Customer_Number__c": "VINET", "Name": "Vins et alcools Chevalier", "Tax_Id__c": "FR40303265045", "Phone": "26.47.15.10",
+			"Website": "https://chevalier.test", "BillingStreet": "59 rue de l'Abbaye", "BillingCity": "Reims", "BillingState": "", "BillingPostalCode": "51100", "BillingCountry": "FR",
+			"ShippingStreet": "2, rue du Port", "ShippingCity": "Reims", "ShippingState": "", "ShippingPostalCode": "51100", "ShippingCountry": "FR",
+			"ERP_Currency__c": "EUR", "ERP_Terms__c": "Net 30", "ERP_Credit_Limit__c": "10000.5", "ERP_Credit_Hold__c": "Auto", "ERP_Balance__c": "1863.4", "ERP_Active__c": "true"}},
+		{record.Zendesk, "organization", map[string]string{"name": "Vins et alcools Chevalier", "organization_fields.erp_number": "VINET", "organization_fields.tax_id": "FR40303265045",
+			"organization_fields.erp_phone": "26.47.15.10", "organization_fields.erp_city": "Reims", "organization_fields.erp_country": "FR", "organization_fields.erp_active": "true",
+			"organization_fields.erp_credit_limit": "10000.5", "organization_fields.erp_credit_hold": "credit_auto", "organization_fields.erp_balance": "1863.4"}},
+		{record.ServiceNow, "customer_account", map[string]string{"u_erp_number": "VINET", "name": "Vins et alcools Chevalier", "u_tax_id": "FR40303265045", "phone": "26.47.15.10",
+			"website": "https://chevalier.test", "street": "59 rue de l'Abbaye", "city": "Reims", "state": "", "zip": "51100", "country": "FR", "u_currency": "EUR", "u_terms": "Net 30",
+			"u_credit_limit": "10000.5", "u_credit_hold": "auto", "u_balance": "1863.4", "active": "true"}},
 	}
 	show := func(what, external string, all []holding) {
 		t.Helper()
@@ -126,7 +127,20 @@ func TestCustomerReachesEveryPlatform(t *testing.T) {
 	show("the customer is on every platform", id, company)
 	wrote("a new customer", map[string]int{record.Salesforce: 1, record.Zendesk: 1, record.ServiceNow: 1})
 
+	contact := s.edit("contact", "", map[string]any{"firstName": "Anne", "lastName": "Moreau", "email": "a.moreau@chevalier.test", "phone": "26.47.15.12",
+		"mobilePhone": "06.12.34.56.78", "title": "Acheteuse", "company": ref(customer)})
+	person := minted("contact", "contact", contact).External()
 	account, organization, company2 := nativeID(t, s.twins, record.Salesforce, "Account", id), nativeID(t, s.twins, record.Zendesk, "organization", id), nativeID(t, s.twins, record.ServiceNow, "customer_account", id)
+	show("the contact is on every platform", person, []holding{
+		{record.Salesforce, "Contact", map[string]string{"FirstName": "Anne", "LastName": "Moreau", "Email": "a.moreau@chevalier.test", "Phone": "26.47.15.12", "MobilePhone": "06.12.34.56.78",
+			"Title": "Acheteuse", "AccountId": account, "Active__c": "true"}},
+		{record.Zendesk, "user", map[string]string{"name": "Anne Moreau", "email": "a.moreau@chevalier.test", "phone": "26.47.15.12", "organization_id": organization,
+			"user_fields.job_title": "Acheteuse", "user_fields.erp_active": "true"}},
+		{record.ServiceNow, "customer_contact", map[string]string{"first_name": "Anne", "last_name": "Moreau", "email": "a.moreau@chevalier.test", "phone": "26.47.15.12",
+			"mobile_phone": "06.12.34.56.78", "title": "Acheteuse", "account": company2, "active": "true"}},
+	})
+	wrote("a new contact", map[string]int{record.Salesforce: 1, record.Zendesk: 1, record.ServiceNow: 1})
+
 	// Sales and support each say what is theirs.
 	if _, err := s.twins.Salesforce.Edit("Account", account, map[string]any{"Segment__c": "Midmarket", "Industry": "Food & Beverage", "Account_Manager__c": "Laurence Lebihan"}); err != nil {
 		t.Fatal(err)
@@ -135,7 +149,13 @@ func TestCustomerReachesEveryPlatform(t *testing.T) {
 		{record.Zendesk, "organization", map[string]string{"organization_fields.segment": "segment_midmarket", "organization_fields.account_manager": "Laurence Lebihan"}},
 		{record.ServiceNow, "customer_account", map[string]string{"u_segment": "midmarket", "u_industry": "food", "u_account_manager": "Laurence Lebihan"}},
 	})
-	wrote("the sales profile", map[string]int{record.Zendesk: 1, record.ServiceNow: 1})
+	s.eventually(patience, "the segment is in NetSuite", func() error {
+		if n, _ := s.twins.NetSuite.Get("customer", customer); n["custentity_segment"] != "midmarket" {
+			return fmt.Errorf("it is %v", n["custentity_segment"])
+		}
+		return nil
+	})
+	wrote("the sales profile", map[string]int{record.NetSuite: 1, record.Zendesk: 1, record.ServiceNow: 1})
 	if _, err := s.twins.ServiceNow.Edit("customer_account", company2, map[string]any{"u_support_tier": "vip"}); err != nil {
 		t.Fatal(err)
 	}

@@ -42,7 +42,7 @@ func TestEmbeddedConfigurationIsSound(t *testing.T) {
 func TestEmbeddedRules(t *testing.T) {
 	t.Parallel()
 	s := load(t, config.FS)
-	if got := strings.Join(s.Entities(), " "); got != "customer order shipment" {
+	if got := strings.Join(s.Entities(), " "); got != "contact customer order shipment" {
 		t.Errorf("entities %s", got)
 	}
 	if got := strings.Join(s.Platforms(), " "); got != "netsuite salesforce servicenow zendesk" {
@@ -59,7 +59,8 @@ func TestEmbeddedRules(t *testing.T) {
 		{"customer", "phone", "latest of netsuite, salesforce, zendesk, servicenow", "netsuite salesforce servicenow zendesk", map[string]record.Path{"netsuite": "accept", "salesforce": "accept", "servicenow": "accept", "zendesk": "accept"}},
 		{"customer", "website", "rank of salesforce, netsuite", "netsuite salesforce servicenow", map[string]record.Path{"netsuite": "accept", "salesforce": "accept", "servicenow": "revert", "zendesk": "revert"}},
 		{"customer", "creditLimit", "owner netsuite", "salesforce servicenow zendesk", map[string]record.Path{"salesforce": "revert", "servicenow": "revert", "zendesk": "revert"}},
-		{"customer", "segment", "latest of salesforce", "salesforce servicenow zendesk", map[string]record.Path{"netsuite": "revert", "salesforce": "accept", "servicenow": "revert", "zendesk": "revert"}},
+		{"customer", "segment", "latest of salesforce", "netsuite salesforce servicenow zendesk", map[string]record.Path{"netsuite": "revert", "salesforce": "accept", "servicenow": "revert", "zendesk": "revert"}},
+		{"contact", "mobile", "latest of netsuite, salesforce, servicenow", "netsuite salesforce servicenow", map[string]record.Path{"netsuite": "accept", "salesforce": "accept", "servicenow": "accept", "zendesk": "revert"}},
 	} {
 		r := s.Rules(tc.entity).Fields[tc.field]
 		if r.Text() != tc.text || strings.Join(r.Targets, " ") != tc.targets || !reflect.DeepEqual(r.Paths, tc.paths) {
