@@ -7,9 +7,15 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/xml"
+	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,7 +29,7 @@ const secret = "vector-secret-0123456789"
 
 func connector(t *testing.T) *netsuite.Connector {
 	t.Helper()
-	c, err := netsuite.New(netsuite.Config{Now: time.Now, Credentials: netsuite.Credentials{WebhookSecrets: []string{secret}},
+	c, err := netsuite.New(netsuite.Config{Now: time.Now, Credentials: netsuite.Credentials{WebhookSecrets: []string{secret}}, IntegrationUser: "7",
 		Columns: map[string][]string{"salesOrder": {"custbody_region", "custbody_weight:number"}}})
 	if err != nil {
 		t.Fatal(err)
@@ -72,8 +78,8 @@ func TestScript(t *testing.T) {
 	if err := json.Unmarshal(out, &ran); err != nil {
 		t.Fatal(err)
 	}
-	if len(ran.Posted) != 2 || len(ran.Errors) != 1 || ran.Errors[0].Details != "no route" {
-		t.Fatalf("want a save, a deletion and one logged failure, got %s", out)
+	if len(ran.Posted) != 4 || len(ran.Errors) != 1 || ran.Errors[0].Details != "no route" {
+		t.Fatalf("want a save, a deletion, a merge, a save and one logged failure, got %s", out)
 	}
 	var got []record.Native
 	for _, p := range ran.Posted {
@@ -92,13 +98,20 @@ func TestScript(t *testing.T) {
 		}
 		got = append(got, d.Natives...)
 	}
-	saved, deleted := got[0], got[1]
+	saved, deleted, merged, contact := got[0], got[1], got[2], got[3]
 	want := record.Version{At: time.Date(2026, 11, 2, 8, 34, 0, 0, time.UTC), Seq: 42}
 	if saved.ID != "1234" || saved.Version != want || saved.External != "order-1" || saved.Partial || saved.Ours || saved.Actor != "7" {
 		t.Errorf("the save is %+v", saved)
 	}
-	if !deleted.Gone || deleted.Version.Seq != 43 {
+	if !deleted.Gone || deleted.Into != "" || deleted.Version.Seq != 43 {
 		t.Errorf("the deletion is %+v", deleted)
+	}
+	if !merged.Gone || merged.ID != "77" || merged.Into != "76" || merged.External != "contact-1" || merged.Ours || merged.Actor != "7" {
+		t.Errorf("the merge is %+v", merged)
+	}
+	// The integration's user saved twice: as a person in the user interface, which is not ours, and by REST.
+	if !contact.Ours || contact.Actor != "7" || contact.Version.Seq != 1 || contact.Fields["lastName"] != "Anders" || fmt.Sprint(contact.Fields["company"]) != "map[id:107]" {
+		t.Errorf("the contact is %+v", contact)
 	}
 	fields, err := record.FromAny(saved.Fields)
 	if err != nil {
@@ -110,5 +123,61 @@ func TestScript(t *testing.T) {
 		`{"addr1":"Obere Str. 57","addr2":null,"addressee":"Alfreds Futterkiste","city":"Berlin","country":"DE","state":null,"zip":"12209"},"shippingCost":29.46,"subtotal":814.5,"taxTotal":null,"total":843.96,"tranDate":"2026-11-01","tranId":"SO10643"}`
 	if fields.Raw() != golden {
 		t.Errorf("fields are\n%s\nwant\n%s", fields.Raw(), golden)
+	}
+}
+
+// Every object of the account is one that the script knows, and the script needs no other.
+func TestObjects(t *testing.T) {
+	t.Parallel()
+	script, err := os.ReadFile("sorrel_user_event.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob("objects/*.xml")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no objects", err)
+	}
+	declared, deployed := map[string]bool{}, map[string]bool{}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var o struct {
+			ID         string `xml:"scriptid,attr"`
+			Parameters []struct {
+				ID string `xml:"scriptid,attr"`
+			} `xml:"scriptcustomfields>scriptcustomfield"`
+			Deployments []struct {
+				Type string `xml:"recordtype"`
+			} `xml:"scriptdeployments>scriptdeployment"`
+		}
+		if err := xml.Unmarshal(data, &o); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
+		if "objects/"+o.ID+".xml" != filepath.ToSlash(file) {
+			t.Errorf("%s declares %s", file, o.ID)
+		}
+		declared[o.ID] = true
+		for _, p := range o.Parameters {
+			declared[p.ID] = true
+		}
+		for _, d := range o.Deployments {
+			deployed[strings.ToLower(d.Type)] = true
+		}
+	}
+	needed := map[string]bool{"customscript_sorrel_user_event": true}
+	for _, id := range regexp.MustCompile(`cust(entity|body|script)_(sorrel_(url|secret|extra_fields|rev|user|merge_into)|segment)\b`).FindAllString(string(script), -1) {
+		needed[id] = true
+	}
+	if !maps.Equal(declared, needed) {
+		t.Errorf("declared %v, the script needs %v", declared, needed)
+	}
+	kinds := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^    (\w+): \{$`).FindAllStringSubmatch(string(script), -1) {
+		kinds[m[1]] = true
+	}
+	if !maps.Equal(deployed, kinds) {
+		t.Errorf("deployed on %v, the script knows %v", deployed, kinds)
 	}
 }

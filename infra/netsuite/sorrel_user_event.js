@@ -1,20 +1,25 @@
 /**
- * Tells Sorrel about every save and deletion of a customer, sales order or item fulfillment.
+ * Tells Sorrel about every save and deletion of a customer, contact, sales order or item fulfillment.
  *
  * beforeSubmit counts saves in custentity_sorrel_rev / custbody_sorrel_rev, because lastModifiedDate has whole
- * seconds. afterSubmit loads what was committed and posts it once, signed. A failed post is logged and never
+ * seconds, and keeps who saved in custentity_sorrel_user / custbody_sorrel_user, because entities name no author.
+ * A deleted customer or contact whose custentity_sorrel_merge_into names another one is told as merged into it.
+ * afterSubmit loads what was committed and posts it once, signed. A failed post is logged and never
  * stops the save: Sorrel's incremental reading brings what is lost here.
  *
  * @NApiVersion 2.1
  * @NScriptType UserEventScript
  */
 define(['N/https', 'N/crypto', 'N/encode', 'N/record', 'N/runtime', 'N/log'], (https, crypto, encode, record, runtime, log) => {
+  const ENTITY = { rev: 'custentity_sorrel_rev', user: 'custentity_sorrel_user', into: 'custentity_sorrel_merge_into' };
+  const BODY = { rev: 'custbody_sorrel_rev', user: 'custbody_sorrel_user' };
   const KINDS = {
     customer: {
-      type: 'customer', rev: 'custentity_sorrel_rev', created: 'datecreated',
+      ...ENTITY, type: 'customer', created: 'datecreated',
       fields: {
         entityId: 'entityid', companyName: 'companyname', email: 'email', phone: 'phone', url: 'url', isInactive: 'isinactive:bool',
         subsidiary: 'subsidiary:choice', currency: 'currency:choice', terms: 'terms:choice', creditLimit: 'creditlimit:number', balance: 'balance:number',
+        creditHoldOverride: 'creditholdoverride:choice', vatRegNumber: 'vatregnumber', custentity_segment: 'custentity_segment',
       },
       sublists: {
         addressBook: {
@@ -23,8 +28,16 @@ define(['N/https', 'N/crypto', 'N/encode', 'N/record', 'N/runtime', 'N/log'], (h
         },
       },
     },
+    contact: {
+      ...ENTITY, type: 'contact', created: 'datecreated',
+      fields: {
+        entityId: 'entityid', firstName: 'firstname', lastName: 'lastname', email: 'email', phone: 'phone', mobilePhone: 'mobilephone', title: 'title',
+        company: 'company:id', isInactive: 'isinactive:bool',
+      },
+      sublists: {},
+    },
     salesorder: {
-      type: 'salesOrder', rev: 'custbody_sorrel_rev', created: 'createddate',
+      ...BODY, type: 'salesOrder', created: 'createddate',
       fields: {
         tranId: 'tranid', tranDate: 'trandate:date', entity: 'entity:id', otherRefNum: 'otherrefnum', orderStatus: 'orderstatus:id', currency: 'currency:choice',
         subtotal: 'subtotal:number', taxTotal: 'taxtotal:number', shippingCost: 'shippingcost:number', total: 'total:number', memo: 'memo',
@@ -42,7 +55,7 @@ define(['N/https', 'N/crypto', 'N/encode', 'N/record', 'N/runtime', 'N/log'], (h
       },
     },
     itemfulfillment: {
-      type: 'itemFulfillment', rev: 'custbody_sorrel_rev', created: 'createddate',
+      ...BODY, type: 'itemFulfillment', created: 'createddate',
       fields: {
         createdFrom: 'createdfrom:id', entity: 'entity:id', tranId: 'tranid', tranDate: 'trandate:date', shipStatus: 'shipstatus:id',
         shipMethod: 'shipmethod:choice', shipCarrier: 'shipcarrier',
@@ -141,6 +154,7 @@ define(['N/https', 'N/crypto', 'N/encode', 'N/record', 'N/runtime', 'N/log'], (h
     if (!kind || context.type === context.UserEventType.DELETE) return;
     const before = context.oldRecord ? Number(context.oldRecord.getValue({ fieldId: kind.rev })) || 0 : 0;
     context.newRecord.setValue({ fieldId: kind.rev, value: before + 1 });
+    context.newRecord.setValue({ fieldId: kind.user, value: String(runtime.getCurrentUser().id) });
   }
 
   function afterSubmit(context) {
@@ -154,15 +168,17 @@ define(['N/https', 'N/crypto', 'N/encode', 'N/record', 'N/runtime', 'N/log'], (h
       const rec = deleted ? context.oldRecord : record.load({ type: saved.type, id: saved.id });
       const when = (id) => { const v = rec.getValue({ fieldId: id }); return v instanceof Date ? utc(v) : undefined; };
       const rev = Number(rec.getValue({ fieldId: kind.rev })) || 0;
+      const into = deleted && kind.into ? String(rec.getValue({ fieldId: kind.into }) || '') : '';
       const message = {
         id: uuid(),
-        type: deleted ? 'record.deleted' : 'record.saved',
+        type: into ? 'record.merged' : deleted ? 'record.deleted' : 'record.saved',
         event: context.type,
         context: runtime.executionContext,
         user: String(runtime.getCurrentUser().id),
         record: {
           type: kind.type,
           id: String(saved.id),
+          into: into || undefined,
           externalId: rec.getValue({ fieldId: 'externalid' }) || null,
           lastModifiedDate: deleted ? now : when('lastmodifieddate'),
           createdDate: when(kind.created),

@@ -42,7 +42,7 @@ const values = {
   memo: 'Größe – naïve', shipmethod: '1', custbody_sorrel_rev: 41, custbody_region: 'EMEA', custbody_weight: '12.5', externalid: 'order-1',
   lastmodifieddate: new Date('2026-11-02T08:34:00Z'), createddate: new Date('2026-11-01T10:00:00Z'),
 };
-const stored = rec('salesorder', 1234, values, { currency: 'CHF', shipmethod: 'Speedy Express' },
+let stored = rec('salesorder', 1234, values, { currency: 'CHF', shipmethod: 'Speedy Express' },
   { item: [{ line: 1, item: 28, item_text: 'Rössle Sauerkraut', quantity: 15, rate: '45.60', amount: 684, quantityfulfilled: 0, quantitybilled: 0, description: 'Rössle' }] }, { shippingaddress: address });
 
 let script;
@@ -54,6 +54,12 @@ const old = rec('salesorder', 1234, { ...values }, {}, {}, {});
 script.beforeSubmit({ type: 'edit', UserEventType, newRecord: stored, oldRecord: old });
 script.afterSubmit({ type: 'edit', UserEventType, newRecord: stored, oldRecord: old });
 script.afterSubmit({ type: 'delete', UserEventType, newRecord: rec('salesorder', 1234, {}, {}, {}, {}), oldRecord: stored });
+const duplicate = rec('contact', 77, { externalid: 'contact-1', custentity_sorrel_rev: 3, custentity_sorrel_merge_into: 76 }, {}, {}, {});
+script.afterSubmit({ type: 'delete', UserEventType, newRecord: rec('contact', 77, {}, {}, {}, {}), oldRecord: duplicate });
+stored = rec('contact', 76, { firstname: 'Maria', lastname: 'Anders', company: 107, isinactive: false, lastmodifieddate: new Date('2026-11-02T08:35:00Z') }, {}, {}, {});
+modules['N/runtime'].executionContext = 'RESTWEBSERVICES';
+script.beforeSubmit({ type: 'create', UserEventType, newRecord: stored });
+script.afterSubmit({ type: 'create', UserEventType, newRecord: stored });
 script.afterSubmit({ type: 'edit', UserEventType, newRecord: rec('vendor', 1, {}, {}, {}, {}), oldRecord: old });
 modules['N/https'].post = () => { throw new Error('no route'); };
 script.afterSubmit({ type: 'edit', UserEventType, newRecord: stored, oldRecord: old });
