@@ -580,6 +580,7 @@ func FuzzWebhook(f *testing.F) {
 	}
 	f.Add([]byte(`{"id":"e","type":"record.saved","record":{"type":"salesOrder","id":"7","rev":3,"lastModifiedDate":"2026-11-02T08:33:00Z","fields":{"entity":{"id":"1"},"orderStatus":"B","item":{"items":[{"quantity":1}]}}}}`))
 	f.Add([]byte(`{"id":"e","type":"record.deleted","record":{"type":"customer","id":"7","lastModifiedDate":"2026-11-02T08:33:00Z"}}`))
+	f.Add([]byte(`{"id":"e","type":"record.merged","record":{"type":"contact","id":"7","into":"8","lastModifiedDate":"2026-11-02T08:33:00Z"}}`))
 	f.Add([]byte(`[[[[{`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		stamp := now.Format(time.RFC3339)
@@ -598,6 +599,7 @@ func FuzzAnswers(f *testing.F) {
 	f.Add([]byte(`{"o:errorDetails":[{"o:errorCode":"INVALID_LOGIN"}]}`), 401)
 	f.Add([]byte(`{"items":[{"id":"1","modified":"2026-11-02T08:00:00"}],"hasMore":false}`), 200)
 	f.Add([]byte(`{"id":"1","lastModifiedDate":"2026-11-02T08:33:00Z"}`), 200)
+	f.Add([]byte(`{"id":"1","addressBook":{"items":[{"id":1,"defaultBilling":true,"defaultShipping":true,"addressBookAddress":{"country":{"id":"FR"},"addr1":[]}}]}}`), 200)
 	tw, err := netsuitetwin.New(netsuitetwin.Options{Now: time.Now})
 	if err != nil {
 		f.Fatal(err)
@@ -612,6 +614,10 @@ func FuzzAnswers(f *testing.F) {
 		}
 		if p, err := c.Changes(t.Context(), "customer", ""); err == nil && p.Cursor == "" {
 			t.Errorf("listed as %+v", p)
+		}
+		w := c.Write(t.Context(), []platform.Write{{Ref: ref("customer", "1"), Fields: book(line("defaultBilling", map[string]any{"addr1": "x"}))}, {Ref: ref("customer", "1"), Delete: true}})
+		if len(w) != 2 || w[0].ID != "1" && w[0].Err == nil || w[1].ID != "1" {
+			t.Errorf("written as %+v", w)
 		}
 	})
 }

@@ -68,7 +68,19 @@ func TestConformance(t *testing.T) {
 	worlds := map[string]func(t *testing.T, a account, w *platformtest.World){
 		"customer": func(_ *testing.T, _ account, w *platformtest.World) {
 			w.Fields, w.Change, w.Clear = customerFields, map[string]any{"companyName": "Berglunds snabbköp", "isInactive": true, "creditLimit": 5}, "phone"
-			w.Bad = map[string]any{"companyNmae": "x"}
+			w.Bad, w.Deletes = map[string]any{"companyNmae": "x"}, true
+		},
+		"contact": func(t *testing.T, a account, w *platformtest.World) {
+			company, err := a.twin.Load("customer", "", customerFields(0), time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC))
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.Fields = func(n int) map[string]any {
+				return map[string]any{"firstName": "Maria", "lastName": fmt.Sprintf("Anders %d", n), "email": "m@b.test", "phone": "030-0074321", "mobilePhone": "0151-1",
+					"title": "Sales Representative", "company": map[string]any{"id": company}, "isInactive": false}
+			}
+			w.Change = map[string]any{"lastName": "Größe", "isInactive": true, "title": "Owner"}
+			w.Clear, w.Bad, w.Deletes = "mobilePhone", map[string]any{"mobielPhone": "x"}, true
 		},
 		"salesOrder": func(t *testing.T, a account, w *platformtest.World) {
 			entity, err := a.twin.Load("customer", "", customerFields(0), time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC))
@@ -78,6 +90,7 @@ func TestConformance(t *testing.T) {
 			w.Fields = func(n int) map[string]any { return orderFields(entity, n) }
 			w.Change = map[string]any{"orderStatus": map[string]any{"id": "D"}, "memo": "changed"}
 			w.Clear, w.Bad = "shippingAddress.addr1", map[string]any{"orderStatus": map[string]any{"id": "Z"}}
+			w.Deletes = true
 		},
 		"itemFulfillment": func(t *testing.T, a account, w *platformtest.World) {
 			long := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)

@@ -168,6 +168,18 @@ func TestRecordAPI(t *testing.T) {
 		{"POST", "salesOrder/1003/!transform/itemFulfillment", `{"shipStatus":{"id":"C"}}`, nil, 204, ""},
 		{"GET", "salesOrder/1003", ``, nil, 200, `"orderStatus":{"id":"F"`},
 		{"POST", "salesOrder/1003/!transform/itemFulfillment", `{}`, nil, 400, "nothing left"},
+		{"PATCH", "customer/1001", `{"addressBook":{"items":[{"defaultBilling":true,"addressBookAddress":{"addr1":"A","country":{"id":"FR"}}}]}}`, nil, 204, ""},
+		{"GET", "customer/1001/addressBook", ``, nil, 200, `"id":1001001,"internalId":1001001`},
+		{"PATCH", "customer/1001", `{"addressBook":{"items":[{"id":1001001,"addressBookAddress":{"city":"B"}}]}}`, nil, 204, ""}, // the line with that key
+		{"GET", "customer/1001/addressBook", ``, nil, 200, `{"addr1":"A","city":"B","country":"FR"}`},
+		{"PATCH", "customer/1001", `{"addressBook":{"items":[{"defaultBilling":true,"addressBookAddress":{"addr1":"C"}}]}}`, nil, 204, ""}, // another line without a key
+		{"GET", "customer/1001/addressBook", ``, nil, 200, `"defaultBilling":false,"id":1001001`},
+		{"GET", "customer/1001?expandSubResources=true", ``, nil, 200, `"totalResults":2`},
+		{"PATCH", "customer/1001", `{"addressBook":{"items":[{"addressBookAddress":{"country":"FR"}}]}}`, nil, 400, "Invalid value"},
+		{"PATCH", "customer/1001", `{"creditHoldOverride":"ON"}`, nil, 400, "Invalid value"},
+		{"PATCH", "customer/1001", `{"creditHoldOverride":{"id":"MAYBE"}}`, nil, 400, "Invalid Field Value MAYBE"},
+		{"POST", "contact", `{"company":{"id":"1001"}}`, nil, 400, "Please enter value(s) for: Name"},
+		{"DELETE", "customer/1002", ``, nil, 400, "dependent records"},
 		{"DELETE", "customer/1001", ``, nil, 204, ""},
 		{"GET", "customer/1001", ``, nil, 404, "NONEXISTENT_ID"},
 		{"GET", "vendor/1", ``, nil, 404, "vendor"},
