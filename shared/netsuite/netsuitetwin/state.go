@@ -249,9 +249,6 @@ func (t *Twin) save(object string, old *rec, id int64, in map[string]any, at tim
 	if other, taken := t.external[object][r.external]; r.external != "" && taken && (old == nil || other != old.id) {
 		return nil, &refusal{http.StatusBadRequest, "DUP_RCRD", "This record already exists.", "externalId"}
 	}
-	if old == nil && object == customer && !by.quiet && r.fields["creditHoldOverride"] == nil {
-		r.fields["creditHoldOverride"] = map[string]any{"id": "AUTO", "refName": "Auto"}
-	}
 	if bad := t.complete(r, in); bad != nil {
 		return nil, bad
 	}
@@ -333,6 +330,7 @@ func (t *Twin) complete(r *rec, in map[string]any) *refusal {
 		}
 		def("isInactive", false)
 		def("isPerson", false)
+		def("creditHoldOverride", map[string]any{"id": "AUTO", "refName": "Auto"})
 		def("subsidiary", map[string]any{"id": "1", "refName": t.lists["subsidiary"]["1"]})
 		return nil
 	case contact:
