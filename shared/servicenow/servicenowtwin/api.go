@@ -479,7 +479,7 @@ func (f *Field) fold(how string, rows []*row) string {
 		if v == "" {
 			continue
 		}
-		if d, err := decimal.NewFromString(v); err == nil {
+		if d, ok := number(v); ok {
 			numbers = append(numbers, d)
 		}
 		if c := f.compare(v, best); best == "" || how == "min" && c < 0 || how == "max" && c > 0 {

@@ -138,12 +138,18 @@ func (c condition) holds(r *row) bool {
 	return cmp <= 0
 }
 
+// number reads a number whose digits fit into memory: 1e999999999 is none.
+func number(s string) (decimal.Decimal, bool) {
+	d, err := decimal.NewFromString(s)
+	return d, err == nil && len(s) <= 80 && d.Exponent() <= 40 && d.Exponent() >= -40
+}
+
 // compare orders two values of a field.
 func (f *Field) compare(a, b string) int {
 	if f.Type == "integer" || f.Type == "decimal" {
-		x, errX := decimal.NewFromString(a)
-		y, errY := decimal.NewFromString(b)
-		if errX == nil && errY == nil {
+		x, okX := number(a)
+		y, okY := number(b)
+		if okX && okY {
 			return x.Cmp(y)
 		}
 	}

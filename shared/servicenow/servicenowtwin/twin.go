@@ -27,8 +27,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/shopspring/decimal"
-
 	"sorrel/shared/servicenow"
 	"sorrel/shared/twin"
 )
@@ -318,8 +316,8 @@ func (f *Field) accept(v, old string) string {
 		if v == "" {
 			return ""
 		}
-		d, err := decimal.NewFromString(v)
-		if err != nil || d.Exponent() > 40 || d.Exponent() < -40 {
+		d, ok := number(v)
+		if !ok {
 			return old
 		}
 		if f.Type == "integer" {
