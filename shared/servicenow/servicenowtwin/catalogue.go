@@ -25,9 +25,10 @@ func choice(name string, values ...string) Field {
 // catalogue is what Customer Service Management brings, and the kit's fields.
 // https://www.servicenow.com/docs/r/api-reference/rest-apis/case-api.html
 func catalogue(kit bool) map[string]*table {
-	account := append(texts("street", "city", "state", "zip", "country", "phone", "fax_phone", "website", "stock_symbol", "account_code", "registration_code", "account_path",
-		"rank_tier", "num_employees", "fiscal_year", "latitude", "longitude"),
-		Field{Name: "name", Label: "Name", Mandatory: kit},
+	account := append(texts("street", "stock_symbol", "account_code", "registration_code", "account_path", "rank_tier", "num_employees", "fiscal_year", "latitude", "longitude"),
+		Field{Name: "name", Label: "Name", Max: 80, Mandatory: kit},
+		Field{Name: "city", Max: 50}, Field{Name: "state", Max: 40}, Field{Name: "zip", Max: 40}, Field{Name: "country", Max: 40},
+		Field{Name: "phone", Max: 40}, Field{Name: "fax_phone", Max: 40}, Field{Name: "website", Max: 1024},
 		Field{Name: "notes", Max: 4000},
 		Field{Name: "active", Type: "boolean", Default: "true"},
 		Field{Name: "customer", Type: "boolean", Default: "true"},
@@ -36,9 +37,10 @@ func catalogue(kit bool) map[string]*table {
 		Field{Name: "primary", Type: "boolean", Default: "false"},
 		Field{Name: "revenue_per_year", Type: "decimal"}, Field{Name: "market_cap", Type: "decimal"},
 		reference("account_parent", servicenow.Account), reference("parent", servicenow.Account), reference("primary_contact", servicenow.Contact))
-	contact := append(texts("first_name", "user_name", "email", "phone", "mobile_phone", "title", "city", "country", "time_zone"),
-		Field{Name: "last_name", Label: "Last name", Mandatory: kit},
-		Field{Name: "name", ReadOnly: true},
+	contact := append(texts("time_zone"),
+		Field{Name: "first_name", Max: 50}, Field{Name: "last_name", Label: "Last name", Max: 50, Mandatory: kit}, Field{Name: "name", ReadOnly: true},
+		Field{Name: "user_name", Max: 40}, Field{Name: "email", Max: 100}, Field{Name: "phone", Max: 40}, Field{Name: "mobile_phone", Max: 40}, Field{Name: "title", Max: 60},
+		Field{Name: "city", Max: 40}, Field{Name: "country", Max: 40},
 		Field{Name: "active", Type: "boolean", Default: "true"},
 		reference("account", servicenow.Account))
 	cases := append(texts("contact_type", "category", "subcategory", "cause", "business_impact", "correlation_display"),
@@ -61,7 +63,9 @@ func catalogue(kit bool) map[string]*table {
 			Field{Name: "u_erp_number", Max: 40}, Field{Name: "u_tax_id", Max: 40}, Field{Name: "u_currency", Max: 3}, Field{Name: "u_terms", Max: 60},
 			Field{Name: "u_credit_limit", Type: "decimal"}, Field{Name: "u_balance", Type: "decimal"},
 			choice("u_credit_hold", "auto", "on", "off"), choice("u_segment", "enterprise", "midmarket", "small"), choice("u_support_tier", "standard", "premium", "vip"),
-			choice("u_industry"), Field{Name: "u_account_manager", Max: 120})
+			choice("u_industry", "agriculture", "construction", "education", "energy", "finance", "food", "government", "healthcare", "hospitality", "manufacturing", "media", "retail",
+				"services", "technology", "transport", "other"),
+			Field{Name: "u_account_manager", Max: 120})
 		contact = append(contact, id)
 		cases = append(cases, id)
 	}

@@ -11,6 +11,8 @@
 // length; a page is cut before access rules hide rows from it; a save that changes nothing is none; a token is given
 // again within its life. A person cannot fill in a field that is not there, so Edit refuses one.
 //
+// Webhooks carry all fields of a table: as if property sorrel.push.fields named those that the kit does not send itself.
+//
 // Guesses: a number that is none leaves its field as it was; decimals keep two places; texts of errors; rate limit
 // counts are exact (the vendor's lag up to 30 s). Not there: the batch API, journal fields' history, dot-walking in
 // queries, display values other than the value itself, and roles: the integration user may do everything that
@@ -156,6 +158,21 @@ func (t *Twin) AddField(object string, f Field) error {
 		r.data[f.Name] = f.Default
 	}
 	return nil
+}
+
+// Fields of a table.
+func (t *Twin) Fields(object string) []Field {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	tb := t.tables[object]
+	if tb == nil {
+		return nil
+	}
+	out := make([]Field, len(tb.fields))
+	for i, f := range tb.fields {
+		out[i] = *f
+	}
+	return out
 }
 
 // AddRule adds a business rule to a table.

@@ -1,0 +1,3 @@
+(function executeRule(current, previous) {
+  new SorrelPush().send(current);
+})(current, previous);
