@@ -1,17 +1,21 @@
 package record
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
+	"time"
+	"unicode/utf8"
 )
 
 // Contribution is one platform's say in one field.
 type Contribution struct {
 	Platform string
 	Value    Value
-	Version  Version
+	Version  Version // since when it is said, as far as the field is timed
 	Trace    string
+	Actor    string
 	Origin   Origin
 	Gone     bool // the native record is deleted
 }
@@ -32,62 +36,123 @@ type Change struct {
 	From          string `json:"from"`
 	Rule          string `json:"rule"`
 	Trace         string `json:"trace"`
+	Actor         string `json:"actor,omitempty"`
 }
 
-// Fold computes the golden fields of r from its views. It returns the record with Golden, Seq and Policy set,
-// the changes against the golden fields that r had, sorted by field, and the decisions about losers.
-func Fold(r Record, rules Rules) (Record, []Change, []Decision) {
+// Event is one step in the life of what people decide about: a proposal, an override, a merge.
+type Event struct {
+	Action   string   `json:"action"` // such as proposed, approved, expired, applied, override-ended, merged
+	Platform string   `json:"platform,omitempty"`
+	Fields   []string `json:"fields,omitempty"`
+	Proposal string   `json:"proposal,omitempty"`
+	By       string   `json:"by,omitempty"`
+	Detail   string   `json:"detail,omitempty"`
+	At       string   `json:"rule,omitempty"` // file:line:column of the rule, if one decided
+	Trace    string   `json:"correlationId,omitempty"`
+}
+
+// Forms gives, for a platform, the form that values take there: nil where the entity is not mapped.
+type Forms func(platform string) func(field string, v Value) Value
+
+// same reports whether two values of a field are one on a platform, such as null and an empty list where both are
+// stored as nothing.
+func (f Forms) same(platform, field string, a, b Value) bool {
+	if a == b {
+		return true
+	}
+	form := f(platform)
+	return form != nil && form(field, a) == form(field, b)
+}
+
+// Outcome is what a fold found out.
+type Outcome struct {
+	Changes   []Change   // against the golden fields that the record had, sorted by field
+	Decisions []Decision // about losers, sorted by field and platform
+	Events    []Event
+	Closed    []Proposal // that ended in this fold: applied, withdrawn or put back
+}
+
+// Steward and Sorrel are where golden values come from that no platform said.
+const (
+	Steward = "steward"
+	Sorrel  = "sorrel"
+)
+
+// Fold computes the golden fields of r from its views, the rules and what people decided, as of now, and moves
+// proposals and overrides on. It returns the record with Golden, Proposals, Overrides, Seq and Policy set.
+//
+// For each field, the first of these that applies gives the golden value: a steward's override; the value that a
+// deletion gives it; the rule.
+func Fold(r Record, rules Rules, forms Forms, now time.Time) (Record, Outcome) {
+	var out Outcome
+	if r.Into != "" {
+		r.Golden, r.Held, r.Proposals, r.Policy = nil, nil, nil, rules.Version
+		return r, out
+	}
+	r.Overrides = standing(r, rules, forms, now, &out)
 	golden := make(map[string]Golden, len(rules.Fields))
-	var changes []Change
-	var decisions []Decision
 	platforms := slices.Sorted(maps.Keys(r.Views))
 	var room []Contribution
-	for field, rule := range rules.Fields {
+	var computed []string
+	settle := func(field string, rule Rule) {
 		room = contributions(room[:0], r, platforms, field)
-		won, ok := winner(r, room, field, rule)
+		won, ok := decide(r, rules, room, field, rule, golden)
 		old := r.Golden[field]
-		switch same := rules.Version != "" && rules.Version == r.Policy; {
-		case ok && same && old.Rule != "":
-			won.Rule = old.Rule // the same words as at the last fold
-		case ok:
-			won.Rule = rule.Text()
-		}
 		if old.Value != won.Value {
-			changes = append(changes, Change{field, old.Value, won.Value, won.From, won.Rule, won.Trace})
+			c := Change{Field: field, Before: old.Value, After: won.Value, From: won.From, Rule: won.Rule, Trace: won.Trace}
+			if won.From != Steward && won.From != Sorrel {
+				c.Actor = r.Views[won.From].Said[field].Actor
+			}
+			out.Changes = append(out.Changes, c)
 		}
 		if !ok {
-			continue
+			return
 		}
 		golden[field] = won
-		if len(rule.Paths) == 0 {
+		out.Decisions = losers(out.Decisions, r, forms, room, field, rule, won)
+	}
+	for field, rule := range rules.Fields {
+		if rule.Kind == Assign && rule.Eval != nil {
+			computed = append(computed, field)
 			continue
 		}
-		for _, c := range room {
-			if c.Origin != FromPlatform || c.Gone || c.Platform == won.From || c.Value == won.Value {
-				continue
-			}
-			if path, governed := rule.Paths[c.Platform]; governed {
-				decisions = append(decisions, Decision{field, c, path, won.Value, rule.At})
-			}
-		}
+		settle(field, rule)
 	}
-	slices.SortFunc(changes, func(a, b Change) int { return strings.Compare(a.Field, b.Field) })
-	slices.SortStableFunc(decisions, func(a, b Decision) int { return strings.Compare(a.Field, b.Field) })
+	for _, field := range computed { // they refer to golden fields that are not computed
+		settle(field, rules.Fields[field])
+	}
+	if len(out.Changes) > 1 {
+		slices.SortFunc(out.Changes, func(a, b Change) int { return strings.Compare(a.Field, b.Field) })
+	}
+	slices.SortFunc(out.Decisions, func(a, b Decision) int {
+		return cmp.Or(strings.Compare(a.Field, b.Field), strings.Compare(a.Loser.Platform, b.Loser.Platform))
+	})
 	r.Golden, r.Policy = golden, rules.Version
-	if len(changes) > 0 {
+	r.Proposals = propose(r, rules, forms, now, &out)
+	if len(out.Changes) > 0 {
 		r.Seq++
 	}
-	return r, changes, decisions
+	return r, out
 }
 
-// Genuine leaves out decisions about values that mean the same as the golden one on their platform, such as null
-// and an empty list where both are stored as nothing. as gives the form that values take on a platform, nil where
-// the entity is not mapped.
-func Genuine(decisions []Decision, as func(platform string) func(field string, v Value) Value) []Decision {
-	return slices.DeleteFunc(decisions, func(d Decision) bool {
-		form := as(d.Loser.Platform)
-		return form != nil && form(d.Field, d.Loser.Value) == form(d.Field, d.Golden)
-	})
+// losers appends what paths decide about values that people set and that did not win.
+func losers(out []Decision, r Record, forms Forms, all []Contribution, field string, rule Rule, won Golden) []Decision {
+	for _, c := range all {
+		if c.Origin != FromPlatform || c.Gone || c.Platform == won.From || c.Value == won.Value {
+			continue
+		}
+		path := rule.Paths[c.Platform]
+		if path == "" || path == Accept || path == Propose && rule.vacant(r) || forms.same(c.Platform, field, c.Value, won.Value) {
+			continue
+		}
+		out = append(out, Decision{field, c, path, won.Value, rule.At})
+	}
+	return out
+}
+
+// vacant reports whether the field's owner has no native record yet, so that others decide meanwhile.
+func (rule Rule) vacant(r Record) bool {
+	return rule.Kind == Owner && len(rule.Meanwhile) > 0 && r.Views[rule.Owner].ID == ""
 }
 
 // Contributions lists what the platforms hold in a field, by platform name.
@@ -103,58 +168,244 @@ func contributions(out []Contribution, r Record, platforms []string, field strin
 		if origin == FromNobody {
 			continue
 		}
-		c := Contribution{p, value, v.Said[field].Since(), v.Said[field].Trace, origin, v.Gone()}
+		said := v.Said[field]
+		c := Contribution{p, value, said.Since(), said.Trace, said.Actor, origin, v.Gone()}
 		if w, wrote := v.Wrote[field]; wrote && origin == FromSorrel && w.Base.Compare(c.Version) >= 0 {
-			c.Version, c.Trace = w.Base, w.Trace
+			c.Version, c.Trace, c.Actor = w.Base, w.Trace, ""
 		}
 		out = append(out, c)
 	}
 	return out
 }
 
-// winner applies one rule; the caller puts it into words.
-//
-//	owner:  what the owner last said, even if its native record is deleted since
-//	latest: the newest value that someone set; ties by Order, then by platform name
-//	rank:   the value of the first platform in Order where someone set any
-//
-// For latest and rank, null is a say like any other. Values that we wrote ourselves count only when nobody
-// else says anything, and those of deleted native records only when no other is left.
-func winner(r Record, all []Contribution, field string, rule Rule) (Golden, bool) {
-	if rule.Kind == Owner {
+func decide(r Record, rules Rules, all []Contribution, field string, rule Rule, golden map[string]Golden) (Golden, bool) {
+	if o, overridden := r.Overrides[field]; overridden {
+		return Golden{Value: o.Value, From: Steward, Version: Version{At: o.When}, Trace: o.Trace, Rule: o.text(), At: rule.At}, true
+	}
+	if v, deactivates := rules.Deactivated[field]; deactivates {
+		if p, died := dead(r, rules); p != "" {
+			return Golden{Value: v, From: p, Version: died, Rule: "deactivated: deleted on " + p, At: rules.DeletesAt}, true
+		}
+	}
+	g, ok := winner(r, all, field, rule, golden)
+	if ok {
+		g.Rule = rule.Text
+	}
+	return g, ok
+}
+
+// dead names the first platform whose native record was deleted, not merged, where policy deactivates then.
+func dead(r Record, rules Rules) (string, Version) {
+	first := ""
+	for p, v := range r.Views {
+		if rules.Deletes[p] == DeleteDeactivate && v.Gone() && v.Into == "" && (first == "" || p < first) {
+			first = p
+		}
+	}
+	return first, r.Views[first].Died
+}
+
+// winner applies one rule. For latest and rank, null is a say like any other; the rules about length, completeness
+// and age prefer any value to null. Values that we wrote ourselves count only when nobody else says anything, and
+// those of deleted native records only when no other is left.
+func winner(r Record, all []Contribution, field string, rule Rule, golden map[string]Golden) (Golden, bool) {
+	switch rule.Kind {
+	case Assign:
+		return assigned(r, field, rule, golden)
+	case Owner:
+		if rule.vacant(r) {
+			return best(r, all, Rule{Kind: Rank, Order: rule.Meanwhile, At: rule.At})
+		}
 		c := r.Views[rule.Owner].Said[field]
 		if c.Value.IsAbsent() {
 			return Golden{}, false
 		}
-		return Golden{c.Value, rule.Owner, c.Version, c.Trace, "", rule.At}, true
+		return Golden{Value: c.Value, From: rule.Owner, Version: c.Version, Trace: c.Trace, At: rule.At}, true
+	case Expr:
+		return evaluated(all, rule)
 	}
-	var best Contribution
+	g, ok := best(r, all, rule)
+	if ok && rule.Kind == Unanimous {
+		g.Split = slices.ContainsFunc(all, func(c Contribution) bool {
+			return c.Value != g.Value && c.Origin == FromPlatform && !c.Gone && slices.Contains(rule.Order, c.Platform)
+		})
+	}
+	return g, ok
+}
+
+func best(r Record, all []Contribution, rule Rule) (Golden, bool) {
+	var won Contribution
 	found := false
 	for _, c := range all {
-		if slices.Contains(rule.Order, c.Platform) && (!found || beats(c, best, rule)) {
-			best, found = c, true
+		if slices.Contains(rule.Order, c.Platform) && (!found || beats(r, c, won, rule)) {
+			won, found = c, true
 		}
 	}
 	if !found {
 		return Golden{}, false
 	}
-	return Golden{best.Value, best.Platform, best.Version, best.Trace, "", rule.At}, true
+	return Golden{Value: won.Value, From: won.Platform, Version: won.Version, Trace: won.Trace, At: rule.At}, true
 }
 
-func beats(a, b Contribution, rule Rule) bool {
+// beats reports whether a wins over b.
+func beats(r Record, a, b Contribution, rule Rule) bool {
 	if a.Gone != b.Gone {
 		return b.Gone
 	}
 	if a.Origin != b.Origin {
 		return a.Origin == FromPlatform
 	}
-	if rule.Kind == Latest {
-		if c := a.Version.At.Compare(b.Version.At); c != 0 {
-			return c > 0
+	prefer := 0
+	newest := a.Version.At.Compare(b.Version.At)
+	some := func(v Value) int {
+		if v.IsNull() {
+			return 0
+		}
+		return 1
+	}
+	switch rule.Kind {
+	case Latest:
+		prefer = newest
+	case Longest:
+		prefer = cmp.Or(some(a.Value)-some(b.Value), utf8.RuneCountInString(a.Value.Raw())-utf8.RuneCountInString(b.Value.Raw()), newest)
+	case First, Unanimous:
+		prefer = cmp.Or(some(a.Value)-some(b.Value), -newest)
+	case MostComplete:
+		filled, at := completeness(r.Views[a.Platform], rule.Set)
+		others, then := completeness(r.Views[b.Platform], rule.Set)
+		prefer = cmp.Or(filled-others, at.Compare(then))
+	}
+	return cmp.Or(prefer, slices.Index(rule.Order, b.Platform)-slices.Index(rule.Order, a.Platform), strings.Compare(b.Platform, a.Platform)) > 0
+}
+
+// completeness counts the fields of set that a platform fills, and tells when it last changed one.
+func completeness(v View, set []string) (filled int, newest time.Time) {
+	for _, f := range set {
+		value, origin := v.Holds(f)
+		if origin == FromNobody || value.IsNull() || value.Raw() == "" {
+			continue
+		}
+		filled++
+		if at := v.Said[f].Since().At; at.After(newest) {
+			newest = at
 		}
 	}
-	if i, j := slices.Index(rule.Order, a.Platform), slices.Index(rule.Order, b.Platform); i != j {
-		return i < j
+	return filled, newest
+}
+
+// evaluated asks the rule's expression. An expression that fails says nothing: the field has no golden value then,
+// and nothing is written anywhere.
+func evaluated(all []Contribution, rule Rule) (Golden, bool) {
+	said := func(name string) Value {
+		for _, c := range all {
+			if c.Platform == name && !c.Gone && slices.Contains(rule.Order, name) {
+				return c.Value
+			}
+		}
+		return NullValue()
 	}
-	return strings.Compare(a.Platform, b.Platform) < 0
+	v, err := rule.Eval(said)
+	if err != nil || v.IsAbsent() {
+		return Golden{}, false
+	}
+	g := Golden{Value: v, From: Sorrel, At: rule.At}
+	for _, p := range rule.Order {
+		for _, c := range all {
+			if c.Platform == p && c.Value == v && g.From == Sorrel {
+				g.From, g.Version, g.Trace = p, c.Version, c.Trace
+			}
+		}
+	}
+	if g.From == Sorrel && v.IsNull() {
+		return Golden{}, false // nobody has said anything
+	}
+	return g, true
+}
+
+// Assigned is a value that a workflow or a person gave to a field that Sorrel itself sets.
+type Assigned struct {
+	Value Value     `json:"value"`
+	When  time.Time `json:"when"`
+	By    string    `json:"by"`
+	Trace string    `json:"trace,omitempty"`
+}
+
+func assigned(r Record, field string, rule Rule, golden map[string]Golden) (Golden, bool) {
+	if rule.Eval == nil {
+		a, some := r.Assigned[field]
+		return Golden{Value: a.Value, From: Sorrel, Version: Version{At: a.When}, Trace: a.Trace, At: rule.At}, some
+	}
+	var newest Golden
+	v, err := rule.Eval(func(name string) Value {
+		g, some := golden[name]
+		if !some {
+			return NullValue()
+		}
+		if newest.From == "" || g.Version.At.After(newest.Version.At) {
+			newest = g
+		}
+		return g.Value
+	})
+	if err != nil || v.IsAbsent() || newest.From == "" {
+		return Golden{}, false
+	}
+	return Golden{Value: v, From: Sorrel, Version: newest.Version, Trace: newest.Trace, At: rule.At}, true
+}
+
+// Override is a value that a steward set: it wins over every rule.
+type Override struct {
+	Value  Value            `json:"value"`
+	By     string           `json:"by"`
+	Reason string           `json:"reason,omitempty"`
+	When   time.Time        `json:"when"`
+	Until  time.Time        `json:"until,omitzero"` // zero: until a platform says something new
+	Seen   map[string]Value `json:"seen,omitempty"` // with no Until: what the platforms had said
+	Trace  string           `json:"trace,omitempty"`
+}
+
+func (o Override) text() string {
+	if o.Until.IsZero() {
+		return "chosen by " + o.By
+	}
+	return "override by " + o.By + " until " + o.Until.UTC().Format(time.RFC3339)
+}
+
+// standing are the overrides that have not ended.
+func standing(r Record, rules Rules, forms Forms, now time.Time, out *Outcome) map[string]Override {
+	var ended []string
+	for f, o := range r.Overrides {
+		over := !o.Until.IsZero() && !now.Before(o.Until)
+		if o.Until.IsZero() {
+			for p, v := range r.Views {
+				value, origin := v.Holds(f)
+				if origin == FromPlatform && value != o.Seen[p] && !forms.same(p, f, value, o.Value) {
+					over = true
+				}
+			}
+		}
+		if _, governed := rules.Fields[f]; over || !governed {
+			ended = append(ended, f)
+		}
+	}
+	if len(ended) == 0 {
+		return r.Overrides
+	}
+	slices.Sort(ended)
+	left := maps.Clone(r.Overrides)
+	for _, f := range ended {
+		out.Events = append(out.Events, Event{Action: "override-ended", Fields: []string{f}, By: Sorrel, Detail: left[f].text(), Trace: left[f].Trace})
+		delete(left, f)
+	}
+	return left
+}
+
+// Chosen makes an override that stands until a platform says something new about the field.
+func Chosen(r Record, field string, o Override) Override {
+	o.Until, o.Seen = time.Time{}, make(map[string]Value, len(r.Views))
+	for p, v := range r.Views {
+		if c, some := v.Said[field]; some && !c.Value.IsAbsent() {
+			o.Seen[p] = c.Value
+		}
+	}
+	return o
 }

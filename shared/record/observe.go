@@ -24,20 +24,26 @@ func Observe(v View, o Observation) (View, bool) {
 			*at, changed = to, true
 		}
 	}
-	if o.External && !v.External {
-		v.External, changed = true, true
+	if o.External != "" && o.External != v.External {
+		// Both may be ours after a merge of records; which one is named does not matter, but it must not depend on order.
+		if v.External == "" || o.External < v.External {
+			v.External, changed = o.External, true
+		}
 	}
 	if !o.Born.IsZero() {
 		grow(&v.Born, Version{At: o.Born})
 	}
 	if o.Gone {
+		if o.Into > v.Into { // what a merge said is not unsaid by a plain tombstone of the same death
+			v.Into, changed = o.Into, true
+		}
 		grow(&v.Died, o.Version)
 	}
 	for f, value := range o.Fields {
 		if value.IsAbsent() {
 			continue
 		}
-		cell := Cell{Value: value, Version: o.Version, Trace: o.Trace, Ours: o.Ours}
+		cell := Cell{Value: value, Version: o.Version, Trace: o.Trace, Ours: o.Ours, Actor: o.Actor}
 		if o.Timed[f] {
 			cell.Spans = map[Value]Span{value: {o.Version, o.Version}}
 		}
@@ -101,7 +107,7 @@ func mergeValues(a, b Cell) Cell {
 	}
 	a.Tied = a.Tied || b.Tied
 	a.Ours = a.Ours || b.Ours
-	a.Trace = earlier(a.Trace, b.Trace)
+	a.Trace, a.Actor = earlier(a.Trace, b.Trace), earlier(a.Actor, b.Actor)
 	return a
 }
 
@@ -174,7 +180,7 @@ func (c Cell) same(d Cell) bool {
 			c.Doubt.Raw == d.Doubt.Raw && c.Doubt.Detail == d.Doubt.Detail && c.Doubt.Trace == d.Doubt.Trace
 	}
 	spans := maps.EqualFunc(c.Spans, d.Spans, func(s, t Span) bool { return s.First.Compare(t.First) == 0 && s.Last.Compare(t.Last) == 0 })
-	return doubts && spans && c.Value == d.Value && c.Version.Compare(d.Version) == 0 && c.Trace == d.Trace &&
+	return doubts && spans && c.Value == d.Value && c.Version.Compare(d.Version) == 0 && c.Trace == d.Trace && c.Actor == d.Actor &&
 		c.Ours == d.Ours && c.Tied == d.Tied
 }
 
@@ -205,6 +211,17 @@ func Confirm(v, before View, fields map[string]Value, version Version, now time.
 		wrote[f] = Wrote{Value: value, Base: base, When: now, Trace: trace, Over: over}
 	}
 	v.Wrote = wrote
-	v.External = true
+	return v
+}
+
+// Buried records in v that a deletion reached the platform: whatever was said there by now is older.
+func Buried(v View) View {
+	v.Died = v.Heard
+	if v.Born.Compare(v.Died) > 0 {
+		v.Died = v.Born
+	}
+	if v.Died.IsZero() {
+		v.Died.Seq = 1
+	}
 	return v
 }

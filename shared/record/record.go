@@ -9,6 +9,7 @@ package record
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -18,6 +19,7 @@ type Cell struct {
 	Value   Value   // Absent when nothing usable was ever said
 	Version Version // of Value
 	Trace   string  // correlation id that brought Value (the earliest of equal ones)
+	Actor   string  // the platform's id of whoever set it, where it says so
 	Ours    bool    // the platform marked the change to Value as made by our client
 	Tied    bool    // two different values were pushed with this Version: only a read can settle it
 	Doubt   *Doubt
@@ -73,7 +75,8 @@ type Over struct {
 // View is what one platform is known to hold of one record.
 type View struct {
 	Ref
-	External bool // our external id is known to be on the native record
+	External ID     // the record id that the native record is known to carry
+	Into     string // the native id that it was merged into, when it died of a merge
 	Said     map[string]Cell
 	Wrote    map[string]Wrote
 	Born     Version // newest known creation
@@ -145,6 +148,7 @@ type Golden struct {
 	Trace   string // correlation id that brought the winning value
 	Rule    string // such as "owner netsuite"
 	At      string // file:line:column of the rule
+	Split   bool   // contributors differ, and the rule leaves it to people
 }
 
 // Hold stops Sorrel from writing one field of one record to one platform.
@@ -154,13 +158,21 @@ type Hold struct {
 	Code   string    `json:"code,omitempty"` // the vendor's
 	Value  Value     `json:"value,omitzero"` // the value that was refused: another value is tried again
 	Since  time.Time `json:"since"`
+	Retry  time.Time `json:"retry,omitzero"` // when the same value is tried again: what the platform knows may have grown
+	Tries  int       `json:"tries,omitempty"`
 	Trace  string    `json:"trace,omitempty"`
 }
 
 // HoldKey names a hold.
 func HoldKey(platform, field string) string { return platform + "/" + field }
 
-// Record is one canonical thing: its views and the golden fields folded from them.
+// SplitHoldKey undoes HoldKey.
+func SplitHoldKey(k string) (platform, field string) {
+	platform, field, _ = strings.Cut(k, "/")
+	return platform, field
+}
+
+// Record is one canonical thing: its views, what people decided about it, and the golden fields folded from them.
 type Record struct {
 	ID     ID
 	Views  map[string]View // by platform
@@ -168,9 +180,17 @@ type Record struct {
 	Held   map[string]Hold // by HoldKey
 	Seq    int64           // number of accepted changes
 	Policy string          // version of the rules of the last fold
+
+	Overrides map[string]Override // by field
+	Assigned  map[string]Assigned // by field
+	Proposals map[string]Proposal // by ProposalKey
+	Suspects  map[ID]Suspicion    // records that this one may be a duplicate of
+	Apart     []ID                // records that people found to be something else, sorted
+	Absorbed  map[ID][]string     // records merged into this one, and the platforms that came with each
+	Into      ID                  // the record that this one was merged into: it is nothing but a redirect
 }
 
-// Clone returns a record whose Views can be set without changing r. Views, Golden and Held hold maps that are shared:
+// Clone returns a record whose Views can be set without changing r. The maps within are shared:
 // whoever changes one replaces it, as Observe, Confirm and Fold do, and never writes into it.
 func (r Record) Clone() Record {
 	r.Views = maps.Clone(r.Views)
@@ -186,8 +206,10 @@ type Observation struct {
 	Version  Version
 	Born     time.Time
 	Gone     bool
-	External bool // our external id was on the record
+	External ID     // the record id that the native record carries
+	Into     string // with Gone: the native id that it was merged into
 	Ours     bool
+	Actor    string
 	Fields   map[string]Value
 	Doubts   map[string]Doubt // fields whose native value could not be used
 	Trace    string

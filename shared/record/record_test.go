@@ -16,15 +16,15 @@ var epoch = time.Date(2026, 11, 2, 8, 0, 0, 0, time.UTC)
 
 func rules() Rules {
 	platforms := []string{NetSuite, Salesforce, Zendesk}
-	return Rules{Entity: "order", Version: "v1", Fields: map[string]Rule{
+	return Rules{Entity: "order", Version: "v1", Platforms: platforms, Fields: map[string]Rule{
 		"status": {Kind: Owner, Owner: NetSuite, Targets: []string{Salesforce, Zendesk},
-			Paths: map[string]Path{Salesforce: Revert, Zendesk: Revert}, At: "order.yaml:3:1"},
+			Paths: map[string]Path{Salesforce: Revert, Zendesk: Revert}, Text: "owner netsuite", At: "order.yaml:3:1"},
 		"note": {Kind: Owner, Owner: NetSuite, Targets: []string{Salesforce},
-			Paths: map[string]Path{Salesforce: Ignore, Zendesk: Reject}},
+			Paths: map[string]Path{Salesforce: Ignore, Zendesk: Reject}, Text: "owner netsuite"},
 		"phone": {Kind: Latest, Order: []string{NetSuite, Salesforce}, Targets: platforms,
-			Paths: map[string]Path{NetSuite: Accept, Salesforce: Accept, Zendesk: Revert}},
+			Paths: map[string]Path{NetSuite: Accept, Salesforce: Accept, Zendesk: Revert}, Text: "latest of netsuite, salesforce"},
 		"site": {Kind: Rank, Order: []string{Salesforce, NetSuite}, Targets: platforms,
-			Paths: map[string]Path{NetSuite: Accept, Salesforce: Accept, Zendesk: Revert}},
+			Paths: map[string]Path{NetSuite: Accept, Salesforce: Accept, Zendesk: Revert}, Text: "rank salesforce, netsuite"},
 	}}
 }
 
@@ -43,7 +43,7 @@ func drawHistory(t *rapid.T) []Observation {
 				Seq: int64(rapid.IntRange(0, 1).Draw(t, "seq")), Final: rapid.Bool().Draw(t, "final")},
 			Trace:    rapid.SampledFrom([]string{"t1", "t2", "t3"}).Draw(t, "trace"),
 			Ours:     rapid.IntRange(0, 5).Draw(t, "ours") == 0,
-			External: rapid.Bool().Draw(t, "external"),
+			External: rapid.SampledFrom([]ID{"", "order/1", "order/2"}).Draw(t, "external"),
 			Fields:   map[string]Value{}, Doubts: map[string]Doubt{}, Timed: rules().Timed(),
 		}
 		if rapid.IntRange(0, 9).Draw(t, "gone") == 0 {
@@ -79,12 +79,15 @@ func play(history []Observation) Record {
 		v.Heard = Version{}
 		r.Views[p] = v
 	}
-	folded, _, _ := Fold(r, rules())
+	folded, _ := Fold(r, rules(), plain, epoch)
 	folded.Seq = 0
 	return folded
 }
 
 func same(_ string, v Value) Value { return v }
+
+// plain is the forms of platforms that store what they are given.
+func plain(string) func(string, Value) Value { return same }
 
 // Any permutation and duplication of observations gives the same views, golden fields and pending writes.
 func TestOrderAndRepetitionChangeNothing(t *testing.T) {
@@ -132,14 +135,14 @@ func TestAppliedPatchProjectsNothing(t *testing.T) {
 			v := before
 			v.Ref = Ref{p, "order", "7"}
 			after.Views[p] = Confirm(v, before, patch.Fields, version, epoch, "t9")
-			after, _, _ = Fold(after, rules())
+			after, _ = Fold(after, rules(), plain, epoch)
 			if again := Project(after, rules(), p, same); !again.Empty() {
 				t.Fatalf("%s: after writing %v there is still %v to write", p, patch.Fields, again.Fields)
 			}
 			echo := Observation{Ref: v.Ref, Version: Version{At: epoch.Add(time.Minute)}, Fields: patch.Fields, Trace: "t8"}
 			seen, _ := Observe(after.Views[p], echo)
 			after.Views[p] = seen
-			after, _, _ = Fold(after, rules())
+			after, _ = Fold(after, rules(), plain, epoch)
 			if again := Project(after, rules(), p, same); !again.Empty() {
 				t.Fatalf("%s: the echo of %v causes %v to be written", p, patch.Fields, again.Fields)
 			}
@@ -157,7 +160,7 @@ func TestFoldDoesNotTouchItsArgument(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := play(drawHistory(t))
 		copied := r.Clone()
-		Fold(r, rules())
+		Fold(r, rules(), plain, epoch)
 		Project(r, rules(), Salesforce, same)
 		if !reflect.DeepEqual(r, copied) {
 			t.Fatal("the argument was modified")
@@ -170,7 +173,7 @@ func observe(r *Record, o Observation) {
 		r.Views = map[string]View{}
 	}
 	r.Views[o.Platform], _ = Observe(r.Views[o.Platform], o)
-	*r, _, _ = Fold(*r, rules())
+	*r, _ = Fold(*r, rules(), plain, epoch)
 }
 
 func said(platform string, second int, fields map[string]Value) Observation {
@@ -208,7 +211,8 @@ func TestOwnersFieldIsPutBack(t *testing.T) {
 	observe(&r, said(NetSuite, 1, map[string]Value{"status": TextValue("open")}))
 	r.Views[Salesforce] = Confirm(View{Ref: Ref{Salesforce, "order", "7"}}, View{}, map[string]Value{"status": TextValue("open")}, Version{At: epoch.Add(time.Second)}, epoch, "t")
 	observe(&r, said(Salesforce, 5, map[string]Value{"status": TextValue("closed")}))
-	_, _, decisions := Fold(r, rules())
+	_, found := Fold(r, rules(), plain, epoch)
+	decisions := found.Decisions
 	if len(decisions) != 1 || decisions[0].Path != Revert || decisions[0].Loser.Value != TextValue("closed") || decisions[0].At != "order.yaml:3:1" {
 		t.Fatalf("decisions: %+v, want one revert with the rule's position", decisions)
 	}

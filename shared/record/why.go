@@ -62,7 +62,7 @@ func Explain(r Record, rules Rules, field string, as func(platform string) func(
 	}
 	g := r.Golden[field]
 	w := Why{Record: r.ID, Field: field, Value: g.Value, From: g.From, Said: g.Version.At, Trace: g.Trace,
-		Rule: rule.Text(), At: rule.At, Policy: rules.Version}
+		Rule: rule.Text, At: rule.At, Policy: rules.Version}
 	if g.Rule != "" {
 		w.Rule, w.At = g.Rule, g.At
 	}

@@ -1,0 +1,144 @@
+package record
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// Suspicion is why a record may be a duplicate of another.
+type Suspicion struct {
+	Rule   string    `json:"rule"`             // that found it, or how else it came up
+	Detail string    `json:"detail,omitempty"` // the evidence
+	Merged string    `json:"merged,omitempty"` // the platform that merged their native records: they become one as soon as they can
+	Holds  bool      `json:"holds,omitempty"`  // no native record is created for this one until people decide
+	Since  time.Time `json:"since"`
+}
+
+// Unite merges from into into: a platform on which only from has a living native record is into's from now on. It
+// reports false when both have one on the same platform; then people have to merge those first, or tell the two
+// records apart. What from keeps is what Divide needs to take the two apart again.
+//
+// Into keeps its own overrides, assignments and proposals; those of from rest with it.
+func Unite(into, from Record) (Record, Record, bool) {
+	for p, v := range from.Views {
+		if w := into.Views[p]; v.Exists() && w.Exists() {
+			return into, from, false
+		}
+	}
+	if into.Into != "" || from.Into != "" || into.ID == from.ID {
+		return into, from, false
+	}
+	into, from = into.Clone(), from.Clone()
+	came := []string{}
+	for p, v := range from.Views {
+		w, both := into.Views[p]
+		if !v.Exists() {
+			continue
+		}
+		if into.Views[p] = v; both {
+			from.Views[p] = w
+		} else {
+			delete(from.Views, p)
+		}
+		into.Held, from.Held = move(into.Held, from.Held, p)
+		came = append(came, p)
+	}
+	slices.Sort(came)
+	into.Absorbed = maps.Clone(into.Absorbed)
+	if into.Absorbed == nil {
+		into.Absorbed = map[ID][]string{}
+	}
+	into.Absorbed[from.ID] = came
+	into.Suspects, from.Suspects = without(into.Suspects, from.ID), without(from.Suspects, into.ID)
+	from.Into = into.ID
+	return into, from, true
+}
+
+// Divide takes from out of into again: what came with it goes back, as it is now. The two count as different from then on.
+func Divide(into, from Record) (Record, Record) {
+	into, from = into.Clone(), from.Clone()
+	for _, p := range into.Absorbed[from.ID] {
+		v, some := into.Views[p]
+		if !some {
+			continue
+		}
+		w, both := from.Views[p]
+		if from.Views[p] = v; both {
+			into.Views[p] = w
+		} else {
+			delete(into.Views, p)
+		}
+		from.Held, into.Held = move(from.Held, into.Held, p)
+	}
+	into.Absorbed = maps.Clone(into.Absorbed)
+	delete(into.Absorbed, from.ID)
+	from.Into = ""
+	return into.Tell(from.ID), from.Tell(into.ID)
+}
+
+// Tell records that r and another are different things.
+func (r Record) Tell(other ID) Record {
+	r.Apart = insert(r.Apart, other)
+	r.Suspects = without(r.Suspects, other)
+	return r
+}
+
+// Suspect records that r may be a duplicate of another, unless people have found otherwise.
+func (r Record) Suspect(other ID, s Suspicion) Record {
+	if other == r.ID || slices.Contains(r.Apart, other) {
+		return r
+	}
+	if was, some := r.Suspects[other]; some {
+		s.Since = was.Since
+		s.Holds = s.Holds || was.Holds
+		if s.Merged == "" {
+			s.Rule, s.Detail, s.Merged = was.Rule, was.Detail, was.Merged
+		}
+		if s == was {
+			return r
+		}
+	}
+	r.Suspects = maps.Clone(r.Suspects)
+	if r.Suspects == nil {
+		r.Suspects = map[ID]Suspicion{}
+	}
+	r.Suspects[other] = s
+	return r
+}
+
+func without(s map[ID]Suspicion, id ID) map[ID]Suspicion {
+	if _, some := s[id]; !some {
+		return s
+	}
+	s = maps.Clone(s)
+	delete(s, id)
+	if len(s) == 0 {
+		return nil
+	}
+	return s
+}
+
+func insert(ids []ID, id ID) []ID {
+	if slices.Contains(ids, id) {
+		return ids
+	}
+	ids = append(slices.Clone(ids), id)
+	slices.Sort(ids)
+	return ids
+}
+
+// move carries the holds of one platform from one record to another.
+func move(to, from map[string]Hold, platform string) (map[string]Hold, map[string]Hold) {
+	for k, h := range from {
+		if p, _ := SplitHoldKey(k); p == platform {
+			to, from = maps.Clone(to), maps.Clone(from)
+			if to == nil {
+				to = map[string]Hold{}
+			}
+			to[k] = h
+			delete(from, k)
+		}
+	}
+	return to, from
+}
