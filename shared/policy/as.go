@@ -12,7 +12,7 @@ func (s *Set) As(entity, platform string) (func(field string, v record.Value) re
 }
 
 // On gives, for one entity, the form that values take on each platform, nil where it is not mapped.
-func (s *Set) On(entity string) func(platform string) func(field string, v record.Value) record.Value {
+func (s *Set) On(entity string) record.Forms {
 	return func(platform string) func(string, record.Value) record.Value {
 		as, _ := s.As(entity, platform)
 		return as

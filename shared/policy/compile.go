@@ -2,7 +2,9 @@ package policy
 
 import (
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"sorrel/shared/contract/source"
 	"sorrel/shared/record"
@@ -53,8 +55,13 @@ func (e *entity) compile(ps *source.Problems) {
 		}
 		if rule, ok := e.combine(ps, name, chain); ok {
 			e.rules.Fields[name] = rule
+			if rule.Kind == record.Owner && !slices.Contains(e.rules.Origins, rule.Owner) {
+				e.rules.Origins = append(e.rules.Origins, rule.Owner)
+			}
 		}
 	}
+	e.rules.Platforms = slices.Sorted(maps.Keys(e.platforms))
+	slices.Sort(e.rules.Origins)
 }
 
 func (e *entity) readPlatforms(ps *source.Problems) {
@@ -194,7 +201,7 @@ func (e *entity) readRule(ps *source.Problems, what string, n source.Node) *reco
 		if name == "" || !e.platform(ps, owner) {
 			return nil
 		}
-		return &record.Rule{Kind: record.Owner, Owner: name, At: n.Key("owner").At()}
+		return &record.Rule{Kind: record.Owner, Owner: name, Text: "owner " + name, At: n.Key("owner").At()}
 	case survivorship.Kind == source.None:
 		if of.Kind != source.None {
 			ps.Add(n.Key("of"), "of has no meaning without survivorship", "add survivorship: latest, or remove it")
@@ -212,6 +219,7 @@ func (e *entity) readRule(ps *source.Problems, what string, n source.Node) *reco
 		if of.Kind == source.None || of.Kind == source.List && len(of.Items) == 0 {
 			ps.Add(survivorship, what+" does not say which platforms may contribute", "add of: [platform, platform]")
 		}
+		r.Text = string(kind) + " of " + strings.Join(r.Order, ", ")
 		return r
 	case "longest", "most-complete", "first", "hold", "expr":
 		ps.Add(survivorship, fmt.Sprintf("survivorship %s is not available yet", kind), rulesAvailable)

@@ -167,7 +167,7 @@ func (s *Set) Explain(name, field string) (string, bool) {
 		return "", false
 	}
 	var sb strings.Builder
-	fmt.Fprintf(&sb, "%s.%s: %s (%s)\n", name, field, rule.Text(), rule.At)
+	fmt.Fprintf(&sb, "%s.%s: %s (%s)\n", name, field, rule.Text, rule.At)
 	for _, p := range slices.Sorted(maps.Keys(e.platforms)) {
 		native, in, _ := e.mappings[p].Native(field)
 		if native == "" {

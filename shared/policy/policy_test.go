@@ -63,8 +63,8 @@ func TestEmbeddedRules(t *testing.T) {
 		{"contact", "mobile", "latest of netsuite, salesforce, servicenow", "netsuite salesforce servicenow", map[string]record.Path{"netsuite": "accept", "salesforce": "accept", "servicenow": "accept", "zendesk": "revert"}},
 	} {
 		r := s.Rules(tc.entity).Fields[tc.field]
-		if r.Text() != tc.text || strings.Join(r.Targets, " ") != tc.targets || !reflect.DeepEqual(r.Paths, tc.paths) {
-			t.Errorf("%s.%s: %s to %v, %v", tc.entity, tc.field, r.Text(), r.Targets, r.Paths)
+		if r.Text != tc.text || strings.Join(r.Targets, " ") != tc.targets || !reflect.DeepEqual(r.Paths, tc.paths) {
+			t.Errorf("%s.%s: %s to %v, %v", tc.entity, tc.field, r.Text, r.Targets, r.Paths)
 		}
 		if !strings.HasPrefix(r.At, "policy/"+tc.entity+".yaml:") {
 			t.Errorf("%s.%s stands at %q", tc.entity, tc.field, r.At)
@@ -112,7 +112,7 @@ func TestCustomFieldInYAMLAlone(t *testing.T) {
 	edit("mapping/salesforce.order.yaml", "fields:\n", "fields:\n  giftWrap: {path: Gift__c, values: {None: none, Paper: paper}, hold: [box]}\n")
 	edit("mapping/zendesk.order.yaml", "unmapped:\n", "unmapped:\n  - giftWrap\n")
 	s := load(t, fsys)
-	if rule := s.Rules("order").Fields["giftWrap"]; rule.Text() != "owner netsuite" || strings.Join(rule.Targets, " ") != "salesforce" {
+	if rule := s.Rules("order").Fields["giftWrap"]; rule.Text != "owner netsuite" || strings.Join(rule.Targets, " ") != "salesforce" {
 		t.Errorf("rule %+v", rule)
 	}
 	in, _ := s.ByEntity("order", "netsuite")
