@@ -26,13 +26,24 @@ type storedState struct {
 	Held   map[string]record.Hold `json:"held,omitempty"`
 	Due    map[string]Due         `json:"due,omitempty"`
 	Open   []string               `json:"open,omitempty"`
+
+	Overrides map[string]record.Override     `json:"overrides,omitempty"`
+	Assigned  map[string]record.Assigned     `json:"assigned,omitempty"`
+	Proposals map[string]record.Proposal     `json:"proposals,omitempty"`
+	Suspects  map[record.ID]record.Suspicion `json:"suspects,omitempty"`
+	Apart     []record.ID                    `json:"apart,omitempty"`
+	Absorbed  map[record.ID][]string         `json:"absorbed,omitempty"`
+	Into      record.ID                      `json:"into,omitempty"`
+	Claims    []Claim                        `json:"claims,omitempty"`
+	Log       LogHead                        `json:"log,omitzero"`
 }
 
 type storedView struct {
 	Platform string        `json:"platform"`
 	Object   string        `json:"object"`
 	ID       string        `json:"id"`
-	External bool          `json:"external,omitempty"`
+	External storedCarried `json:"external,omitempty"`
+	Into     string        `json:"into,omitempty"`
 	Born     storedVersion `json:"born,omitzero"`
 	Died     storedVersion `json:"died,omitzero"`
 	Heard    storedVersion `json:"heard,omitzero"`
@@ -40,6 +51,48 @@ type storedView struct {
 	Wrote    []storedWrote `json:"wrote,omitempty"`
 	Doubts   []storedDoubt `json:"doubts,omitempty"`
 	Spans    []storedSpan  `json:"spans,omitempty"`
+}
+
+// storedCarried is the record id that a native record carries. That of the record itself, the common case, is stored as
+// true.
+type storedCarried string
+
+const carriesOwn storedCarried = "true" // no record id: those have a slash
+
+// MarshalJSON implements json.Marshaler.
+func (c storedCarried) MarshalJSON() ([]byte, error) {
+	if c == carriesOwn {
+		return []byte("true"), nil
+	}
+	return json.Marshal(string(c))
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (c *storedCarried) UnmarshalJSON(b []byte) error {
+	switch string(b) {
+	case "true":
+		*c = carriesOwn
+		return nil
+	case "false", "null":
+		*c = ""
+		return nil
+	}
+	return json.Unmarshal(b, (*string)(c))
+}
+
+// carried packs a record id that a native record of the record of carries.
+func carried(of, id record.ID) storedCarried {
+	if id == of && id != "" {
+		return carriesOwn
+	}
+	return storedCarried(id)
+}
+
+func (c storedCarried) unpack(of record.ID) record.ID {
+	if c == carriesOwn {
+		return of
+	}
+	return record.ID(c)
 }
 
 // storedVersion is [RFC 3339 time, sequence, final].
@@ -54,6 +107,7 @@ type fields map[string]record.Value
 type storedSaid struct {
 	storedVersion
 	Trace  string `json:"trace,omitempty"`
+	Actor  string `json:"actor,omitempty"`
 	Ours   bool   `json:"ours,omitempty"`
 	Tied   bool   `json:"tied,omitempty"`
 	Fields fields `json:"fields"`
@@ -113,6 +167,7 @@ type storedGolden struct {
 	Trace  string `json:"trace,omitempty"`
 	Rule   string `json:"rule"`
 	Where  string `json:"where,omitempty"`
+	Split  bool   `json:"split,omitempty"`
 	Fields fields `json:"fields"`
 }
 
@@ -141,7 +196,7 @@ func encode(s State) ([]byte, error) {
 		w.raw(`,"views":[`)
 		for i, p := range slices.Sorted(maps.Keys(s.Record.Views)) {
 			w.comma(i)
-			w.view(p, s.Record.Views[p])
+			w.view(s.Record.ID, p, s.Record.Views[p])
 		}
 		w.raw(`]`)
 	}
@@ -158,8 +213,42 @@ func encode(s State) ([]byte, error) {
 		w.raw(`,"open":`)
 		w.any(s.Open)
 	}
+	w.rare(s.Record)
+	w.optional(`,"into":`, string(s.Record.Into))
+	if len(s.Claims) > 0 {
+		w.raw(`,"claims":`)
+		w.any(s.Claims)
+	}
+	if s.Log != (LogHead{}) {
+		w.raw(`,"log":{"seq":`)
+		w.b = strconv.AppendInt(w.b, s.Log.Seq, 10)
+		w.raw(`,"hash":`)
+		w.text(s.Log.Hash)
+		w.raw(`}`)
+	}
 	w.raw(`}`)
 	return w.b, w.err
+}
+
+// rare writes what few records have.
+func (w *writer) rare(r record.Record) {
+	for _, m := range []struct {
+		name string
+		size int
+		of   any
+	}{
+		{`,"overrides":`, len(r.Overrides), r.Overrides},
+		{`,"assigned":`, len(r.Assigned), r.Assigned},
+		{`,"proposals":`, len(r.Proposals), r.Proposals},
+		{`,"suspects":`, len(r.Suspects), r.Suspects},
+		{`,"apart":`, len(r.Apart), r.Apart},
+		{`,"absorbed":`, len(r.Absorbed), r.Absorbed},
+	} {
+		if m.size > 0 {
+			w.raw(m.name)
+			w.any(m.of)
+		}
+	}
 }
 
 // writer appends JSON; its methods do nothing more once one has failed.
@@ -199,13 +288,6 @@ func (w *writer) optional(name, s string) {
 	if s != "" {
 		w.raw(name)
 		w.text(s)
-	}
-}
-
-func (w *writer) flag(name string, set bool) {
-	if set {
-		w.raw(name)
-		w.raw(`true`)
 	}
 }
 
@@ -303,14 +385,22 @@ func fieldsOf[T any](w *writer, group []*named[T], value func(*T) record.Value) 
 	w.raw(`}`)
 }
 
-func (w *writer) view(platform string, v record.View) {
+func (w *writer) view(of record.ID, platform string, v record.View) {
 	w.raw(`{"platform":`)
 	w.text(platform)
 	w.raw(`,"object":`)
 	w.text(v.Object)
 	w.raw(`,"id":`)
 	w.text(v.ID)
-	w.flag(`,"external":`, v.External)
+	switch c := carried(of, v.External); c {
+	case "":
+	case carriesOwn:
+		w.raw(`,"external":true`)
+	default:
+		w.raw(`,"external":`)
+		w.text(string(c))
+	}
+	w.optional(`,"into":`, v.Into)
 	w.wholeVersion(`,"born":`, v.Born)
 	w.wholeVersion(`,"died":`, v.Died)
 	w.wholeVersion(`,"heard":`, v.Heard)
@@ -344,12 +434,13 @@ func (w *writer) view(platform string, v record.View) {
 
 func (w *writer) said(usable []*named[record.Cell]) {
 	for i, g := range groups(usable, func(x, y *record.Cell) bool {
-		return x.Trace == y.Trace && x.Ours == y.Ours && x.Tied == y.Tied && same(x.Version, y.Version)
+		return x.Trace == y.Trace && x.Actor == y.Actor && x.Ours == y.Ours && x.Tied == y.Tied && same(x.Version, y.Version)
 	}) {
 		w.list(`,"said":[`, i)
 		c := &g[0].of
 		w.version(c.Version)
 		w.member(`"trace":`, c.Trace)
+		w.member(`"actor":`, c.Actor)
 		if c.Ours {
 			w.raw(`"ours":true,`)
 		}
@@ -415,7 +506,7 @@ func (w *writer) wrote(wrote map[string]record.Wrote) {
 
 func (w *writer) golden(golden map[string]record.Golden) {
 	for i, g := range groups(sorted(golden), func(x, y *record.Golden) bool {
-		return x.From == y.From && x.Trace == y.Trace && x.Rule == y.Rule && x.At == y.At && same(x.Version, y.Version)
+		return x.From == y.From && x.Trace == y.Trace && x.Rule == y.Rule && x.At == y.At && x.Split == y.Split && same(x.Version, y.Version)
 	}) {
 		w.list(`,"golden":[`, i)
 		c := &g[0].of
@@ -428,6 +519,9 @@ func (w *writer) golden(golden map[string]record.Golden) {
 		w.text(c.Rule)
 		w.raw(`,`)
 		w.member(`"where":`, c.At)
+		if c.Split {
+			w.raw(`"split":true,`)
+		}
 		fieldsOf(w, g, func(c *record.Golden) record.Value { return c.Value })
 		w.raw(`}`)
 	}
@@ -442,7 +536,8 @@ func decode(b []byte) (State, error) {
 	if in.V != 1 {
 		return State{}, fmt.Errorf("stored state has schema version %d, this program knows 1", in.V)
 	}
-	s := State{Due: in.Due, Open: in.Open, Record: record.Record{ID: in.ID, Seq: in.Seq, Policy: in.Policy, Held: in.Held,
+	s := State{Due: in.Due, Open: in.Open, Claims: in.Claims, Log: in.Log, Record: record.Record{ID: in.ID, Seq: in.Seq, Policy: in.Policy, Held: in.Held,
+		Overrides: in.Overrides, Assigned: in.Assigned, Proposals: in.Proposals, Suspects: in.Suspects, Apart: in.Apart, Absorbed: in.Absorbed, Into: in.Into,
 		Views: make(map[string]record.View, len(in.Views)), Golden: map[string]record.Golden{}}}
 	var bad error
 	version := func(v storedVersion) record.Version {
@@ -453,12 +548,12 @@ func decode(b []byte) (State, error) {
 		return out
 	}
 	for _, sv := range in.Views {
-		v := record.View{Ref: record.Ref{Platform: sv.Platform, Object: sv.Object, ID: sv.ID}, External: sv.External,
+		v := record.View{Ref: record.Ref{Platform: sv.Platform, Object: sv.Object, ID: sv.ID}, External: sv.External.unpack(in.ID), Into: sv.Into,
 			Born: version(sv.Born), Died: version(sv.Died), Heard: version(sv.Heard), Said: map[string]record.Cell{}}
 		for _, g := range sv.Said {
 			at := version(g.storedVersion)
 			for f, value := range g.Fields {
-				v.Said[f] = record.Cell{Value: value, Version: at, Trace: g.Trace, Ours: g.Ours, Tied: g.Tied}
+				v.Said[f] = record.Cell{Value: value, Version: at, Trace: g.Trace, Actor: g.Actor, Ours: g.Ours, Tied: g.Tied}
 			}
 		}
 		for _, d := range sv.Doubts {
@@ -492,7 +587,7 @@ func decode(b []byte) (State, error) {
 	for _, g := range in.Golden {
 		at := version(g.storedVersion)
 		for f, value := range g.Fields {
-			s.Record.Golden[f] = record.Golden{Value: value, From: g.From, Version: at, Trace: g.Trace, Rule: g.Rule, At: g.Where}
+			s.Record.Golden[f] = record.Golden{Value: value, From: g.From, Version: at, Trace: g.Trace, Rule: g.Rule, At: g.Where, Split: g.Split}
 		}
 	}
 	if bad != nil {

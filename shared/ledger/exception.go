@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -16,10 +17,14 @@ import (
 	"sorrel/shared/store"
 )
 
-// Exception statuses.
+// Exception statuses. People acknowledge, assign and ignore; an exception resolves by itself when what it is about is
+// over, whatever people did to it, and reopens when that comes back.
 const (
-	ExceptionOpen     = "open"
-	ExceptionResolved = "resolved"
+	ExceptionOpen         = "open"
+	ExceptionAcknowledged = "acknowledged"
+	ExceptionAssigned     = "assigned"
+	ExceptionIgnored      = "ignored"
+	ExceptionResolved     = "resolved"
 )
 
 // Exception is something that a person must look at. Its id is derived from what it is about, so that the
@@ -29,39 +34,116 @@ type Exception struct {
 	Type     string    `json:"type"` // design §4.6
 	Status   string    `json:"status"`
 	Record   record.ID `json:"record,omitempty"`
+	Other    record.ID `json:"other,omitempty"` // the record that this one may be a duplicate of
 	Platform string    `json:"platform,omitempty"`
 	Native   string    `json:"native,omitempty"`
 	Field    string    `json:"field,omitempty"`
+	Code     string    `json:"code,omitempty"` // the vendor's
 	Detail   string    `json:"detail"`
 	Remedy   string    `json:"remedy,omitempty"`
+	Assignee string    `json:"assignee,omitempty"`
+	By       string    `json:"by,omitempty"`     // who acted on it last
+	Reason   string    `json:"reason,omitempty"` // why it is ignored
 	Trace    string    `json:"correlationId,omitempty"`
 	First    time.Time `json:"first"`
 	Last     time.Time `json:"last"`
 	Resolved time.Time `json:"resolved,omitzero"`
+	Reopened int       `json:"reopened,omitempty"` // how often it came back
+	rev      store.Rev
 }
 
-// Identify sets the id from type, record or native record, platform and field.
+// Identify sets the id from type, record or native record, platform, field and the other record, if there is one.
 func (x *Exception) Identify() {
 	about := string(x.Record)
 	if about == "" {
 		about = x.Native
 	}
-	sum := sha256.Sum256([]byte(key(x.Type, about, x.Platform, x.Field)))
+	parts := []string{x.Type, about, x.Platform, x.Field}
+	if x.Other != "" {
+		parts = append(parts, string(x.Other))
+	}
+	sum := sha256.Sum256([]byte(key(parts...)))
 	x.ID = hex.EncodeToString(sum[:8])
 }
 
-func (x Exception) keep() time.Duration {
-	if x.Status == ExceptionResolved {
-		return keepExceptions
-	}
-	return 0
+// Live reports whether people still have to look at it.
+func (x Exception) Live() bool { return x.Status != ExceptionResolved && x.Status != ExceptionIgnored }
+
+// Cause groups exceptions: type, platform, field and the vendor's code.
+func (x Exception) Cause() string {
+	parts := slices.DeleteFunc([]string{x.Type, x.Platform, x.Field, x.Code}, func(s string) bool { return s == "" })
+	return strings.Join(parts, " ")
 }
 
-// Reconcile compares the exceptions that a state has by rights with those open in it: new ones open, vanished
-// ones resolve by themselves. It sets s.Open and returns what Commit has to write.
+// expires is when a resolved exception is forgotten.
+func (x Exception) expires(now time.Time) time.Time {
+	if x.Status == ExceptionResolved {
+		return expiry(now, keepExceptions)
+	}
+	return time.Time{}
+}
+
+// met returns x as it stands now that it is met, given what is stored of it. What people did to it stays, unless it was
+// resolved: then it begins anew.
+func (x Exception) met(old Exception, some bool, now time.Time) Exception {
+	x.Status, x.First, x.Last = ExceptionOpen, now, now
+	if !some {
+		return x
+	}
+	x.First, x.Reopened, x.rev = old.First, old.Reopened, old.rev
+	if old.Status == ExceptionResolved {
+		x.Reopened++
+		return x
+	}
+	x.Status, x.Assignee, x.By, x.Reason = old.Status, old.Assignee, old.By, old.Reason
+	return x
+}
+
+// over returns x resolved.
+func (x Exception) over(now time.Time) Exception {
+	x.Status, x.Last, x.Resolved = ExceptionResolved, now, now
+	return x
+}
+
+// stored reads exceptions by id.
+func (l *Ledger) stored(ctx context.Context, ids ...string) (map[string]Exception, error) {
+	out := make(map[string]Exception, len(ids))
+	if len(ids) == 0 {
+		return out, nil
+	}
+	keys := make(map[store.Key]struct{}, len(ids))
+	for _, id := range ids {
+		keys[exceptionKey(id)] = struct{}{}
+	}
+	got, err := l.get(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range got {
+		x, err := readException(e)
+		if err != nil {
+			return nil, err
+		}
+		out[x.ID] = x
+	}
+	return out, nil
+}
+
+func readException(e store.Entry) (Exception, error) {
+	var x Exception
+	if err := json.Unmarshal(e.Value, &x); err != nil {
+		return Exception{}, fault.Wrap(fault.Internal, "ledger.exception", e.Key.String(), err)
+	}
+	x.rev = e.Rev
+	return x, nil
+}
+
+// Reconcile compares the exceptions that a state has by rights with those open in it: new ones open, or reopen if they
+// were resolved before; vanished ones resolve by themselves; the others stay as people left them. It sets s.Open and
+// returns what Commit has to write. It reads what opens or resolves, in one request.
 func (l *Ledger) Reconcile(ctx context.Context, s *State, now time.Time, rightful []Exception) ([]Exception, error) {
-	var out []Exception
-	var open []string
+	var open, read []string
+	var fresh []Exception
 	for _, x := range rightful {
 		x.Identify()
 		if slices.Contains(open, x.ID) {
@@ -69,23 +151,27 @@ func (l *Ledger) Reconcile(ctx context.Context, s *State, now time.Time, rightfu
 		}
 		open = append(open, x.ID)
 		if !slices.Contains(s.Open, x.ID) {
-			x.Status, x.First, x.Last = ExceptionOpen, now, now
-			out = append(out, x)
+			fresh, read = append(fresh, x), append(read, x.ID)
 		}
 	}
 	for _, id := range s.Open {
-		if slices.Contains(open, id) {
-			continue
+		if !slices.Contains(open, id) {
+			read = append(read, id)
 		}
-		x, err := l.Exception(ctx, id)
-		if fault.Is(err, fault.NotFound) {
-			continue
+	}
+	known, err := l.stored(ctx, read...)
+	if err != nil {
+		return nil, err
+	}
+	var out []Exception
+	for _, x := range fresh {
+		old, some := known[x.ID]
+		out = append(out, x.met(old, some, now))
+	}
+	for _, id := range s.Open {
+		if x, some := known[id]; some && !slices.Contains(open, id) && x.Status != ExceptionResolved {
+			out = append(out, x.over(now))
 		}
-		if err != nil {
-			return nil, err
-		}
-		x.Status, x.Last, x.Resolved = ExceptionResolved, now, now
-		out = append(out, x)
 	}
 	slices.Sort(open)
 	s.Open = open
@@ -93,45 +179,95 @@ func (l *Ledger) Reconcile(ctx context.Context, s *State, now time.Time, rightfu
 }
 
 // Park records an exception that belongs to no record, such as an unmatched native record or a message that
-// cannot be understood. Parking it again keeps its beginning.
+// cannot be understood. Parking it again keeps its beginning and what people did to it; one that was resolved reopens.
 func (l *Ledger) Park(ctx context.Context, x Exception) error {
 	x.Identify()
+	return l.again(func() error {
+		known, err := l.stored(ctx, x.ID)
+		if err != nil {
+			return err
+		}
+		old, some := known[x.ID]
+		now := x.met(old, some, l.now().UTC())
+		var b batch
+		b.put(store.Op{Key: exceptionKey(x.ID), IfRev: now.rev, Absent: !some}, now)
+		return l.commit(ctx, "ledger.park", x.ID, &b)
+	})
+}
+
+// SaveException writes what a person did to an exception, with its line e in the audit log: of x.Record, or the general
+// one. A record's exception that the person resolved reopens if its cause is still there at the next commit. It is a
+// fault.Conflict if the exception, or the record, has changed since it was read: read it again.
+func (l *Ledger) SaveException(ctx context.Context, x Exception, e LogEntry) error {
 	now := l.now().UTC()
-	x.Status, x.First, x.Last = ExceptionOpen, now, now
-	if old, err := l.Exception(ctx, x.ID); err == nil && old.Status == ExceptionOpen {
-		x.First = old.First
-	} else if err != nil && !fault.Is(err, fault.NotFound) {
+	if e.At.IsZero() {
+		e.At = now
+	}
+	if x.Status == ExceptionResolved && x.Resolved.IsZero() {
+		x.Resolved = now
+	}
+	var b batch
+	b.put(store.Op{Key: exceptionKey(x.ID), IfRev: x.rev, Absent: x.rev == "", Expires: x.expires(now)}, x)
+	logged, err := l.inRecord(ctx, &b, x, e)
+	if err != nil {
 		return err
 	}
-	b, err := json.Marshal(x)
-	if err != nil {
-		return fault.Wrap(fault.Internal, "ledger.park", x.ID, err)
+	if !logged {
+		head, rev, err := l.general(ctx)
+		if err != nil {
+			return err
+		}
+		b.note(head, rev, e)
 	}
-	return classify("ledger.park", x.ID, l.store.Commit(ctx, store.Op{Kind: store.Put, Key: exceptionKey(x.ID), Value: b}))
+	return l.commit(ctx, "ledger.exception", x.ID, &b)
+}
+
+// inRecord adds an exception's line to the log of its record. It reports false when there is no such record.
+func (l *Ledger) inRecord(ctx context.Context, b *batch, x Exception, e LogEntry) (bool, error) {
+	if x.Record == "" {
+		return false, nil
+	}
+	states, err := l.Load(ctx, x.Record)
+	if err != nil {
+		return false, err
+	}
+	s := states[x.Record]
+	if !s.Exists() {
+		return false, nil
+	}
+	if e.Policy == "" {
+		e.Policy = s.Record.Policy
+	}
+	rev := s.rev
+	s.Log = b.append(string(x.Record), s.Log, e)
+	if x.Status == ExceptionResolved {
+		s.Open = slices.DeleteFunc(slices.Clone(s.Open), func(id string) bool { return id == x.ID })
+	}
+	value, err := encode(s)
+	if err != nil {
+		return false, fault.Wrap(fault.Internal, "ledger.exception", x.ID, err)
+	}
+	b.add(store.Op{Kind: store.Put, Key: stateKey(x.Record), Value: value, IfRev: rev})
+	return true, nil
 }
 
 // Understood returns, resolved, what was parked about a native record that nobody could place. It is for the commit
 // that links the record at last.
 func (l *Ledger) Understood(ctx context.Context, r record.Ref, now time.Time) ([]Exception, error) {
-	keys := map[store.Key]struct{}{}
+	var ids []string
 	for _, kind := range []string{"unmatched", "contract-violation"} {
 		x := Exception{Type: kind, Native: r.String(), Platform: r.Platform}
 		x.Identify()
-		keys[exceptionKey(x.ID)] = struct{}{}
+		ids = append(ids, x.ID)
 	}
-	got, err := l.get(ctx, keys)
+	known, err := l.stored(ctx, ids...)
 	if err != nil {
 		return nil, err
 	}
 	var out []Exception
-	for k, e := range got {
-		var x Exception
-		if err := json.Unmarshal(e.Value, &x); err != nil {
-			return nil, fault.Wrap(fault.Internal, "ledger.understood", k.String(), err)
-		}
-		if x.Status == ExceptionOpen {
-			x.Status, x.Last, x.Resolved = ExceptionResolved, now, now
-			out = append(out, x)
+	for _, x := range known {
+		if x.Status != ExceptionResolved {
+			out = append(out, x.over(now))
 		}
 	}
 	return out, nil
@@ -139,32 +275,32 @@ func (l *Ledger) Understood(ctx context.Context, r record.Ref, now time.Time) ([
 
 // Exception reads one exception.
 func (l *Ledger) Exception(ctx context.Context, id string) (Exception, error) {
+	none := &fault.Error{Class: fault.NotFound, Op: "ledger.exception", ID: id, Detail: "no such exception", Remedy: "sorrel exceptions lists those that are open"}
+	if id == "" {
+		return Exception{}, none
+	}
 	e, err := l.store.Get(ctx, exceptionKey(id))
 	if errors.Is(err, store.ErrNotFound) {
-		return Exception{}, &fault.Error{Class: fault.NotFound, Op: "ledger.exception", ID: id, Detail: "no such exception"}
+		return Exception{}, none
 	}
 	if err != nil {
 		return Exception{}, classify("ledger.exception", id, err)
 	}
-	var x Exception
-	if err := json.Unmarshal(e.Value, &x); err != nil {
-		return Exception{}, fault.Wrap(fault.Internal, "ledger.exception", id, err)
-	}
-	return x, nil
+	return readException(e)
 }
 
-// Exceptions lists exceptions, open ones only or all.
+// Exceptions lists the exceptions that people have to look at, or all, ignored and resolved ones too.
 func (l *Ledger) Exceptions(ctx context.Context, all bool) ([]Exception, error) {
 	var out []Exception
 	for e, err := range l.store.Range(ctx, exceptionKey("x").Part, "\x00", "") {
 		if err != nil {
 			return nil, classify("ledger.exceptions", "", err)
 		}
-		var x Exception
-		if err := json.Unmarshal(e.Value, &x); err != nil {
-			return nil, fault.Wrap(fault.Internal, "ledger.exceptions", e.Key.String(), err)
+		x, err := readException(e)
+		if err != nil {
+			return nil, err
 		}
-		if all || x.Status == ExceptionOpen {
+		if all || x.Live() {
 			out = append(out, x)
 		}
 	}
@@ -181,11 +317,11 @@ func (s *State) Release(before string) {
 	}
 	moot := map[record.Hold]bool{}
 	of := func(k string, h record.Hold) record.Hold {
-		p, _, _ := strings.Cut(k, "/")
+		p, _ := record.SplitHoldKey(k)
 		return record.Hold{Type: h.Type, Code: h.Code, Detail: p + " " + h.Detail, Since: h.Since.UTC().Round(0), Trace: h.Trace}
 	}
 	for k, h := range s.Record.Held {
-		if _, f, _ := strings.Cut(k, "/"); h.Value != s.Record.Golden[f].Value || ours(h) && before != s.Record.Policy {
+		if h.Value != wanted(s.Record, k) || ours(h) && before != s.Record.Policy {
 			moot[of(k, h)] = true
 		}
 	}
@@ -196,42 +332,115 @@ func (s *State) Release(before string) {
 	maps.DeleteFunc(s.Record.Held, func(k string, h record.Hold) bool { return moot[of(k, h)] })
 }
 
+// wanted is the value that is to be written where a hold stands: golden, or what an approved proposal asks of the owner.
+func wanted(r record.Record, hold string) record.Value {
+	platform, field := record.SplitHoldKey(hold)
+	for _, k := range slices.Sorted(maps.Keys(r.Proposals)) {
+		p := r.Proposals[k]
+		if ask, asked := p.Fields[field]; asked && p.Status == record.ProposalApproved && ask.Owner == platform {
+			return ask.After
+		}
+	}
+	return r.Golden[field].Value
+}
+
 // Rightful lists the exceptions that a state has by rights: unusable values, edits on a path that rejects,
-// held fields, and writes that keep failing for no known reason.
-func Rightful(s State, decisions []record.Decision) []Exception {
-	var out []Exception
+// held fields, writes that keep failing for no known reason, deletions that policy says nothing about, possible
+// duplicates, and fields about which the platforms differ and people decide. A record that was merged has none.
+func Rightful(s State, rules record.Rules, decisions []record.Decision) []Exception {
 	r := s.Record
+	if r.Into != "" {
+		return nil
+	}
+	var out []Exception
+	add := func(x Exception) {
+		x.Record = r.ID
+		x.Identify()
+		out = append(out, x)
+	}
 	for p, d := range s.Due {
 		if d.Stuck {
-			out = append(out, Exception{Type: "refused-write", Record: r.ID, Platform: p, Detail: d.Reason,
-				Remedy: "it is tried again with growing pauses; see the reason"})
+			add(Exception{Type: "refused-write", Platform: p, Detail: d.Reason, Remedy: "it is tried again with growing pauses; see the reason"})
 		}
 	}
 	for p, v := range r.Views {
-		if v.Gone() && slices.ContainsFunc(slices.Collect(maps.Values(r.Views)), record.View.Exists) {
-			out = append(out, Exception{Type: "conflict", Record: r.ID, Platform: p, Native: v.Ref.String(),
+		if unanswered(r, rules, p) {
+			add(Exception{Type: "conflict", Platform: p, Native: v.Ref.String(),
 				Detail: "deleted on " + p + ", but not elsewhere; nothing is written there any more", Remedy: "restore it on " + p + ", or delete it elsewhere too"})
 		}
 		for f, c := range v.Said {
 			if v.Clouded(f) {
-				out = append(out, Exception{Type: c.Doubt.Type, Record: r.ID, Platform: p, Native: v.Ref.String(), Field: f,
+				add(Exception{Type: c.Doubt.Type, Platform: p, Native: v.Ref.String(), Field: f,
 					Detail: c.Doubt.Detail, Remedy: "correct the value on " + p + ", or extend the mapping; the field is held until then", Trace: c.Doubt.Trace})
 			}
 		}
 	}
 	for _, d := range decisions {
 		if d.Path == record.Reject {
-			out = append(out, Exception{Type: "path-not-permitted", Record: r.ID, Platform: d.Loser.Platform, Field: d.Field,
+			add(Exception{Type: "path-not-permitted", Platform: d.Loser.Platform, Field: d.Field,
 				Detail: d.Loser.Platform + " may not set this field; it is put back", Remedy: "change it in its owner; rule at " + d.At, Trace: d.Loser.Trace})
 		}
 	}
 	for k, h := range r.Held {
-		p, f, _ := strings.Cut(k, "/")
-		out = append(out, Exception{Type: h.Type, Record: r.ID, Platform: p, Field: f, Detail: h.Detail,
+		p, f := record.SplitHoldKey(k)
+		add(Exception{Type: h.Type, Platform: p, Field: f, Code: h.Code, Detail: h.Detail,
 			Remedy: "correct the value in its owner, or what " + p + " accepts; another value is tried at once", Trace: h.Trace})
 	}
+	for other, why := range r.Suspects {
+		x := Exception{Type: "possible-duplicate", Record: r.ID, Other: other, Detail: "may be the same as " + string(other) + " by " + why.Rule}
+		if why.Detail != "" {
+			x.Detail += ": " + why.Detail
+		}
+		x.Identify()
+		x.Remedy = "sorrel exceptions link|keep-apart|merge " + x.ID
+		add(x)
+	}
+	for f, g := range r.Golden {
+		if !g.Split {
+			continue
+		}
+		x := Exception{Type: "conflict", Record: r.ID, Field: f, Detail: "the platforms differ: " + saying(r, rules.Fields[f], f), Trace: g.Trace}
+		x.Identify()
+		x.Remedy = "sorrel exceptions accept " + x.ID + " <platform>"
+		add(x)
+	}
 	slices.SortFunc(out, func(a, b Exception) int {
-		return strings.Compare(a.Type+a.Platform+a.Field, b.Type+b.Platform+b.Field)
+		return cmp.Or(strings.Compare(a.Type+a.Platform+a.Field, b.Type+b.Platform+b.Field), strings.Compare(string(a.Other), string(b.Other)))
 	})
 	return out
+}
+
+// unanswered reports whether a platform deleted its native record, others live on, and nothing says what follows. What
+// was merged is dead only.
+func unanswered(r record.Record, rules record.Rules, platform string) bool {
+	v := r.Views[platform]
+	switch d := rules.Deletes[platform]; {
+	case !v.Gone() || v.Into != "", d == record.DeleteDeactivate || d == record.DeletePropagated || d == record.DeleteProposed:
+		return false
+	}
+	for _, w := range r.Views {
+		if w.Exists() {
+			return true
+		}
+	}
+	return false
+}
+
+// maxShown bounds the characters of a value in a sentence for people.
+const maxShown = 80
+
+// saying lists what the contributors of a field say.
+func saying(r record.Record, rule record.Rule, field string) string {
+	var parts []string
+	for _, c := range record.Contributions(r, field) {
+		if c.Gone || !slices.Contains(rule.Order, c.Platform) {
+			continue
+		}
+		shown := []rune(c.Value.String())
+		if len(shown) > maxShown {
+			shown = append(shown[:maxShown], '…')
+		}
+		parts = append(parts, c.Platform+" says "+string(shown))
+	}
+	return strings.Join(parts, ", ")
 }

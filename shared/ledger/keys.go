@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"strings"
+	"time"
 
 	"sorrel/shared/record"
 	"sorrel/shared/store"
@@ -16,8 +17,13 @@ import (
 //
 //	part                            sort                      value
 //	1 record <id>                   state                     stored: the record, what is due, open exceptions
-//	1 record <id>                   change <seq>              Change entries accepted in one commit
+//	1 log <shard>                   <chain>                   {}: the chain has begun
+//	1 log <shard>                   <chain> <seq>             LogEntry
+//	1 loghead                       general                   LogHead of the general chain; a record's stands in its state
 //	1 link <platform> <object> <id> record                    the record id
+//	1 claim <entity> <rule> <digest> records                  the ids of the records that hold a match key
+//	1 timer <shard>                 <time> <record id>        {}: the record changes at that time by itself
+//	1 proposal                      <proposal id>             ProposalEntry
 //	1 due <platform> <shard>        <record id>               dueIndex: a pointer for the sweep
 //	1 recheck <shard>               <platform> <object> <id>  Recheck: a native record to be read (again)
 //	1 trace <correlation id>        <time> <n>                Step
@@ -86,8 +92,37 @@ func stateKey(id record.ID) store.Key {
 	return store.Key{Part: key(schema, "record", string(id)), Sort: "state"}
 }
 
-func changeKey(id record.ID, seq int64) store.Key {
-	return store.Key{Part: key(schema, "record", string(id)), Sort: key("change", fmt.Sprintf("%016x", seq))}
+// shardPart is one of the partitions that what has no natural partition is spread over.
+func shardPart(what string, shard uint32) string {
+	return key(schema, what, fmt.Sprintf("%02d", shard))
+}
+
+func logPart(chain string) string { return shardPart("log", shardOf(chain)) }
+
+// chainKey marks the beginning of a chain. It stands right before the chain's entries.
+func chainKey(chain string) store.Key { return store.Key{Part: logPart(chain), Sort: key(chain)} }
+
+func logKey(chain string, seq int64) store.Key {
+	return store.Key{Part: logPart(chain), Sort: key(chain, fmt.Sprintf("%016x", seq))}
+}
+
+func headKey() store.Key { return store.Key{Part: key(schema, "loghead"), Sort: key(General)} }
+
+func claimKey(c Claim) store.Key {
+	return store.Key{Part: key(schema, "claim", c.Entity, c.Rule, c.Digest), Sort: "records"}
+}
+
+func proposalKey(id string) store.Key {
+	return store.Key{Part: key(schema, "proposal"), Sort: key(id)}
+}
+
+// instantLayout has a fixed width, so that instants of the years 0 to 9999 sort as text.
+const instantLayout = "2006-01-02T15:04:05.000000000Z"
+
+func instant(t time.Time) string { return t.UTC().Format(instantLayout) }
+
+func timerKey(id record.ID, at time.Time) store.Key {
+	return store.Key{Part: shardPart("timer", shardOf(string(id))), Sort: key(instant(at), string(id))}
 }
 
 func linkKey(r record.Ref) store.Key {
@@ -102,10 +137,8 @@ func dueKey(platform string, id record.ID) store.Key {
 	return store.Key{Part: duePart(platform, shardOf(string(id))), Sort: key(string(id))}
 }
 
-func recheckPart(shard uint32) string { return key(schema, "recheck", fmt.Sprintf("%02d", shard)) }
-
 func recheckKey(r record.Ref) store.Key {
-	return store.Key{Part: recheckPart(shardOf(r.String())), Sort: key(r.Platform, r.Object, r.ID)}
+	return store.Key{Part: shardPart("recheck", shardOf(r.String())), Sort: key(r.Platform, r.Object, r.ID)}
 }
 
 func tracePart(trace string) string { return key(schema, "trace", trace) }

@@ -40,6 +40,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"sorrel/shared/fault"
@@ -50,8 +51,7 @@ import (
 // Retention of what is not needed for correctness.
 const (
 	keepTraces     = 30 * 24 * time.Hour
-	keepChanges    = 400 * 24 * time.Hour
-	keepExceptions = 400 * 24 * time.Hour // after resolution
+	keepExceptions = 400 * 24 * time.Hour // after resolution, and proposals after their end
 	maxTraces      = 8                    // correlation ids remembered per due entry
 )
 
@@ -71,7 +71,9 @@ type Due struct {
 type State struct {
 	Record record.Record
 	Due    map[string]Due // by platform
-	Open   []string       // ids of open exceptions, sorted
+	Open   []string       // ids of exceptions that have not vanished, sorted: people may have acknowledged or ignored them
+	Claims []Claim        // match keys that the record holds, sorted
+	Log    LogHead        // end of the record's audit chain; Commit moves it
 	rev    store.Rev
 }
 
@@ -96,13 +98,6 @@ type Step struct {
 	Native   string    `json:"native,omitempty"`
 	Fields   []string  `json:"fields,omitempty"`
 	Detail   string    `json:"detail,omitempty"`
-}
-
-// ChangeEntry is one accepted change of one field in the change log.
-type ChangeEntry struct {
-	record.Change
-	Before any `json:"before"`
-	After  any `json:"after"`
 }
 
 // Ledger remembers. It is safe for concurrent use.
@@ -138,14 +133,14 @@ type Sighting struct {
 }
 
 // Found answers a Sighting. State is shared, as Load's are. State.Record.ID is set in any case: of the linked record, else of the claimed
-// one if it exists, else the minted id of a record that does not exist yet.
+// one if it exists (of either, the record that it was merged into), else the minted id of a record that does not exist yet.
 type Found struct {
 	State  State
 	Linked bool // the link exists
 }
 
 // Open finds links and states for sightings, and links for further refs, in one round trip where the first
-// guess is right.
+// guess is right. It follows merges to the states in the end, but gives the links as they are: a merge relinks.
 func (l *Ledger) Open(ctx context.Context, sightings []Sighting, refs []record.Ref) ([]Found, map[record.Ref]record.ID, error) {
 	keys := map[store.Key]struct{}{}
 	for _, s := range sightings {
@@ -168,7 +163,6 @@ func (l *Ledger) Open(ctx context.Context, sightings []Sighting, refs []record.R
 			links[r] = record.ID(e.Value)
 		}
 	}
-	more := map[store.Key]struct{}{}
 	ids := make([]record.ID, len(sightings))
 	for i, s := range sightings {
 		_, claimed := got[stateKey(s.External)]
@@ -180,27 +174,69 @@ func (l *Ledger) Open(ctx context.Context, sightings []Sighting, refs []record.R
 		} else {
 			ids[i] = Mint(s.Entity, s.Ref)
 		}
-		if k := stateKey(ids[i]); !has(keys, k) {
-			more[k] = struct{}{}
-		}
 	}
-	if len(more) > 0 {
-		second, err := l.get(ctx, more)
-		if err != nil {
-			return nil, nil, err
-		}
-		maps.Copy(got, second)
+	states, err := l.follow(ctx, ids, keys, got)
+	if err != nil {
+		return nil, nil, fault.Wrap("", "ledger.open", "", err)
 	}
 	out := make([]Found, len(sightings))
 	for i, s := range sightings {
 		_, linked := links[s.Ref]
-		state, err := l.state(ids[i], got)
-		if err != nil {
-			return nil, nil, fault.Wrap(fault.Internal, "ledger.open", string(ids[i]), err)
-		}
-		out[i] = Found{state, linked}
+		out[i] = Found{states[i], linked}
 	}
 	return out, links, nil
+}
+
+// maxRedirects bounds how many merges in a row are followed.
+const maxRedirects = 8
+
+// follow returns the states of ids, or of the records that they were merged into. asked are the keys that were read
+// already, got what was found; both grow.
+func (l *Ledger) follow(ctx context.Context, ids []record.ID, asked map[store.Key]struct{}, got map[store.Key]store.Entry) ([]State, error) {
+	at, out := slices.Clone(ids), make([]State, len(ids))
+	for redirects := 0; ; redirects++ {
+		more := map[store.Key]struct{}{}
+		for _, id := range at {
+			if k := stateKey(id); !has(asked, k) {
+				more[k], asked[k] = struct{}{}, struct{}{}
+			}
+		}
+		if len(more) > 0 {
+			next, err := l.get(ctx, more)
+			if err != nil {
+				return nil, err
+			}
+			maps.Copy(got, next)
+		}
+		done := true
+		for i, id := range at {
+			s, err := l.state(id, got)
+			switch {
+			case err != nil:
+				return nil, fault.Wrap(fault.Internal, "ledger.read", string(id), err)
+			case s.Record.Into != "":
+				at[i], done = s.Record.Into, false
+			case redirects > 0 && id != ids[i] && !s.Exists():
+				return nil, &fault.Error{Class: fault.Internal, Op: "ledger.follow", ID: string(ids[i]), Detail: "merged into " + string(id) + ", which does not exist"}
+			}
+			out[i] = s
+		}
+		if done {
+			return out, nil
+		}
+		if redirects == maxRedirects {
+			return nil, &fault.Error{Class: fault.Internal, Op: "ledger.follow", Detail: fmt.Sprintf("more than %d merges in a row, or a circle, from among %v", maxRedirects, ids)}
+		}
+	}
+}
+
+// Follow loads a record, or the one that it was merged into in the end.
+func (l *Ledger) Follow(ctx context.Context, id record.ID) (State, error) {
+	s, err := l.follow(ctx, []record.ID{id}, map[store.Key]struct{}{}, map[store.Key]store.Entry{})
+	if err != nil {
+		return State{}, err
+	}
+	return s[0], nil
 }
 
 func has(m map[store.Key]struct{}, k store.Key) bool { _, ok := m[k]; return ok }
@@ -227,7 +263,7 @@ func (l *Ledger) state(id record.ID, got map[store.Key]store.Entry) (State, erro
 	return s, nil
 }
 
-// Load reads states by record id. A record that does not exist has State.Exists() == false. The states are shared with
+// Load reads states by record id, and follows no merge. A record that does not exist has State.Exists() == false. The states are shared with
 // everyone who loads them: Clone one before changing it.
 func (l *Ledger) Load(ctx context.Context, ids ...record.ID) (map[record.ID]State, error) {
 	keys := make(map[store.Key]struct{}, len(ids))
@@ -249,15 +285,21 @@ func (l *Ledger) Load(ctx context.Context, ids ...record.ID) (map[record.ID]Stat
 	return out, nil
 }
 
-// Entry is one commit about one record. Before is the state as it was read; After its Record, Due and Open as
+// Entry is one commit about one record. Before is the state as it was read; After its Record, Due, Open and Claims as
 // they shall be: the ledger keeps it, so nobody changes it any more.
 type Entry struct {
 	Before, After State
 	Links         map[record.Ref]record.ID // new links; a link that exists meanwhile is a conflict
-	Changes       []record.Change
+	Relinks       map[record.Ref]record.ID // links that lead elsewhere from now on
+	Claims        map[Claim]Claiming       // match keys that change hands; one that changed meanwhile is a conflict
+	Changes       []record.Change          // for the log, as are Events
+	Events        []record.Event
+	Closed        []record.Proposal // that ended in this commit
 	Steps         []Step
 	Exceptions    []Exception // to be written as they are (opened, updated or resolved)
 	Rechecks      []Recheck
+	By            string    // who acted, if a person did
+	Now           time.Time // for the log; zero: the ledger's own clock
 }
 
 // dueIndex is the sweep's pointer to a due entry. It is written when work becomes due or is postponed, not
@@ -267,67 +309,97 @@ type dueIndex struct {
 	NotBefore time.Time `json:"notBefore,omitzero"`
 }
 
-// Commit writes an entry, all or nothing. fault.Conflict: somebody else was first; read again.
-func (l *Ledger) Commit(ctx context.Context, e Entry) error {
-	id := e.After.Record.ID
-	value, err := encode(e.After)
-	if err != nil {
-		return fault.Wrap(fault.Internal, "ledger.commit", string(id), err)
-	}
-	ops := []store.Op{{Kind: store.Put, Key: stateKey(id), Value: value, IfRev: e.Before.rev, Absent: e.Before.rev == ""}}
-	put := func(k store.Key, a any, expires time.Duration, absent bool) error {
-		b, err := json.Marshal(a)
-		if err != nil {
-			return err
-		}
-		op := store.Op{Kind: store.Put, Key: k, Value: b, Absent: absent}
-		if expires > 0 {
-			op.Expires = l.now().Add(expires).Truncate(time.Second)
-		}
-		ops = append(ops, op)
+// Commit writes entries, each about another record, all or nothing. Each that has Changes or Events appends one entry to
+// the record's audit log. fault.Conflict: somebody else was first; read again.
+func (l *Ledger) Commit(ctx context.Context, entries ...Entry) error {
+	if len(entries) == 0 {
 		return nil
 	}
-	var problems []error
+	var b batch
+	ids := make([]string, len(entries))
+	values := make([][]byte, len(entries))
+	after := make([]State, len(entries))
+	for i, e := range entries {
+		ids[i] = string(e.After.Record.ID)
+		if e.Now.IsZero() {
+			e.Now = l.now()
+		}
+		after[i] = e.After
+		after[i].Log, after[i].rev = b.logged(e), "" // the store does not say the revision
+		value, err := encode(after[i])
+		if err != nil {
+			b.fail(err)
+		}
+		values[i] = value
+		b.add(store.Op{Kind: store.Put, Key: stateKey(e.After.Record.ID), Value: value, IfRev: e.Before.rev, Absent: e.Before.rev == ""})
+		b.rest(e)
+	}
+	b.claims(entries)
+	if err := l.commit(ctx, "ledger.commit", strings.Join(ids, ", "), &b); err != nil {
+		return err
+	}
+	for i, s := range after {
+		l.seen.put(stateKey(s.Record.ID), s, values[i])
+	}
+	return nil
+}
+
+// logged adds the entry's line in the record's audit log, if it has one, and returns the log's head.
+func (b *batch) logged(e Entry) LogHead {
+	if len(e.Changes) == 0 && len(e.Events) == 0 {
+		return e.Before.Log
+	}
+	line := LogEntry{At: e.Now, By: e.By, Policy: e.After.Record.Policy, Events: e.Events}
+	switch {
+	case len(e.Steps) > 0:
+		line.Trace = e.Steps[0].Trace
+	case len(e.Changes) > 0:
+		line.Trace = e.Changes[0].Trace
+	default:
+		line.Trace = e.Events[0].Trace
+	}
+	for _, c := range e.Changes {
+		line.Changes = append(line.Changes, ChangeEntry{c, c.Before.Any(), c.After.Any()})
+	}
+	return b.append(string(e.After.Record.ID), e.Before.Log, line)
+}
+
+// rest adds all of an entry but its state, its log and its claims.
+func (b *batch) rest(e Entry) {
+	id := e.After.Record.ID
 	for ref, to := range e.Links {
-		ops = append(ops, store.Op{Kind: store.Put, Key: linkKey(ref), Value: []byte(to), Absent: true})
+		b.add(store.Op{Kind: store.Put, Key: linkKey(ref), Value: []byte(to), Absent: true})
+	}
+	for ref, to := range e.Relinks {
+		b.add(store.Op{Kind: store.Put, Key: linkKey(ref), Value: []byte(to)})
 	}
 	for p, d := range e.After.Due {
 		if old, was := e.Before.Due[p]; !was || !old.NotBefore.Equal(d.NotBefore) {
-			problems = append(problems, put(dueKey(p, id), dueIndex{d.Since, d.NotBefore}, 0, false))
+			b.put(store.Op{Key: dueKey(p, id)}, dueIndex{d.Since, d.NotBefore})
 		}
 	}
 	for p := range e.Before.Due {
 		if _, still := e.After.Due[p]; !still {
-			ops = append(ops, store.Op{Kind: store.Delete, Key: dueKey(p, id)})
+			b.add(store.Op{Kind: store.Delete, Key: dueKey(p, id)})
 		}
 	}
-	if len(e.Changes) > 0 {
-		entries := make([]ChangeEntry, len(e.Changes))
-		for i, c := range e.Changes {
-			entries[i] = ChangeEntry{c, c.Before.Any(), c.After.Any()}
-		}
-		problems = append(problems, put(changeKey(id, e.After.Record.Seq), entries, keepChanges, false))
-	}
-	for i, s := range e.Steps {
-		k := store.Key{Part: tracePart(s.Trace), Sort: key(s.At.UTC().Format("20060102T150405.000000000"), string(s.Record), s.Platform, s.Step, fmt.Sprintf("%02d", i))}
-		problems = append(problems, put(k, s, keepTraces, false))
+	b.timer(e.Before.Record, e.After.Record)
+	b.proposals(e.Before.Record, e.After.Record, e.Closed, e.Now)
+	for _, s := range e.Steps {
+		k := store.Key{Part: tracePart(s.Trace), Sort: key(s.At.UTC().Format("20060102T150405.000000000"), string(s.Record), s.Platform, s.Step, fmt.Sprintf("%02d", b.steps))}
+		b.steps++
+		b.put(store.Op{Key: k, Expires: expiry(e.Now, keepTraces)}, s)
 	}
 	for _, x := range e.Exceptions {
-		problems = append(problems, put(exceptionKey(x.ID), x, x.keep(), false))
+		b.put(store.Op{Key: exceptionKey(x.ID), IfRev: x.rev, Expires: x.expires(e.Now)}, x)
 	}
 	for _, r := range e.Rechecks {
-		problems = append(problems, put(recheckKey(r.Ref), r, 0, false))
+		b.put(store.Op{Key: recheckKey(r.Ref)}, r)
 	}
-	if err := errors.Join(problems...); err != nil {
-		return fault.Wrap(fault.Internal, "ledger.commit", string(id), err)
-	}
-	if err := l.store.Commit(ctx, ops...); err != nil {
-		return classify("ledger.commit", string(id), err)
-	}
-	after := e.After
-	after.rev = "" // the store does not say it
-	l.seen.put(stateKey(id), after, value)
-	return nil
+}
+
+func expiry(now time.Time, after time.Duration) time.Time {
+	return now.Add(after).Truncate(time.Second)
 }
 
 // AddDue marks a platform's copy as due, keeping what is known about earlier attempts.
@@ -345,12 +417,12 @@ func (s *State) AddDue(platform, trace string, now time.Time) {
 	s.Due[platform] = d
 }
 
-// MarkDue adds a due entry for every target that has something to be told, and returns the targets that may
-// be woken now. news says that golden fields changed; without it, work that is due already stays as it is, so that
+// MarkDue adds a due entry for every platform that has something to be told, and returns the platforms that may
+// be woken now: targets of fields, and owners of fields that an approved proposal asks for. news says that golden fields changed; without it, work that is due already stays as it is, so that
 // a passing echo does not appear as its cause. as gives, per entity and platform, the form that a value takes there.
 func (s *State) MarkDue(rules record.Rules, as func(entity, platform string) (func(string, record.Value) record.Value, bool), trace string, now time.Time, news bool) []string {
 	var wake []string
-	for _, p := range rules.Targets() {
+	for _, p := range rules.Platforms {
 		form, mapped := as(rules.Entity, p)
 		if _, already := s.Due[p]; already && !news {
 			continue
@@ -418,7 +490,7 @@ func (l *Ledger) Postpone(ctx context.Context, r Recheck) error {
 func (l *Ledger) Rechecks(ctx context.Context) iter.Seq2[Recheck, error] {
 	return func(yield func(Recheck, error) bool) {
 		for shard := range uint32(shards) {
-			for e, err := range l.store.Range(ctx, recheckPart(shard), "\x00", "") {
+			for e, err := range l.store.Range(ctx, shardPart("recheck", shard), "\x00", "") {
 				var r Recheck
 				if err == nil {
 					err = json.Unmarshal(e.Value, &r)
@@ -457,22 +529,6 @@ func (l *Ledger) Trace(ctx context.Context, trace string) ([]Step, error) {
 	return out, nil
 }
 
-// Changes lists the change log of a record in order.
-func (l *Ledger) Changes(ctx context.Context, id record.ID) ([]ChangeEntry, error) {
-	var out []ChangeEntry
-	for e, err := range l.store.Range(ctx, stateKey(id).Part, key("change", ""), key("change", "\xff")) {
-		if err != nil {
-			return nil, classify("ledger.changes", string(id), err)
-		}
-		var c []ChangeEntry
-		if err := json.Unmarshal(e.Value, &c); err != nil {
-			return nil, fault.Wrap(fault.Internal, "ledger.changes", string(id), err)
-		}
-		out = append(out, c...)
-	}
-	return out, nil
-}
-
 // Cursor returns where an incremental listing stands, empty at its beginning.
 func (l *Ledger) Cursor(ctx context.Context, platform, object string) (string, error) {
 	e, err := l.store.Get(ctx, cursorKey(platform, object))
@@ -488,11 +544,15 @@ func (l *Ledger) SaveCursor(ctx context.Context, platform, object, cursor string
 		l.store.Commit(ctx, store.Op{Kind: store.Put, Key: cursorKey(platform, object), Value: []byte(cursor)}))
 }
 
-// Lookup returns the record that a native record is linked to, or false.
+// Lookup returns the record that a native record is linked to, or the one that it was merged into, or false.
 func (l *Ledger) Lookup(ctx context.Context, r record.Ref) (record.ID, bool, error) {
 	e, err := l.store.Get(ctx, linkKey(r))
 	if errors.Is(err, store.ErrNotFound) {
 		return "", false, nil
 	}
-	return record.ID(e.Value), err == nil, classify("ledger.lookup", r.String(), err)
+	if err != nil {
+		return "", false, classify("ledger.lookup", r.String(), err)
+	}
+	s, err := l.Follow(ctx, record.ID(e.Value))
+	return s.Record.ID, err == nil, err
 }
