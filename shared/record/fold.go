@@ -69,7 +69,9 @@ type Outcome struct {
 	Changes   []Change   // against the golden fields that the record had, sorted by field
 	Decisions []Decision // about losers, sorted by field and platform
 	Events    []Event
-	Closed    []Proposal // that ended in this fold: applied, withdrawn or put back
+	Closed    []Proposal // that ended in this fold: withdrawn, or decided and followed by the platform that asked
+
+	applied []Proposal // whose owners have said what was approved, in this fold
 }
 
 // Steward and Sorrel are where golden values come from that no platform said.
@@ -79,13 +81,15 @@ const (
 )
 
 // Fold computes the golden fields of r from its views, the rules and what people decided, as of now, and moves
-// proposals and overrides on. It returns the record with Golden, Proposals, Overrides, Seq and Policy set.
+// proposals and overrides on. It returns the record with Golden, Proposals, Overrides, Granted, Seq and Policy set,
+// and with its views agreed: see agree.
 //
 // For each field, the first of these that applies gives the golden value: a steward's override; the value that a
 // deletion gives it; the rule.
 func Fold(r Record, rules Rules, forms Forms, now time.Time) (Record, Outcome) {
 	var out Outcome
 	if r.Into != "" {
+		withdraw(r, &out)
 		r.Golden, r.Held, r.Proposals, r.Policy = nil, nil, nil, rules.Version
 		return r, out
 	}
@@ -94,6 +98,7 @@ func Fold(r Record, rules Rules, forms Forms, now time.Time) (Record, Outcome) {
 	platforms := slices.Sorted(maps.Keys(r.Views))
 	var room []Contribution
 	var computed []string
+	var agreed []agreement
 	settle := func(field string, rule Rule) {
 		room = contributions(room[:0], r, platforms, field)
 		won, ok := decide(r, rules, room, field, rule, golden)
@@ -101,7 +106,9 @@ func Fold(r Record, rules Rules, forms Forms, now time.Time) (Record, Outcome) {
 		if old.Value != won.Value {
 			c := Change{Field: field, Before: old.Value, After: won.Value, From: won.From, Rule: won.Rule, Trace: won.Trace}
 			if won.From != Steward && won.From != Sorrel {
-				c.Actor = r.Views[won.From].Said[field].Actor
+				if said := r.Views[won.From].Said[field]; said.Value == won.Value {
+					c.Actor = said.Actor
+				}
 			}
 			out.Changes = append(out.Changes, c)
 		}
@@ -110,6 +117,7 @@ func Fold(r Record, rules Rules, forms Forms, now time.Time) (Record, Outcome) {
 		}
 		golden[field] = won
 		out.Decisions = losers(out.Decisions, r, forms, room, field, rule, won)
+		agreed = agreements(agreed, r, forms, room, field, rule, won)
 	}
 	for field, rule := range rules.Fields {
 		if rule.Kind == Assign && rule.Eval != nil {
@@ -128,7 +136,9 @@ func Fold(r Record, rules Rules, forms Forms, now time.Time) (Record, Outcome) {
 		return cmp.Or(strings.Compare(a.Field, b.Field), strings.Compare(a.Loser.Platform, b.Loser.Platform))
 	})
 	r.Golden, r.Policy = golden, rules.Version
+	r.Views = agree(r, agreed)
 	r.Proposals = propose(r, rules, forms, now, &out)
+	r.Granted = granted(r, out.applied)
 	if len(out.Changes) > 0 {
 		r.Seq++
 	}
@@ -150,9 +160,60 @@ func losers(out []Decision, r Record, forms Forms, all []Contribution, field str
 	return out
 }
 
+// agreement is a value that a platform set by itself and that is the golden one.
+type agreement struct{ platform, field string }
+
+// agreements appends where platforms that may differ from golden, for a while or for ever, do not.
+func agreements(out []agreement, r Record, forms Forms, all []Contribution, field string, rule Rule, won Golden) []agreement {
+	for _, c := range all {
+		path := rule.Paths[c.Platform]
+		if (path == Propose || path == Ignore) && c.Origin == FromPlatform && !c.Gone && !rule.vacant(r) && forms.same(c.Platform, field, c.Value, won.Value) {
+			out = append(out, agreement{c.Platform, field})
+		}
+	}
+	return out
+}
+
+// agree counts values that platforms set and that are golden as if we had written them (with no When: nothing was
+// written). Were they still somebody's, the next change of golden would be taken for a change of theirs: the owner
+// changes a field, and all who had agreed with it would propose to change it back.
+func agree(r Record, agreed []agreement) map[string]View {
+	if len(agreed) == 0 {
+		return r.Views
+	}
+	views := maps.Clone(r.Views)
+	for _, a := range agreed {
+		v := views[a.platform]
+		c := v.Said[a.field]
+		if v.Wrote = maps.Clone(v.Wrote); v.Wrote == nil {
+			v.Wrote = map[string]Wrote{}
+		}
+		v.Wrote[a.field] = Wrote{Value: c.Value, Base: c.Version, Trace: c.Trace}
+		views[a.platform] = v
+	}
+	return views
+}
+
 // vacant reports whether the field's owner has no native record yet, so that others decide meanwhile.
 func (rule Rule) vacant(r Record) bool {
 	return rule.Kind == Owner && len(rule.Meanwhile) > 0 && r.Views[rule.Owner].ID == ""
+}
+
+// says is what an owner says in a field of its own. As long as it has said nothing, not even null, the value that
+// it got when it was created counts; what an approved proposal writes does not count before the owner says it.
+func (r Record) says(owner, field string) (Contribution, bool) {
+	v := r.Views[owner]
+	if c := v.Said[field]; !c.Value.IsAbsent() {
+		return Contribution{owner, c.Value, c.Version, c.Trace, c.Actor, FromPlatform, v.Gone()}, true
+	}
+	w, wrote := v.Wrote[field]
+	if !wrote {
+		return Contribution{}, false
+	}
+	if _, _, waits := r.approved(owner, field); waits {
+		return Contribution{}, false
+	}
+	return Contribution{owner, w.Value, w.Base, w.Trace, "", FromSorrel, v.Gone()}, true
 }
 
 // Contributions lists what the platforms hold in a field, by platform name.
@@ -216,11 +277,8 @@ func winner(r Record, all []Contribution, field string, rule Rule, golden map[st
 		if rule.vacant(r) {
 			return best(r, all, Rule{Kind: Rank, Order: rule.Meanwhile, At: rule.At})
 		}
-		c := r.Views[rule.Owner].Said[field]
-		if c.Value.IsAbsent() {
-			return Golden{}, false
-		}
-		return Golden{Value: c.Value, From: rule.Owner, Version: c.Version, Trace: c.Trace, At: rule.At}, true
+		c, some := r.says(rule.Owner, field)
+		return Golden{Value: c.Value, From: rule.Owner, Version: c.Version, Trace: c.Trace, At: rule.At}, some
 	case Expr:
 		return evaluated(all, rule)
 	}
@@ -293,18 +351,35 @@ func completeness(v View, set []string) (filled int, newest time.Time) {
 	return filled, newest
 }
 
+// lookContributions finds what the expression of an expr rule asks for: what a living native record of a permitted
+// platform holds.
+func lookContributions(rule Rule, all []Contribution) func(name string) (Golden, bool) {
+	return func(name string) (Golden, bool) {
+		for _, c := range all {
+			if c.Platform == name && !c.Gone && slices.Contains(rule.Order, name) {
+				return Golden{Value: c.Value, From: c.Platform, Version: c.Version, Trace: c.Trace}, true
+			}
+		}
+		return Golden{}, false
+	}
+}
+
+// lookGolden finds what the expression of an assigned field asks for.
+func lookGolden(golden map[string]Golden) func(name string) (Golden, bool) {
+	return func(name string) (Golden, bool) {
+		g, some := golden[name]
+		return g, some
+	}
+}
+
 // evaluated asks the rule's expression. An expression that fails says nothing: the field has no golden value then,
 // and nothing is written anywhere.
 func evaluated(all []Contribution, rule Rule) (Golden, bool) {
-	said := func(name string) Value {
-		for _, c := range all {
-			if c.Platform == name && !c.Gone && slices.Contains(rule.Order, name) {
-				return c.Value
-			}
-		}
-		return NullValue()
-	}
-	v, err := rule.Eval(said)
+	find := lookContributions(rule, all)
+	v, err := rule.Eval(func(name string) Value {
+		g, _ := find(name)
+		return nullFor(g.Value)
+	})
 	if err != nil || v.IsAbsent() {
 		return Golden{}, false
 	}
@@ -336,15 +411,13 @@ func assigned(r Record, field string, rule Rule, golden map[string]Golden) (Gold
 		return Golden{Value: a.Value, From: Sorrel, Version: Version{At: a.When}, Trace: a.Trace, At: rule.At}, some
 	}
 	var newest Golden
+	find := lookGolden(golden)
 	v, err := rule.Eval(func(name string) Value {
-		g, some := golden[name]
-		if !some {
-			return NullValue()
-		}
-		if newest.From == "" || g.Version.At.After(newest.Version.At) {
+		g, some := find(name)
+		if some && (newest.From == "" || g.Version.At.After(newest.Version.At)) {
 			newest = g
 		}
-		return g.Value
+		return nullFor(g.Value)
 	})
 	if err != nil || v.IsAbsent() || newest.From == "" {
 		return Golden{}, false

@@ -53,6 +53,9 @@ func Observe(v View, o Observation) (View, bool) {
 		}
 		v.Said[f] = merged
 	}
+	if backs := saidBack(v, o); backs != nil {
+		v.Wrote, changed = backs, true
+	}
 	for f, d := range o.Doubts {
 		d.Version, d.Trace = o.Version, o.Trace
 		merged := mergeCells(v.Said[f], Cell{Doubt: &d})
@@ -72,6 +75,41 @@ func Observe(v View, o Observation) (View, bool) {
 		return was, false
 	}
 	return v, true
+}
+
+// saidBack updates what is known about the form that the platform gives to what we wrote. It returns nil when that is
+// nothing new.
+//
+// What the platform says at the very version of our write, and the first that it says of a later change of ours, is what
+// it made of our value, unless people are known to have set that in between.
+func saidBack(v View, o Observation) map[string]Wrote {
+	var out map[string]Wrote
+	set := func(f string, w Wrote, b Back) {
+		if out == nil {
+			out = maps.Clone(v.Wrote)
+		}
+		w.Back = b
+		out[f] = w
+	}
+	for f, value := range o.Fields {
+		w, wrote := v.Wrote[f]
+		switch at := o.Version.Compare(w.Base); {
+		case !wrote || value == w.Value:
+		case at == 0 && w.Told && w.Back.Value != value, at > 0 && o.Ours && w.Back.At.IsZero():
+			set(f, w, Back{value, o.Version})
+		case at > 0 && !o.Ours && w.Back.Value == value && o.Version.Compare(w.Back.At) < 0:
+			set(f, w, Back{})
+		}
+	}
+	for f, value := range o.Echo {
+		w, wrote := v.Wrote[f]
+		said := v.Said[f]
+		people := said.Value == value && said.Version.Compare(w.Base) > 0
+		if wrote && value != w.Value && !people && o.Version.Compare(w.Base) > 0 && (w.Back.At.IsZero() || o.Version.Compare(w.Back.At) < 0) {
+			set(f, w, Back{value, o.Version})
+		}
+	}
+	return out
 }
 
 // mergeCells is the join of two cells: associative, commutative, idempotent.
@@ -186,7 +224,7 @@ func (c Cell) same(d Cell) bool {
 
 // Confirm records in v that a write of fields reached the platform. before is the view that the write was
 // computed from: what the platform had said by then counts as older than the write, and so does everything up
-// to version, the platform's own version of the write, if it told one (else zero).
+// to version, the platform's own version of the write, if it told one (else zero). An Echo of v is used up.
 func Confirm(v, before View, fields map[string]Value, version Version, now time.Time, trace string) View {
 	wrote := maps.Clone(v.Wrote)
 	if wrote == nil {
@@ -208,9 +246,17 @@ func Confirm(v, before View, fields map[string]Value, version Version, now time.
 		if was, origin := before.Holds(f); origin == FromPlatform && was != value {
 			over = Over{was, before.Said[f].Version.At, before.Said[f].Trace}
 		}
-		wrote[f] = Wrote{Value: value, Base: base, When: now, Trace: trace, Over: over}
+		w := Wrote{Value: value, Base: base, When: now, Trace: trace, Over: over, Told: !version.IsZero() && version.Compare(base) == 0}
+		said := v.Said[f]
+		at := said.Version.Compare(base)
+		if v.Echo != nil && v.Echo.Version.Compare(base) >= 0 && !v.Echo.Fields[f].IsAbsent() && v.Echo.Fields[f] != value {
+			w.Back = Back{v.Echo.Fields[f], v.Echo.Version}
+		} else if !said.Value.IsAbsent() && said.Value != value && (at == 0 && w.Told || at > 0 && said.Ours) {
+			w.Back = Back{said.Value, said.Version}
+		}
+		wrote[f] = w
 	}
-	v.Wrote = wrote
+	v.Wrote, v.Echo = wrote, nil
 	return v
 }
 

@@ -19,7 +19,8 @@ func (p Patch) Empty() bool { return len(p.Fields) == 0 && !p.Delete }
 // Project computes the smallest patch that brings a platform's copy to the golden fields: targeted, not equal to what
 // the platform holds (compared in the form that as gives the value on that platform), not held, not the platform's own
 // field, not a deviation that policy ignores or that waits for a decision. What approved proposals ask for is written
-// to the fields' owner, and nowhere else until the owner has said it.
+// to the fields' owner, and nowhere else until the owner has said it. An owner that gets its native record from us
+// begins with what others decided meanwhile.
 //
 // Applying a patch (Confirm) or observing it come back, and projecting again, gives an empty patch.
 func Project(r Record, rules Rules, platform string, as func(field string, v Value) Value) Patch {
@@ -35,11 +36,11 @@ func Project(r Record, rules Rules, platform string, as func(field string, v Val
 	}
 	for f, g := range r.Golden {
 		rule := rules.Fields[f]
-		if rule.owns(platform) {
+		if rule.owns(platform) && !(p.Create && rule.vacant(r)) {
 			r.grant(&p, platform, f, as)
 			continue
 		}
-		if !targets(rule, platform) {
+		if !targets(rule, platform) && !rule.owns(platform) {
 			continue
 		}
 		holds, origin := v.Holds(f)
@@ -63,11 +64,11 @@ func Project(r Record, rules Rules, platform string, as func(field string, v Val
 			continue // the platform reformatted what we wrote; writing it again would not change that
 		}
 		switch hold, held := r.Held[HoldKey(platform, f)]; {
-		case held && hold.Value == g.Value:
+		case held && hold.Value == g.Value && !hold.Trying:
 			p.Kept[f] = hold.Type + ": " + hold.Detail
 		case origin == FromPlatform && path == Ignore:
 			p.Kept[f] = "policy ignores what " + platform + " sets here"
-		case origin == FromPlatform && path == Propose && r.waits(rule, platform, f):
+		case origin == FromPlatform && path == Propose && r.waits(rule, platform):
 			p.Kept[f] = r.asked(rule, platform)
 		case origin == FromPlatform && g.Split && path == Accept:
 			p.Kept[f] = "the platforms differ, and the rule leaves it to people"
@@ -91,7 +92,7 @@ func (r Record) grant(p *Patch, owner, f string, as func(field string, v Value) 
 		p.Kept[f] = owner + " has no native record yet"
 	case as(f, v.Said[f].Value) == as(f, ask.After), was && as(f, wrote.Value) == as(f, ask.After) && wrote.Base.Compare(ask.Seen) >= 0:
 		return // said, or written and not yet said back
-	case held && hold.Value == ask.After:
+	case held && hold.Value == ask.After && !hold.Trying:
 		p.Kept[f] = "proposal " + id + " is approved, but " + hold.Type + ": " + hold.Detail
 	default:
 		p.Fields[f] = ask.After
@@ -157,12 +158,12 @@ func (r Record) kept(rules Rules, platform, why string) map[string]string {
 
 // waits reports whether what a platform set in a field stays there: while it is undecided, or approved and not yet
 // said by the owner, or while there is nobody to ask.
-func (r Record) waits(rule Rule, platform, field string) bool {
+func (r Record) waits(rule Rule, platform string) bool {
 	if rule.vacant(r) {
 		return !slices.Contains(rule.Meanwhile, platform)
 	}
 	p, some := r.Proposals[ProposalKey(platform, rule.Group)]
-	return !some || !p.denied() && !p.PutBack
+	return !some || !p.settled() && !p.PutBack
 }
 
 func (r Record) asked(rule Rule, platform string) string {

@@ -60,8 +60,11 @@ func (p Proposal) event(action, by, detail string) Event {
 	return Event{Action: action, Platform: p.Platform, Fields: p.names(), Proposal: p.ID, By: by, Detail: detail, At: p.At, Trace: p.Trace}
 }
 
-// denied reports whether the proposal was decided against.
-func (p Proposal) denied() bool { return p.Status == ProposalRejected || p.Status == ProposalExpired }
+// settled reports whether there is nothing left to decide or to write to an owner: the proposal only stays until the
+// platform that asked shows what the owner says.
+func (p Proposal) settled() bool {
+	return p.Status == ProposalRejected || p.Status == ProposalExpired || p.Status == ProposalApplied
+}
 
 // propose moves the proposals of r on: what is asked for now opens, amends or withdraws them; time expires them; what
 // the owner says applies them.
@@ -81,7 +84,6 @@ func propose(r Record, rules Rules, forms Forms, now time.Time, out *Outcome) ma
 	for _, k := range keys {
 		p, was := r.Proposals[k]
 		a := asked[k]
-		p.Fields = maps.Clone(p.Fields)
 		if was {
 			p, was = p.follow(r, forms, a, now, out)
 		}
@@ -123,7 +125,8 @@ func asks(r Record, rules Rules, forms Forms, decisions []Decision) map[string]a
 		if a.fields == nil {
 			a = asking{fields: map[string]Ask{}, approval: rule.Approval}
 		}
-		a.fields[field] = Ask{Owner: rule.Owner, Before: r.Golden[field].Value, After: after}
+		says, _ := r.says(rule.Owner, field)
+		a.fields[field] = Ask{Owner: rule.Owner, Before: says.Value, After: after}
 		if a.newest.Platform == "" || c.Version.Compare(a.newest.Version) > 0 {
 			a.newest = c
 		}
@@ -168,40 +171,18 @@ func (a asking) open(r Record, key string, now time.Time) Proposal {
 
 // follow moves one proposal on. It reports false when it is over.
 func (p Proposal) follow(r Record, forms Forms, a asking, now time.Time, out *Outcome) (Proposal, bool) {
-	if p.Status == ProposalApproved {
-		return p.apply(r, forms, out)
+	was := p.Fields
+	p.Fields = maps.Clone(was)
+	switch {
+	case p.Status == ProposalApproved:
+		return p.apply(r, was, forms, a, out)
+	case p.settled():
+		return p.retreat(was, a, out)
 	}
-	if p.denied() {
-		return p.retreat(a)
-	}
-	amended := false
-	if !p.PutBack {
-		for f := range p.Fields {
-			if _, still := a.fields[f]; !still {
-				delete(p.Fields, f)
-				amended = true
-			}
-		}
-	}
-	for f, ask := range p.Fields { // the owner may have moved, or may say by itself what is asked for
-		if golden := r.Golden[f].Value; golden != ask.Before && !golden.IsAbsent() {
-			ask.Before = golden
-			p.Fields[f], amended = ask, true
-			p.Note = ask.Owner + " has changed " + f + " meanwhile"
-			if forms.same(ask.Owner, f, golden, ask.After) {
-				delete(p.Fields, f)
-			}
-		}
-	}
-	for f, ask := range a.fields {
-		if p.Fields[f] != ask {
-			p.Fields[f], amended = ask, true
-			p.Actor, p.Trace = cmp.Or(a.newest.Actor, p.Actor), cmp.Or(a.newest.Trace, p.Trace)
-		}
-	}
+	amended := p.amend(r, forms, a)
 	switch {
 	case len(p.Fields) == 0:
-		p.Status = ProposalWithdrawn
+		p.Fields, p.Status = was, ProposalWithdrawn
 		out.close(p, "withdrawn", "nothing differs any more")
 		return p, false
 	case !p.Expires.IsZero() && !now.Before(p.Expires):
@@ -218,18 +199,49 @@ func (p Proposal) follow(r Record, forms Forms, a asking, now time.Time, out *Ou
 	return p, true
 }
 
-// apply follows an approved proposal until its owner has said something new about each field.
-func (p Proposal) apply(r Record, forms Forms, out *Outcome) (Proposal, bool) {
-	for f, ask := range p.Fields {
+// amend brings an open proposal up to what the platform asks for now and what the owners say. It reports whether that
+// changed what would be decided about.
+func (p *Proposal) amend(r Record, forms Forms, a asking) bool {
+	amended := false
+	for _, f := range p.names() {
+		ask := p.Fields[f]
+		if _, still := a.fields[f]; !still && !p.PutBack {
+			delete(p.Fields, f)
+			amended = true
+			continue
+		}
+		if says, some := r.says(ask.Owner, f); some && says.Value != ask.Before { // the owner may say by itself what is asked for
+			ask.Before = says.Value
+			p.Fields[f], amended = ask, true
+			p.Note = ask.Owner + " has changed " + f + " meanwhile"
+			if forms.same(ask.Owner, f, says.Value, ask.After) {
+				delete(p.Fields, f)
+			}
+		}
+	}
+	for f, ask := range a.fields {
+		if p.Fields[f] != ask {
+			p.Fields[f], amended = ask, true
+			p.Actor, p.Trace = cmp.Or(a.newest.Actor, p.Actor), cmp.Or(a.newest.Trace, p.Trace)
+		}
+	}
+	return amended
+}
+
+// apply follows an approved proposal until its owner has said something new about each field. From then on, the
+// platform that asked follows the owner: what the owner made of the value may look different.
+func (p Proposal) apply(r Record, was map[string]Ask, forms Forms, a asking, out *Outcome) (Proposal, bool) {
+	for _, f := range p.names() {
+		ask := p.Fields[f]
 		v := r.Views[ask.Owner]
 		said, wrote := v.Said[f], v.Wrote[f]
-		written := forms.same(ask.Owner, f, wrote.Value, ask.After) && wrote.Base.Compare(ask.Seen) >= 0
+		written := !wrote.When.IsZero() && forms.same(ask.Owner, f, wrote.Value, ask.After) && wrote.Base.Compare(ask.Seen) >= 0
+		answered := written && said.Version.Compare(wrote.Base) >= 0 && said.Version.Compare(ask.Seen) > 0
 		switch {
-		case forms.same(ask.Owner, f, said.Value, ask.After):
-			delete(p.Fields, f) // it is said
-		case written && said.Version.Compare(wrote.Base) > 0:
-			delete(p.Fields, f) // the owner has put it into a form of its own, or changed it since
-		case !written && said.Value != ask.Before && !said.Value.IsAbsent():
+		case said.Value.IsAbsent():
+		case answered || forms.same(ask.Owner, f, said.Value, ask.After):
+			delete(p.Fields, f) // the owner may have put it into a form of its own, or have changed it since
+		case !written && said.Value != ask.Before:
 			p.Status, p.Decided, p.By = ProposalOpen, time.Time{}, ""
 			p.Revision++
 			p.Note = ask.Owner + " has changed " + f + " after the approval"
@@ -242,28 +254,83 @@ func (p Proposal) apply(r Record, forms Forms, out *Outcome) (Proposal, bool) {
 	if len(p.Fields) > 0 {
 		return p, true
 	}
-	p.Fields, p.Status = r.Proposals[ProposalKey(p.Platform, p.Group)].Fields, ProposalApplied
-	out.close(p, "applied", "")
-	return p, false
+	p.Fields, p.Status = was, ProposalApplied
+	out.Events = append(out.Events, p.event("applied", Sorrel, ""))
+	out.applied = append(out.applied, p)
+	return p.retreat(was, a, out)
 }
 
-// retreat follows a proposal that was decided against until the platform is put back, or asks for something else.
-func (p Proposal) retreat(a asking) (Proposal, bool) {
-	again := false
+// retreat follows a settled proposal until the platform that asked shows what the owner says, or asks for something else.
+func (p Proposal) retreat(was map[string]Ask, a asking, out *Outcome) (Proposal, bool) {
+	left, stays := p.rest(a)
+	if !stays {
+		p.Fields = was
+		out.Closed = append(out.Closed, p)
+	}
+	return left, stays
+}
+
+// rest keeps of a settled proposal what the platform still asks for. It reports false when that is nothing, or more
+// than what was decided about.
+func (p Proposal) rest(a asking) (Proposal, bool) {
+	left := make(map[string]Ask, len(a.fields))
 	for f, ask := range a.fields {
-		if was, asked := p.Fields[f]; !asked || was.After != ask.After {
-			again = true
+		was, asked := p.Fields[f]
+		if !asked || was.After != ask.After {
+			return p, false
+		}
+		left[f] = was
+	}
+	p.Fields = left
+	return p, len(left) > 0
+}
+
+// withdraw ends the proposals of a record that was merged into another.
+func withdraw(r Record, out *Outcome) {
+	for _, k := range slices.Sorted(maps.Keys(r.Proposals)) {
+		p := r.Proposals[k]
+		if p.settled() {
+			out.Closed = append(out.Closed, p)
+			continue
+		}
+		p.Status = ProposalWithdrawn
+		out.close(p, "withdrawn", "merged into "+string(r.Into))
+	}
+}
+
+// Grant is the approval that brought an owner's value.
+type Grant struct {
+	Proposal string    `json:"proposal"`
+	Platform string    `json:"platform"` // that asked
+	Actor    string    `json:"actor,omitempty"`
+	Owner    string    `json:"owner"`
+	Value    Value     `json:"value"` // that the owner said then
+	By       string    `json:"by"`
+	Decided  time.Time `json:"decided"`
+	Comment  string    `json:"comment,omitempty"`
+}
+
+// granted are the approvals that the owners' present values came from: those that were applied just now, and the
+// earlier ones whose values still stand.
+func granted(r Record, applied []Proposal) map[string]Grant {
+	var out map[string]Grant
+	keep := func(f string, g Grant) {
+		if out == nil {
+			out = map[string]Grant{}
+		}
+		out[f] = g
+	}
+	for f, g := range r.Granted {
+		if r.Views[g.Owner].Said[f].Value == g.Value {
+			keep(f, g)
 		}
 	}
-	for f := range p.Fields {
-		if _, still := a.fields[f]; !still {
-			delete(p.Fields, f)
+	for _, p := range applied {
+		for f, ask := range p.Fields {
+			keep(f, Grant{p.ID, p.Platform, p.Actor, ask.Owner, r.Views[ask.Owner].Said[f].Value, p.By, p.Decided, p.Comment})
 		}
 	}
-	if again || len(p.Fields) == 0 {
-		return p, false
-	}
-	return p, true
+	return out
 }
 
 // auto approves by the first predicate that holds. A predicate that fails approves nothing.
@@ -351,7 +418,7 @@ func Decide(r Record, v Verdict, now time.Time) (Record, []Event, error) {
 			status = ProposalApproved
 		}
 		switch {
-		case p.Status == status:
+		case p.Status == status || v.Approve && p.Status == ProposalApplied:
 			return r, nil, nil
 		case p.Status == ProposalExpired || p.Status == ProposalOpen && !p.Expires.IsZero() && !now.Before(p.Expires):
 			return r, nil, ErrExpired
@@ -380,6 +447,15 @@ func (r Record) approved(owner, field string) (Ask, string, bool) {
 		}
 	}
 	return Ask{}, "", false
+}
+
+// Wanted is the value that a field shall have on a platform: the golden one, or what an approved proposal asks the
+// field's owner for.
+func (r Record) Wanted(platform, field string) Value {
+	if ask, _, some := r.approved(platform, field); some {
+		return ask.After
+	}
+	return r.Golden[field].Value
 }
 
 // Expects reports whether a platform owns fields that approved proposals write there: what it says next decides.

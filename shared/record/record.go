@@ -56,13 +56,28 @@ type Doubt struct {
 	Trace   string  `json:"trace"`
 }
 
-// Wrote is our last confirmed write of one field.
+// Wrote is our last confirmed write of one field, or a value that a platform set by itself just as governance has it.
 type Wrote struct {
 	Value Value     // what we asked for, in the canonical form that the platform will say back
 	Base  Version   // everything the platform says up to and including this version was said before our write, or is it
-	When  time.Time // our clock, for people
+	When  time.Time // our clock, for people; zero when nothing had to be written
 	Trace string    // correlation id of the delivery
 	Over  Over      // what someone had set there, if a write of ours replaced it
+	Told  bool      // Base is the version that the platform gave to this very write
+	Back  Back      // what the platform made of Value, where it says something else
+}
+
+// Back is the form in which a platform says back what we wrote, such as a phone number that it reformats. At is the
+// version that said so.
+type Back struct {
+	Value Value
+	At    Version
+}
+
+// Echo is what a platform said about a write of ours that was not confirmed yet.
+type Echo struct {
+	Version Version          `json:"version"`
+	Fields  map[string]Value `json:"fields"`
 }
 
 // Over is a value that someone set on a platform and that we replaced: the evidence of a field put back.
@@ -79,6 +94,7 @@ type View struct {
 	Into     string // the native id that it was merged into, when it died of a merge
 	Said     map[string]Cell
 	Wrote    map[string]Wrote
+	Echo     *Echo   // until Confirm
 	Born     Version // newest known creation
 	Died     Version // newest known deletion
 	Heard    Version // newest version observed at all
@@ -110,7 +126,7 @@ func (v View) Holds(field string) (Value, Origin) {
 		return wrote.Value, FromSorrel
 	case !saidSome:
 		return Value{}, FromNobody
-	case said.Ours || (wroteSome && said.Value == wrote.Value):
+	case said.Ours || (wroteSome && (said.Value == wrote.Value || said.Value == wrote.Back.Value)):
 		return said.Value, FromSorrel
 	}
 	return said.Value, FromPlatform
@@ -160,6 +176,7 @@ type Hold struct {
 	Since  time.Time `json:"since"`
 	Retry  time.Time `json:"retry,omitzero"` // when the same value is tried again: what the platform knows may have grown
 	Tries  int       `json:"tries,omitempty"`
+	Trying bool      `json:"trying,omitempty"` // it is being tried again now: it holds nothing, but is not over
 	Trace  string    `json:"trace,omitempty"`
 }
 
@@ -184,6 +201,7 @@ type Record struct {
 	Overrides map[string]Override // by field
 	Assigned  map[string]Assigned // by field
 	Proposals map[string]Proposal // by ProposalKey
+	Granted   map[string]Grant    // by field: the approval that brought the owner's present value
 	Suspects  map[ID]Suspicion    // records that this one may be a duplicate of
 	Apart     []ID                // records that people found to be something else, sorted
 	Absorbed  map[ID][]string     // records merged into this one, and the platforms that came with each
@@ -211,6 +229,7 @@ type Observation struct {
 	Ours     bool
 	Actor    string
 	Fields   map[string]Value
+	Echo     map[string]Value // what the whole native record says after a change of ours: not anybody's edit
 	Doubts   map[string]Doubt // fields whose native value could not be used
 	Trace    string
 	Timed    map[string]bool // fields whose rule asks since when a value is said: Rules.Timed

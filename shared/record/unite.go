@@ -107,6 +107,12 @@ func (r Record) Suspect(other ID, s Suspicion) Record {
 	return r
 }
 
+// Clear forgets the suspicion about another record, without finding that they are different.
+func (r Record) Clear(other ID) Record {
+	r.Suspects = without(r.Suspects, other)
+	return r
+}
+
 func without(s map[ID]Suspicion, id ID) map[ID]Suspicion {
 	if _, some := s[id]; !some {
 		return s
