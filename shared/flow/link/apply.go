@@ -1,0 +1,249 @@
+package link
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"sorrel/shared/fault"
+	"sorrel/shared/ledger"
+	"sorrel/shared/match"
+	"sorrel/shared/record"
+)
+
+const (
+	maxConflict = 12 // commits lost to others before the run gives up
+	progressAt  = 500
+	recheckIn   = 15 * time.Minute // a reference that led nowhere is looked up again
+	maxListed   = 8                // native records named in one exception
+)
+
+// tally counts what is done, from several workers.
+type tally struct {
+	mu sync.Mutex
+	Done
+	parked map[string]bool // ids of exceptions
+}
+
+// apply commits the records that are without doubt, then opens and closes possible duplicates.
+func (e *entity) apply(ctx context.Context) error {
+	t := &tally{parked: map[string]bool{}}
+	defer func() { e.out.Done = t.Done }()
+	g, working := errgroup.WithContext(ctx)
+	g.SetLimit(e.o.Workers)
+	for _, c := range e.records {
+		if working.Err() != nil {
+			break
+		}
+		g.Go(func() error { return e.commit(working, c, t) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	g, working = errgroup.WithContext(ctx)
+	g.SetLimit(e.o.Workers)
+	for _, d := range e.out.Doubtful {
+		if working.Err() != nil {
+			break
+		}
+		g.Go(func() error { return e.park(working, d, t) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return e.withdraw(ctx, t)
+}
+
+// commit makes one cluster one record. Everything is looked at again: others may have linked a member meanwhile.
+func (e *entity) commit(ctx context.Context, c cluster, t *tally) error {
+	trace := e.d.NewID()
+	links := map[record.Ref]record.ID{}
+	for _, ref := range c.members {
+		if id, is := e.links[ref]; is {
+			links[ref] = id
+		}
+	}
+	var err error
+	for range maxConflict {
+		if err = e.try(ctx, c, links, trace, t); !fault.Is(err, fault.Conflict) {
+			return err
+		}
+		if _, links, err = e.d.Ledger.Open(ctx, nil, c.members); err != nil {
+			return err
+		}
+	}
+	return fault.Wrap(fault.Conflict, "link.commit", string(c.id), err)
+}
+
+func (e *entity) try(ctx context.Context, c cluster, links map[record.Ref]record.ID, trace string, t *tally) error {
+	ids := slices.Sorted(maps.Values(links))
+	ids = slices.Compact(ids)
+	if len(ids) > 1 {
+		return e.park(ctx, Doubtful{Reason: match.ReasonLinked, Members: c.members, Records: ids}, t)
+	}
+	if len(links) == len(c.members) {
+		return nil // somebody else was as clever
+	}
+	id := c.id
+	if len(ids) == 1 {
+		id = ids[0]
+	}
+	before, err := e.d.Ledger.Follow(ctx, id)
+	if err != nil {
+		return err
+	}
+	id = before.Record.ID
+	after := before.Clone()
+	now := e.d.Now().UTC()
+	entry := ledger.Entry{Links: map[record.Ref]record.ID{}}
+	for _, ref := range c.members {
+		if _, is := links[ref]; is {
+			continue
+		}
+		view := after.Record.Views[ref.Platform]
+		if view.ID != "" && view.Ref != ref {
+			return e.park(ctx, Doubtful{Reason: match.ReasonTwice, Members: append([]record.Ref{view.Ref}, c.members...), Records: []record.ID{id}}, t)
+		}
+		said, open, err := e.again(ref)
+		if err != nil {
+			return err
+		}
+		said.Trace, said.Timed = trace, e.rules.Timed()
+		after.Record.Views[ref.Platform], _ = record.Observe(view, said.Observation)
+		entry.Links[ref] = id
+		if len(open) > 0 {
+			entry.Rechecks = append(entry.Rechecks, ledger.Recheck{Ref: ref, NotBefore: now.Add(recheckIn), Reason: "refers to " + open[0].String() + ", which has no record yet", Trace: trace})
+		}
+		understood, err := e.d.Ledger.Understood(ctx, ref, now)
+		if err != nil {
+			return err
+		}
+		entry.Exceptions = append(entry.Exceptions, understood...)
+	}
+	settled, err := e.d.Settle(ctx, before, after, trace, now)
+	if err != nil {
+		return err
+	}
+	detail := strings.Join(names(slices.SortedFunc(maps.Keys(entry.Links), compare)), ", ")
+	if len(c.rules) > 0 {
+		detail += " by " + strings.Join(c.rules, ", ")
+	}
+	if settled.Links == nil {
+		settled.Links = map[record.Ref]record.ID{}
+	}
+	maps.Copy(settled.Links, entry.Links)
+	settled.Rechecks = append(settled.Rechecks, entry.Rechecks...)
+	settled.Exceptions = append(settled.Exceptions, entry.Exceptions...)
+	settled.Events = append(settled.Events, record.Event{Action: "linked", By: e.o.By, Detail: detail, Trace: trace})
+	settled.Steps = append(settled.Steps, ledger.Step{At: now, Trace: trace, Step: "linked", Record: id, Detail: detail})
+	settled.By, settled.Now = e.o.By, now
+	if err := e.d.Ledger.Commit(ctx, settled); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.add(len(entry.Links))
+	if len(entry.Rechecks) > 0 {
+		t.Waiting++
+	}
+	if t.Records%progressAt == 0 {
+		e.tell(Progress{Entity: e.name, Listed: t.Records, Of: len(e.records)})
+	}
+	return nil
+}
+
+// again translates what was listed of a native record, now that it is known what it refers to.
+func (e *entity) again(ref record.Ref) (saying, []record.Ref, error) {
+	n, err := e.kept(ref)
+	if err != nil {
+		return saying{}, nil, err
+	}
+	m, _ := e.d.Config.ByEntity(e.name, ref.Platform)
+	s, err := observe(m, n)
+	if err != nil {
+		return saying{}, nil, err
+	}
+	return s, e.resolve(&s), nil
+}
+
+// park opens a possible duplicate that belongs to no record, or leaves it open.
+func (e *entity) park(ctx context.Context, d Doubtful, t *tally) error {
+	first := d.Members[0]
+	x := ledger.Exception{Type: duplicate, Native: first.String(), Platform: first.Platform, Detail: d.text(),
+		Remedy: "make them differ or agree, or merge them on their platform, then run `sorrel link --apply` again", Trace: e.d.NewID()}
+	x.Identify()
+	if err := e.d.Ledger.Park(ctx, x); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.parked[x.ID] = true
+	t.Parked = len(t.parked)
+	return nil
+}
+
+const duplicate = "possible-duplicate"
+
+// withdraw resolves what earlier runs parked and this one did not.
+func (e *entity) withdraw(ctx context.Context, t *tally) error {
+	open, err := e.d.Ledger.Exceptions(ctx, false)
+	if err != nil {
+		return err
+	}
+	for _, x := range open {
+		ref, ok := parse(x.Native)
+		if _, listed := e.seen[ref]; !ok || !listed || x.Type != duplicate || x.Record != "" || t.parked[x.ID] {
+			continue
+		}
+		now := e.d.Now().UTC()
+		x.Status, x.Last, x.Resolved = ledger.ExceptionResolved, now, now
+		note := ledger.LogEntry{Chain: ledger.General, At: now, By: e.o.By, Events: []record.Event{{Action: "exception-resolved", By: e.o.By, Detail: x.ID + " " + x.Native}}}
+		if err := e.d.Ledger.SaveException(ctx, x, note); err != nil {
+			return err
+		}
+		t.Resolved++
+	}
+	return nil
+}
+
+// parse undoes Ref.String. Objects may contain a slash, platforms and ids do not.
+func parse(s string) (record.Ref, bool) {
+	p, rest, ok := strings.Cut(s, "/")
+	i := strings.LastIndexByte(rest, '/')
+	if !ok || i < 0 {
+		return record.Ref{}, false
+	}
+	return record.Ref{Platform: p, Object: rest[:i], ID: rest[i+1:]}, true
+}
+
+func names(refs []record.Ref) []string {
+	var out []string
+	for _, r := range refs[:min(len(refs), maxListed)] {
+		out = append(out, r.String())
+	}
+	if more := len(refs) - maxListed; more > 0 {
+		out = append(out, fmt.Sprintf("and %d more", more))
+	}
+	return out
+}
+
+// text is the doubt in one line.
+func (d Doubtful) text() string {
+	s := d.Reason + ": " + strings.Join(names(d.Members), ", ")
+	for _, n := range d.Near[:min(len(d.Near), maxListed)] {
+		s += "; near " + n.Ref.String()
+		for _, e := range n.Evidence {
+			s += fmt.Sprintf(" (%s %s)", e.Rule, e.Shown)
+		}
+	}
+	for _, e := range d.Evidence[:min(len(d.Evidence), maxListed)] {
+		s += fmt.Sprintf("; %s %s", e.Rule, e.Shown)
+	}
+	return s
+}
