@@ -330,8 +330,8 @@ func TestLostReplies(t *testing.T) {
 				if applied {
 					want = 1
 				}
-				if got := w.zendesk.written()[object]; got != want || w.zendesk.finds != 1 {
-					t.Errorf("%d writes and %d read-backs, want %d and 1\n%s", got, w.zendesk.finds, want, w.tail())
+				if got := w.zendesk.written()[object]; got != want || w.readBacks() != 1 {
+					t.Errorf("%d writes and %d read-backs, want %d and 1\n%s", got, w.readBacks(), want, w.tail())
 				}
 				w.checkEnd()
 			})
@@ -868,4 +868,8 @@ func TestOurEchoLeavesAPersonsSay(t *testing.T) {
 	if got := at(w.netsuite.state()["customer/107"], "phone"); got != "2" {
 		t.Errorf("NetSuite has phone %v", got)
 	}
+}
+
+func (w *world) readBacks() int {
+	return int(w.telemetry.Snapshot().Counters["ReadBacks."+record.Zendesk])
 }

@@ -136,7 +136,8 @@ type Sighting struct {
 // one if it exists (of either, the record that it was merged into), else the minted id of a record that does not exist yet.
 type Found struct {
 	State  State
-	Linked bool // the link exists
+	Linked bool      // the link exists
+	Via    record.ID // where the link leads to a record that was merged into another, that record; State is the other's
 }
 
 // Open finds links and states for sightings, and links for further refs, in one round trip where the first
@@ -182,7 +183,10 @@ func (l *Ledger) Open(ctx context.Context, sightings []Sighting, refs []record.R
 	out := make([]Found, len(sightings))
 	for i, s := range sightings {
 		_, linked := links[s.Ref]
-		out[i] = Found{states[i], linked}
+		out[i] = Found{State: states[i], Linked: linked}
+		if linked && states[i].Record.ID != ids[i] {
+			out[i].Via = ids[i]
+		}
 	}
 	return out, links, nil
 }
@@ -299,6 +303,7 @@ type Entry struct {
 	Exceptions    []Exception // to be written as they are (opened, updated or resolved)
 	Rechecks      []Recheck
 	By            string    // who acted, if a person did
+	Trace         string    // correlation id, for the log
 	Now           time.Time // for the log; zero: the ledger's own clock
 }
 
@@ -349,8 +354,9 @@ func (b *batch) logged(e Entry) LogHead {
 	if len(e.Changes) == 0 && len(e.Events) == 0 {
 		return e.Before.Log
 	}
-	line := LogEntry{At: e.Now, By: e.By, Policy: e.After.Record.Policy, Events: e.Events}
+	line := LogEntry{At: e.Now, By: e.By, Trace: e.Trace, Policy: e.After.Record.Policy, Events: e.Events}
 	switch {
+	case e.Trace != "":
 	case len(e.Steps) > 0:
 		line.Trace = e.Steps[0].Trace
 	case len(e.Changes) > 0:

@@ -113,7 +113,10 @@ func (m *Mapping) NativeFields() []string {
 // used becomes a doubt. The error is for a native that says nothing at all: a hint, another object, or no
 // mapped field.
 func (m *Mapping) Observe(n record.Native) (record.Observation, map[string]record.Ref, error) {
-	o := record.Observation{Ref: n.Ref, Version: n.Version, Born: n.Born, Gone: n.Gone, External: n.External != "", Ours: n.Ours}
+	o := record.Observation{Ref: n.Ref, Version: n.Version, Born: n.Born, Gone: n.Gone, Into: n.Into, Ours: n.Ours, Actor: n.Actor}
+	if id, ok := record.ParseExternal(n.External); ok && id.Entity() == m.Entity {
+		o.External = id
+	}
 	if n.Platform != m.Platform || n.Object != m.Object {
 		return o, nil, m.fault(fault.Internal, n.String(), "is not of "+m.Platform+"/"+m.Object, "use the mapping of its own object")
 	}
@@ -122,10 +125,6 @@ func (m *Mapping) Observe(n record.Native) (record.Observation, map[string]recor
 	}
 	if n.Hint() {
 		return o, nil, m.fault(fault.Contract, n.String(), "has no fields or no version: it is only a hint", "read the record first")
-	}
-	if n.Ours && !n.Partial {
-		// It repeats what people said earlier beside what we wrote, and does not tell the two apart; we know what we wrote.
-		return o, nil, nil
 	}
 	o.Fields = make(map[string]record.Value, len(m.in))
 	var refs map[string]record.Ref
@@ -155,6 +154,10 @@ func (m *Mapping) Observe(n record.Native) (record.Observation, map[string]recor
 	}
 	if !heard && !n.Partial {
 		return o, nil, m.fault(fault.Contract, n.String(), "has none of the mapped fields", "check the field names in "+m.File)
+	}
+	if n.Ours && !n.Partial {
+		// It repeats what people said earlier beside what we wrote, and does not tell the two apart; we know what we wrote.
+		o.Echo, o.Fields, o.Doubts, refs = o.Fields, nil, nil, nil
 	}
 	return o, refs, nil
 }

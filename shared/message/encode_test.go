@@ -62,7 +62,7 @@ func TestEncodeIsJSON(t *testing.T) {
 			Native: record.Native{Ref: record.Ref{Platform: text.Draw(t, "p"), Object: text.Draw(t, "o"), ID: text.Draw(t, "i")},
 				Version: record.Version{At: drawTime(t), Final: rapid.Bool().Draw(t, "final"), Seq: rapid.Int64Range(-1, 2).Draw(t, "seq")},
 				Partial: rapid.Bool().Draw(t, "partial"), Gone: rapid.Bool().Draw(t, "gone"), Born: drawTime(t), External: text.Draw(t, "external"),
-				Ours: rapid.Bool().Draw(t, "ours"), Actor: text.Draw(t, "actor")}}
+				Into: text.Draw(t, "into"), Ours: rapid.Bool().Draw(t, "ours"), Actor: text.Draw(t, "actor")}}
 		if m, ok := drawAny(t, 0).(map[string]any); ok {
 			in.Native.Fields = m
 		}

@@ -6,6 +6,7 @@
 package deliver
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"sorrel/shared/fault"
+	"sorrel/shared/govern"
 	"sorrel/shared/ledger"
 	"sorrel/shared/mapping"
 	"sorrel/shared/message"
@@ -25,10 +27,18 @@ import (
 	"sorrel/shared/telemetry"
 )
 
-// Platform writes native records, and finds one by Sorrel's external id after a write whose answer was lost.
+// Platform writes native records, and reads one back, by its id or by Sorrel's external id, after a write whose answer
+// was lost.
 type Platform interface {
 	Write(ctx context.Context, writes []platform.Write) []platform.Written
+	Read(ctx context.Context, r record.Ref) (record.Native, error)
 	Find(ctx context.Context, object, external string) (record.Native, error)
+}
+
+// Lists tells whether a platform takes a value in a field that is limited to a list, such as a picklist. A platform may
+// have it or not.
+type Lists interface {
+	Accepts(ctx context.Context, object, field, value string) (bool, error)
 }
 
 // Deps are what deliver needs. All are required.
@@ -55,6 +65,8 @@ const (
 	maxDepth    = 3 // prerequisites followed: shipment → order → customer
 	firstWait   = 500 * time.Millisecond
 	longestWait = time.Minute
+	firstRetry  = 30 * time.Second // of a value that is on no list of the platform
+	lastRetry   = time.Hour
 	// stubborn is how many attempts a failure nobody can classify gets before people are told.
 	stubborn = 5
 )
@@ -202,16 +214,64 @@ func (f *Flow) prepare(ctx context.Context, p Platform, j *job) (bool, error) {
 		delete(r.Views, j.platform)
 	}
 	j.patch = record.Project(r, j.rules, j.platform, j.mapping.As)
+	f.unlisted(ctx, p, j)
 	if j.patch.Empty() {
 		return false, f.finish(ctx, j, platform.Written{ID: j.view.ID}, false)
 	}
 	return true, nil
 }
 
+// unlisted takes values out of the patch that are tried again although no list of the platform has them yet: writing
+// them would refuse the whole write.
+func (f *Flow) unlisted(ctx context.Context, p Platform, j *job) {
+	for field := range j.patch.Fields {
+		h, held := j.before.Record.Held[record.HoldKey(j.platform, field)]
+		if held && h.Trying && h.Code != "" && !f.accepts(ctx, p, j, field) {
+			j.hold(field, h)
+			delete(j.patch.Fields, field)
+		}
+	}
+}
+
+// hold holds a field with what is known about it. Fields that are held before the write are not written.
+func (j *job) hold(field string, h record.Hold) {
+	if j.held == nil {
+		j.held = map[string]record.Hold{}
+	}
+	j.held[field] = h
+}
+
+// accepts asks the platform whether it takes the patch's value of a field. One that cannot tell takes it.
+func (f *Flow) accepts(ctx context.Context, p Platform, j *job, field string) bool {
+	lists, can := p.(Lists)
+	path, _, _ := j.mapping.Native(field)
+	if !can || j.patch.Fields[field].Kind() != record.Text {
+		return true
+	}
+	body, _, err := j.mapping.Write(map[string]record.Value{field: j.patch.Fields[field]}, false, nil)
+	if err != nil {
+		return true
+	}
+	var native any = body
+	for _, key := range strings.Split(path, ".") {
+		nested, is := native.(map[string]any)
+		if !is {
+			return true
+		}
+		native = nested[key]
+	}
+	value, is := native.(string)
+	if !is {
+		return true
+	}
+	ok, err := lists.Accepts(ctx, j.mapping.Object, path, value)
+	return ok || err != nil
+}
+
 // recall reads back what an unknown write left on the platform, and tells what of it is ours. It reports false
 // when that cannot be told now; the work is then put off.
 func (f *Flow) recall(ctx context.Context, p Platform, j *job) (bool, error) {
-	n, err := p.Find(ctx, j.mapping.Object, j.id().External())
+	n, err := f.readAgain(ctx, p, j)
 	f.d.Telemetry.Count("ReadBacks", j.platform, 1)
 	if fault.Is(err, fault.NotFound) {
 		return true, nil // it never arrived
@@ -235,20 +295,29 @@ func (f *Flow) recall(ctx context.Context, p Platform, j *job) (bool, error) {
 	}
 	o.Trace, o.Timed = f.trace(j), j.rules.Timed()
 	j.found, j.arrived = &o, map[string]record.Value{}
-	for field, g := range j.before.Record.Golden {
+	for field := range j.before.Record.Golden {
+		wanted := j.before.Record.Wanted(j.platform, field)
 		v, said := o.Fields[field]
 		if !said {
 			continue
 		}
 		// Golden may have moved since; a value that we tried is ours all the same, and nobody's edit.
 		tried, ours := j.before.Due[j.platform].Tried[field]
-		if is := j.mapping.As(field, v); is == j.mapping.As(field, g.Value) || ours && is == tried {
+		if is := j.mapping.As(field, v); is == j.mapping.As(field, wanted) || ours && is == tried {
 			j.arrived[field] = is
 		}
 	}
 	v, _ := record.Observe(j.view, o)
 	j.view = record.Confirm(v, v, j.arrived, record.Version{}, f.d.Now(), f.trace(j))
 	return true, nil
+}
+
+// readAgain reads the native record that a write was meant for.
+func (f *Flow) readAgain(ctx context.Context, p Platform, j *job) (record.Native, error) {
+	if j.view.ID != "" {
+		return p.Read(ctx, j.view.Ref)
+	}
+	return p.Find(ctx, j.mapping.Object, j.id().External())
 }
 
 // targets finds what references point to on the platform. A referenced record that is not there yet is
@@ -276,10 +345,17 @@ func (f *Flow) targets(ctx context.Context, name string, jobs []*job, depth int,
 			return nil
 		}
 		for _, id := range ids {
-			if v := states[id].Record.Views[name]; v.Exists() {
+			state := states[id]
+			if state.Record.Into != "" {
+				if state, err = f.d.Ledger.Follow(ctx, id); err != nil {
+					missing = append(missing, id)
+					continue
+				}
+			}
+			if v := state.Record.Views[name]; v.Exists() {
 				out[id] = mapping.Target{NativeID: v.ID}
-				if v.External {
-					out[id] = mapping.Target{NativeID: v.ID, External: id.External()}
+				if v.External != "" {
+					out[id] = mapping.Target{NativeID: v.ID, External: v.External.External()}
 				}
 			} else {
 				missing = append(missing, id)
@@ -297,6 +373,10 @@ func (f *Flow) targets(ctx context.Context, name string, jobs []*job, depth int,
 
 // render turns the patch into a native write. It reports false when nothing can be written now.
 func (f *Flow) render(ctx context.Context, j *job, targets map[record.ID]mapping.Target) (bool, error) {
+	j.write = platform.Write{Ref: record.Ref{Platform: j.platform, Object: j.mapping.Object, ID: j.view.ID}, External: j.id().External(), Key: j.key(), Delete: j.patch.Delete}
+	if j.patch.Delete {
+		return true, nil
+	}
 	var missing []string
 	native, held, err := j.mapping.Write(j.patch.Fields, j.patch.Create, func(field string, id record.ID) (mapping.Target, bool) {
 		t, ok := targets[id]
@@ -312,18 +392,23 @@ func (f *Flow) render(ctx context.Context, j *job, targets map[record.ID]mapping
 	case err != nil:
 		return false, f.postpone(ctx, j, fault.Wrap("", "deliver.render", string(j.id()), err), false)
 	}
-	j.held = held
-	for field := range held {
+	for field, h := range held {
+		h.Value = j.patch.Fields[field]
+		j.hold(field, h)
 		delete(j.patch.Fields, field)
 	}
 	if len(native) == 0 || len(j.patch.Fields) == 0 {
 		j.patch.Fields = nil
 		return false, f.finish(ctx, j, platform.Written{ID: j.view.ID}, false)
 	}
-	due := j.before.Due[j.platform]
-	j.write = platform.Write{Ref: record.Ref{Platform: j.platform, Object: j.mapping.Object, ID: j.view.ID}, External: j.id().External(),
-		Fields: native, Key: fmt.Sprintf("%s-%d-%d", j.id().External(), j.before.Record.Seq, due.Attempts)}
+	j.write.Fields = native
 	return true, nil
+}
+
+// key names one attempt at one write: equal when it is repeated because the answer got lost, and never for another.
+func (j *job) key() string {
+	due := j.before.Due[j.platform]
+	return fmt.Sprintf("%s-%d-%d-%d-%d", j.id().External(), j.before.Record.Seq, j.before.Log.Seq, due.Since.UnixNano(), due.Attempts)
 }
 
 // settle turns a vendor's answer into the next state.
@@ -348,8 +433,7 @@ func (f *Flow) finish(ctx context.Context, j *job, w platform.Written, written b
 				view.Ref = record.Ref{Platform: j.platform, Object: j.mapping.Object, ID: w.ID}
 				e.Links[view.Ref] = j.id()
 			}
-			view = record.Confirm(view, j.view, j.forms(), w.Version, now, f.trace(j))
-			s.Record.Views[j.platform] = view
+			s.Record.Views[j.platform] = f.confirm(j, s.Record, view, w, now)
 		}
 		held := f.holds(j, s, now)
 		for field := range j.patch.Fields {
@@ -362,6 +446,9 @@ func (f *Flow) finish(ctx context.Context, j *job, w platform.Written, written b
 			step = ledger.Step{Step: "written", Native: record.Ref{Platform: j.platform, Object: j.mapping.Object, ID: view.ID}.String(), Fields: slices.Sorted(maps.Keys(j.patch.Fields))}
 			if w.Created {
 				step.Detail = "created"
+			}
+			if j.patch.Delete {
+				step.Detail = "deleted"
 			}
 		}
 		for field, h := range j.held {
@@ -384,6 +471,30 @@ func (f *Flow) finish(ctx context.Context, j *job, w platform.Written, written b
 	})
 }
 
+// confirm is a view after a write that arrived.
+func (f *Flow) confirm(j *job, r record.Record, view record.View, w platform.Written, now time.Time) record.View {
+	if j.patch.Delete {
+		return record.Buried(view)
+	}
+	echo, expects := view.Echo, r.Expects(j.platform)
+	view = record.Confirm(view, j.view, j.forms(), w.Version, now, f.trace(j))
+	if j.write.Ref.ID == "" || w.Created {
+		view.External = j.id()
+	}
+	if echo == nil || len(expects) == 0 {
+		return view
+	}
+	// The platform owns fields of this write, which somebody approved: what it has made of them is its own word.
+	o := record.Observation{Ref: view.Ref, Version: echo.Version, Ours: true, Trace: f.trace(j), Fields: map[string]record.Value{}, Timed: j.rules.Timed()}
+	for _, field := range expects {
+		if v, said := echo.Fields[field]; said {
+			o.Fields[field] = v
+		}
+	}
+	view, _ = record.Observe(view, o)
+	return view
+}
+
 // readBack adds what was found on the platform to the newest state: it is true whatever comes next.
 func (f *Flow) readBack(j *job, s *ledger.State, e *ledger.Entry, now time.Time) {
 	view := s.Record.Views[j.platform]
@@ -402,11 +513,27 @@ func (f *Flow) holds(j *job, s *ledger.State, now time.Time) map[string]record.H
 	held := make(map[string]record.Hold, len(s.Record.Held)+len(j.held))
 	maps.Copy(held, s.Record.Held)
 	for field, h := range j.held {
-		h.Value, h.Since, h.Trace = j.before.Record.Golden[field].Value, now, f.trace(j)
-		held[record.HoldKey(j.platform, field)] = h
+		h.Since, h.Trace = now, f.trace(j)
+		held[record.HoldKey(j.platform, field)] = again(held[record.HoldKey(j.platform, field)], h, now)
 	}
 	return held
 }
+
+// again is a hold after another try. A value that is on no list of the platform is tried again, with growing pauses,
+// because lists grow; nothing else is, until somebody asks for it.
+func again(was, h record.Hold, now time.Time) record.Hold {
+	if was.Value == h.Value && was.Type == h.Type {
+		h.Since, h.Tries = was.Since, was.Tries
+	}
+	h.Trying, h.Retry = false, time.Time{}
+	if h.Type == unlisted && h.Code != "" {
+		h.Retry = now.Add(min(firstRetry<<min(h.Tries, 10), lastRetry))
+		h.Tries++
+	}
+	return h
+}
+
+const unlisted = "unknown-picklist" // exception type
 
 // end removes the due entry if, after all, the platform's copy is as it should be.
 func (f *Flow) end(j *job, s *ledger.State) {
@@ -426,14 +553,30 @@ func (f *Flow) refuse(ctx context.Context, j *job, why error) error {
 	e := fault.Outermost(why)
 	fields := j.mapping.Canonical(e.Fields)
 	fields = slices.DeleteFunc(fields, func(field string) bool { _, sent := j.patch.Fields[field]; return !sent })
-	if len(fields) == 0 {
+	var off []string
+	for _, field := range slices.Sorted(maps.Keys(j.patch.Fields)) {
+		if !f.accepts(ctx, f.d.Platforms[j.platform], j, field) {
+			off = append(off, field)
+		}
+	}
+	switch {
+	case len(fields) == 0 && len(off) > 0:
+		fields = off
+	case len(fields) == 0:
 		fields = slices.Sorted(maps.Keys(j.patch.Fields)) // the vendor does not say which
+	}
+	if j.patch.Delete {
+		return f.postpone(ctx, j, why, false) // there is no field to hold
 	}
 	return f.commit(ctx, j, func(s *ledger.State, entry *ledger.Entry, now time.Time) {
 		held := f.holds(j, s, now)
 		for _, field := range fields {
-			held[record.HoldKey(j.platform, field)] = record.Hold{Type: "refused-write", Detail: strings.TrimSpace(e.Code + " " + e.Detail), Code: e.Code,
+			h := record.Hold{Type: "refused-write", Detail: strings.TrimSpace(e.Code + " " + e.Detail), Code: e.Code,
 				Value: j.patch.Fields[field], Since: now, Trace: f.trace(j)}
+			if slices.Contains(off, field) {
+				h.Type, h.Code = unlisted, cmp.Or(e.Code, "list")
+			}
+			held[record.HoldKey(j.platform, field)] = again(held[record.HoldKey(j.platform, field)], h, now)
 		}
 		s.Record.Held = held
 		f.end(j, s)
@@ -529,19 +672,12 @@ func (f *Flow) commit(ctx context.Context, j *job, change func(*ledger.State, *l
 		e := ledger.Entry{Before: base, Links: map[record.Ref]record.ID{}}
 		f.readBack(j, &after, &e, now)
 		change(&after, &e, now)
-		folded, changes, decisions := record.Fold(after.Record, j.rules)
-		decisions = record.Genuine(decisions, f.d.Config.On(j.id().Entity()))
-		after.Record, e.Changes = folded, changes
-		after.Release(after.Record.Policy)
-		if len(changes) > 0 { // what a read-back brought concerns other platforms too; the sweep wakes them
-			after.MarkDue(j.rules, f.d.Config.As, f.trace(j), now, true)
-		}
-		exceptions, err := f.d.Ledger.Reconcile(ctx, &after, now, ledger.Rightful(after, decisions))
+		settled, err := govern.Settle(ctx, f.d.Ledger, f.d.Config, base, after, govern.Cause{Trace: f.trace(j), Now: now})
 		if err != nil {
 			return err
 		}
-		e.Exceptions, e.After = exceptions, after
-		err = f.d.Ledger.Commit(ctx, e)
+		settled.Entry.Links, settled.Entry.Steps = e.Links, e.Steps
+		err = f.d.Ledger.Commit(ctx, settled.Entry)
 		if err == nil {
 			done()
 			return nil

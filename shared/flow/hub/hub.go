@@ -17,8 +17,10 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"sorrel/shared/fault"
+	"sorrel/shared/govern"
 	"sorrel/shared/ledger"
 	"sorrel/shared/mapping"
+	"sorrel/shared/match"
 	"sorrel/shared/message"
 	"sorrel/shared/policy"
 	"sorrel/shared/queue"
@@ -122,6 +124,9 @@ func (f *Flow) poison(ctx context.Context, m queue.Received, err error) {
 // take handles what was said about one native record, in order.
 func (f *Flow) take(ctx context.Context, in []message.Inbound, w *wakes, depth int) error {
 	ref := in[0].Native.Ref
+	if ref.Platform == record.Sorrel {
+		return f.timer(ctx, in[len(in)-1], w)
+	}
 	m, ok := f.d.Config.ByObject(ref.Platform, ref.Object)
 	if !ok {
 		return f.park(ctx, ledger.Exception{Type: "unmatched", Native: ref.Platform + "/" + ref.Object, Platform: ref.Platform,
@@ -213,6 +218,9 @@ func (f *Flow) known(ctx context.Context, ref record.Ref, in []message.Inbound) 
 	if err != nil {
 		return false, err
 	}
+	if len(states[id].Record.Expects(ref.Platform)) > 0 {
+		return false, nil // what it says now decides whether an approved change has arrived
+	}
 	for _, w := range states[id].Record.Views[ref.Platform].Wrote {
 		if newest.Compare(w.Base) <= 0 {
 			f.d.Telemetry.Count("Echoes", ref.Platform, 1)
@@ -265,34 +273,45 @@ func (f *Flow) translate(ctx context.Context, m *mapping.Mapping, natives []sour
 	return out, nil
 }
 
-// govern reads the record, merges, folds, and commits.
+// govern reads the record, merges what was said into its view, settles, and commits.
 func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, read bool, w *wakes, depth int) error {
 	ref := said[0].Ref
-	before, links, linked, err := f.open(ctx, m, said, w, depth)
-	if err != nil {
+	found, links, err := f.open(ctx, m, said, w, depth)
+	switch {
+	case err != nil:
 		return err
+	case found.Via != "":
+		return f.absorbed(ctx, found, said, w)
 	}
+	before, linked := found.State, found.Linked
 	rules := f.d.Config.Rules(m.Entity)
-	if !before.Exists() && !linked && !creates(rules, ref.Platform) {
-		return f.strange(ctx, m, said)
+	if !before.Exists() && !linked && !slices.Contains(rules.Origins, ref.Platform) {
+		return f.strange(ctx, m, rules, said)
 	}
 	after := before.Clone()
 	view, changed := after.Record.Views[ref.Platform], !linked
+	if !linked && view.Gone() {
+		view = record.View{} // a new native record takes the place of a deleted one
+	}
 	for i := range said {
 		for field, to := range said[i].refs {
 			said[i].Fields[field] = record.TextValue(string(links[to].id))
 		}
-		v, news := record.Observe(view, said[i].Observation)
+		v, news := record.Observe(view, confirmed(before, said[i].Observation))
 		view, changed = v, changed || news
+		if e := pending(before, f.d.Config.On(m.Entity), said[i].Observation); e != nil {
+			view.Echo, changed = e, true
+		}
 	}
 	if view.ID != ref.ID {
-		return f.second(ctx, before.Record.ID, view.Ref, ref, said[0].trace)
+		return f.second(ctx, before.Record.ID, view.Ref, said)
 	}
 	var rechecks []ledger.Recheck
 	if unsettled := view.Unsettled(); len(unsettled) > 0 && (changed || read) {
 		view, rechecks = f.settle(ctx, m, view, said, read, links)
 	}
 	after.Record.Views[ref.Platform] = view
+	trace := said[len(said)-1].trace
 	if !changed && before.Record.Policy == rules.Version {
 		f.d.Telemetry.Count("Repeats", ref.Platform, 1)
 		for _, r := range rechecks { // read too early for a final answer
@@ -300,22 +319,17 @@ func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, re
 				return err
 			}
 		}
-		return nil
+		return f.merged(ctx, before.Record, trace, w, depth)
 	}
 	now := f.d.Now().UTC()
-	folded, changes, decisions := record.Fold(after.Record, rules)
-	decisions = record.Genuine(decisions, f.d.Config.On(m.Entity))
-	after.Record = folded
-	after.Release(before.Record.Policy)
-	trace := said[len(said)-1].trace
-	due := after.MarkDue(rules, f.d.Config.As, trace, now, len(changes) > 0)
-	exceptions, err := f.d.Ledger.Reconcile(ctx, &after, now, ledger.Rightful(after, decisions))
+	settled, err := govern.Settle(ctx, f.d.Ledger, f.d.Config, before, after, govern.Cause{Trace: trace, Now: now})
 	if err != nil {
 		return err
 	}
-	entry := ledger.Entry{Before: before, After: after, Changes: changes, Exceptions: exceptions, Rechecks: rechecks, Links: map[record.Ref]record.ID{}}
+	entry, changes := settled.Entry, settled.Outcome.Changes
+	entry.Rechecks = rechecks
 	if !linked {
-		entry.Links[ref] = after.Record.ID
+		entry.Links[ref] = before.Record.ID
 		understood, err := f.d.Ledger.Understood(ctx, ref, now)
 		if err != nil {
 			return err
@@ -330,35 +344,189 @@ func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, re
 			}
 		}
 	}
-	decisions = slices.DeleteFunc(decisions, func(d record.Decision) bool { // what others said, or this platform earlier
+	decisions := slices.DeleteFunc(settled.Outcome.Decisions, func(d record.Decision) bool { // what others said, or this platform earlier
 		return d.Loser.Platform != ref.Platform || !slices.ContainsFunc(said, func(s saying) bool { return s.trace == d.Loser.Trace })
 	})
-	echo := len(changes) == 0 && len(due) == 0 && len(exceptions) == 0 && len(decisions) == 0 && linked
+	echo := settled.Quiet() && len(decisions) == 0 && linked
 	if !echo {
-		entry.Steps = steps(said, after.Record.ID, changes, decisions, now)
+		entry.Steps = steps(said, before.Record.ID, changes, decisions, now)
 	}
 	if err := f.d.Ledger.Commit(ctx, entry); err != nil {
 		return err
 	}
-	f.tell(ctx, said, after.Record.ID, changes, decisions, echo)
-	return w.add(due, after.Record.ID, trace, fmt.Sprintf("%s/%d/%d", trace, after.Record.Seq, now.UnixNano()))
+	f.tell(ctx, said, before.Record.ID, changes, decisions, echo)
+	if err := w.add(settled.Due, before.Record.ID, trace, fmt.Sprintf("%s/%d/%d", trace, entry.After.Record.Seq, now.UnixNano())); err != nil {
+		return err
+	}
+	return f.merged(ctx, entry.After.Record, trace, w, depth)
+}
+
+// confirmed lets a platform say the fields that an approved change of ours was to set there: it is the owner, and what
+// it made of the change is its own word. While the write is under way, its answer comes first.
+func confirmed(s ledger.State, o record.Observation) record.Observation {
+	if _, writing := s.Due[o.Platform]; writing || o.Echo == nil {
+		return o
+	}
+	for _, field := range s.Record.Expects(o.Platform) {
+		if v, said := o.Echo[field]; said {
+			if o.Fields == nil {
+				o.Fields = map[string]record.Value{}
+			}
+			o.Fields[field] = v
+		}
+	}
+	return o
+}
+
+// pending is what a platform says about a write of ours that is still under way, as far as it is not what we know.
+func pending(s ledger.State, forms record.Forms, o record.Observation) *record.Echo {
+	if _, writing := s.Due[o.Platform]; !writing || o.Echo == nil {
+		return nil
+	}
+	view, as := s.Record.Views[o.Platform], forms(o.Platform)
+	if view.Echo != nil && view.Echo.Version.Compare(o.Version) >= 0 {
+		return nil
+	}
+	expects := s.Record.Expects(o.Platform)
+	e := record.Echo{Version: o.Version, Fields: map[string]record.Value{}}
+	for field, v := range o.Echo {
+		known := v == view.Said[field].Value || v == as(field, s.Record.Golden[field].Value)
+		if !known || slices.Contains(expects, field) {
+			e.Fields[field] = v
+		}
+	}
+	if len(e.Fields) == 0 {
+		return nil
+	}
+	return &e
+}
+
+// timer settles a record that changes by the mere passing of time.
+func (f *Flow) timer(ctx context.Context, in message.Inbound, w *wakes) error {
+	id := record.ID(in.Native.Object + "/" + in.Native.ID)
+	now := f.d.Now().UTC()
+	settled, err := govern.Change(ctx, f.d.Ledger, f.d.Config, id, govern.Cause{Trace: in.CorrelationID, Now: now, News: true},
+		func(*ledger.State) ([]record.Event, error) { return nil, nil })
+	if fault.Is(err, fault.NotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return w.add(settled.Due, settled.Entry.After.Record.ID, in.CorrelationID, fmt.Sprintf("%s/%d", in.CorrelationID, now.UnixNano()))
+}
+
+// merged makes one record of two whose native records were merged on a platform. Where they cannot be one yet, because
+// both have a native record somewhere else, people are told, and it is tried again whenever the record is governed.
+func (f *Flow) merged(ctx context.Context, r record.Record, trace string, w *wakes, depth int) error {
+	if r.Into != "" {
+		return nil
+	}
+	cause := govern.Cause{Trace: trace, By: record.Sorrel, Now: f.d.Now().UTC()}
+	for _, p := range slices.Sorted(maps.Keys(r.Views)) {
+		v := r.Views[p]
+		if !v.Gone() || v.Into == "" {
+			continue
+		}
+		survivor, err := f.find(ctx, record.Ref{Platform: p, Object: v.Object, ID: v.Into}, trace, w, depth)
+		if err != nil {
+			return err
+		}
+		if !survivor.seen || survivor.id == r.ID {
+			continue
+		}
+		joint, err := govern.Unite(ctx, f.d.Ledger, f.d.Config, survivor.id, r.ID, cause)
+		if err != nil {
+			return err
+		}
+		if !joint.Done {
+			_, suspected := r.Suspects[survivor.id]
+			if suspected || slices.Contains(r.Apart, survivor.id) {
+				continue
+			}
+			_, err := govern.Change(ctx, f.d.Ledger, f.d.Config, r.ID, cause, func(s *ledger.State) ([]record.Event, error) {
+				s.Record = s.Record.Suspect(survivor.id, record.Suspicion{Rule: "merge", Merged: p, Holds: true, Since: cause.Now,
+					Detail: fmt.Sprintf("%s was merged into %s on %s, but both have native records elsewhere", v.ID, v.Into, p)})
+				return nil, nil
+			})
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		f.d.Telemetry.Count("Merged", p, 1)
+		f.d.Telemetry.Event(ctx, telemetry.Event{Step: "merged", Platform: p, Record: string(r.ID), Trace: trace, Detail: "into " + string(survivor.id)})
+		for id, due := range joint.Due {
+			if err := w.add(due, id, trace, fmt.Sprintf("%s/%d", trace, cause.Now.UnixNano())); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return nil
+}
+
+// absorbed hears about a native record that died in a merge of records. Only its revival means anything: the two
+// records are taken apart again.
+func (f *Flow) absorbed(ctx context.Context, found ledger.Found, said []saying, w *wakes) error {
+	ref, trace := said[0].Ref, said[len(said)-1].trace
+	states, err := f.d.Ledger.Load(ctx, found.Via)
+	if err != nil {
+		return err
+	}
+	before := states[found.Via]
+	view, changed := before.Record.Views[ref.Platform], false
+	if view.ID != ref.ID {
+		return nil // it came to the other record, whose link leads there by now
+	}
+	for _, s := range said {
+		v, news := record.Observe(view, s.Observation)
+		view, changed = v, changed || news
+	}
+	cause := govern.Cause{Trace: trace, By: record.Sorrel, Now: f.d.Now().UTC()}
+	if changed {
+		after := before.Clone()
+		after.Record.Views[ref.Platform] = view
+		settled, err := govern.Settle(ctx, f.d.Ledger, f.d.Config, before, after, cause)
+		if err != nil {
+			return err
+		}
+		if err := f.d.Ledger.Commit(ctx, settled.Entry); err != nil {
+			return err
+		}
+	}
+	if !view.Exists() {
+		return nil
+	}
+	joint, err := govern.Divide(ctx, f.d.Ledger, f.d.Config, found.State.Record.ID, found.Via, cause)
+	if err != nil {
+		return err
+	}
+	f.d.Telemetry.Event(ctx, telemetry.Event{Step: "unmerged", Platform: ref.Platform, Record: string(found.Via), Trace: trace})
+	for id, due := range joint.Due {
+		if err := w.add(due, id, trace, fmt.Sprintf("%s/%d", trace, cause.Now.UnixNano())); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // link is where a reference leads.
 type link struct {
 	id      record.ID
+	seen    bool // the native record is linked to it
 	fresh   bool // this commit makes the link
 	recheck *ledger.Recheck
 }
 
 // open finds the record and what it refers to. A referenced native record that nobody has seen is read and
 // governed first; if that cannot be done now, its id is fixed here and a recheck is left.
-func (f *Flow) open(ctx context.Context, m *mapping.Mapping, said []saying, w *wakes, depth int) (ledger.State, map[record.Ref]link, bool, error) {
+func (f *Flow) open(ctx context.Context, m *mapping.Mapping, said []saying, w *wakes, depth int) (ledger.Found, map[record.Ref]link, error) {
 	sighting := ledger.Sighting{Ref: said[0].Ref, Entity: m.Entity}
 	wanted := map[record.Ref]struct{}{}
 	for _, s := range said {
-		if id, ok := record.ParseExternal(s.native.External); ok && id.Entity() == m.Entity {
-			sighting.External = id
+		if s.External != "" {
+			sighting.External = s.External
 		}
 		for _, to := range s.refs {
 			wanted[to] = struct{}{}
@@ -367,21 +535,71 @@ func (f *Flow) open(ctx context.Context, m *mapping.Mapping, said []saying, w *w
 	refs := slices.SortedFunc(maps.Keys(wanted), func(a, b record.Ref) int { return strings.Compare(a.String(), b.String()) })
 	found, known, err := f.d.Ledger.Open(ctx, []ledger.Sighting{sighting}, refs)
 	if err != nil {
-		return ledger.State{}, nil, false, err
+		return ledger.Found{}, nil, err
 	}
 	links := map[record.Ref]link{}
 	for _, to := range refs {
 		if id, ok := known[to]; ok {
-			links[to] = link{id: id}
+			links[to] = link{id: id, seen: true}
 			continue
 		}
 		l, err := f.follow(ctx, to, said[0].trace, w, depth)
 		if err != nil {
-			return ledger.State{}, nil, false, err
+			return ledger.Found{}, nil, err
 		}
 		links[to] = l
 	}
-	return found[0].State, links, found[0].Linked, nil
+	if found[0].Linked || found[0].State.Exists() {
+		return found[0], links, nil
+	}
+	found[0].State, err = f.match(ctx, found[0].State, said)
+	return found[0], links, err
+}
+
+// match finds the record that a newcomer is, by what it says: the only one that a strong key names, if that has no
+// native record on the newcomer's platform yet. Whatever is less certain makes a record of its own, which settling it
+// suspects of being a duplicate.
+func (f *Flow) match(ctx context.Context, fresh ledger.State, said []saying) (ledger.State, error) {
+	entity := fresh.Record.ID.Entity()
+	rules := f.d.Config.Match(entity)
+	fields := map[string]record.Value{}
+	for _, s := range said {
+		maps.Copy(fields, s.Fields)
+	}
+	keys := govern.KeysOf(rules, entity, fields)
+	if len(keys) == 0 {
+		return fresh, nil
+	}
+	claimed, err := f.d.Ledger.Claimed(ctx, slices.Collect(maps.Keys(keys))...)
+	if err != nil {
+		return fresh, err
+	}
+	var claims []match.Claim
+	for c, k := range keys {
+		if ids := claimed[c].IDs; len(ids) < ledger.MaxClaimants {
+			claims = append(claims, match.Claim{Key: k, IDs: ids})
+		}
+	}
+	d := match.Decide(claims)
+	if d.Outcome != match.Link {
+		return fresh, nil
+	}
+	s, err := f.d.Ledger.Follow(ctx, d.ID)
+	if err != nil || !s.Exists() || s.Record.Views[said[0].Platform].Exists() {
+		return fresh, err
+	}
+	f.d.Telemetry.Count("Matched", said[0].Platform, 1)
+	f.d.Telemetry.Event(ctx, telemetry.Event{Step: "matched", Platform: said[0].Platform, Record: string(s.Record.ID), Trace: said[0].trace,
+		Detail: fmt.Sprintf("%s by %s", said[0].Ref, d.Candidates[0].Evidence[0].Rule)})
+	return s, nil
+}
+
+// find is follow for a native record that may be linked.
+func (f *Flow) find(ctx context.Context, to record.Ref, trace string, w *wakes, depth int) (link, error) {
+	if id, ok, err := f.d.Ledger.Lookup(ctx, to); err != nil || ok {
+		return link{id: id, seen: ok}, err
+	}
+	return f.follow(ctx, to, trace, w, depth)
 }
 
 func (f *Flow) follow(ctx context.Context, to record.Ref, trace string, w *wakes, depth int) (link, error) {
@@ -390,8 +608,8 @@ func (f *Flow) follow(ctx context.Context, to record.Ref, trace string, w *wakes
 		return link{}, &fault.Error{Class: fault.Internal, Op: "hub.follow", ID: to.String(), Detail: "a mapping refers to an object without a mapping"}
 	}
 	later := &ledger.Recheck{Ref: to, NotBefore: f.d.Now().Add(recheckIn), Reason: "referred to, not seen yet", Trace: trace}
-	unseen := link{ledger.Mint(target.Entity, to), true, later}
-	if !creates(f.d.Config.Rules(target.Entity), to.Platform) {
+	unseen := link{id: ledger.Mint(target.Entity, to), fresh: true, recheck: later}
+	if !slices.Contains(f.d.Config.Rules(target.Entity).Origins, to.Platform) || len(f.d.Config.Match(target.Entity)) > 0 {
 		// It may turn out to belong to a record that exists, so it must not be linked to one of its own.
 		unseen.fresh = false
 	}
@@ -404,37 +622,32 @@ func (f *Flow) follow(ctx context.Context, to record.Ref, trace string, w *wakes
 	}
 	id, ok, err := f.d.Ledger.Lookup(ctx, to)
 	if err != nil || ok {
-		return link{id: id}, err
+		return link{id: id, seen: ok}, err
 	}
 	return unseen, nil
 }
 
-// creates reports whether a platform's native records may become records of the entity: it owns a field.
-func creates(rules record.Rules, platform string) bool {
-	for _, r := range rules.Fields {
-		if r.Kind == record.Owner && r.Owner == platform {
-			return true
-		}
-	}
-	return false
-}
-
 // strange parks a native record of a platform that may not create records, and that belongs to none.
-func (f *Flow) strange(ctx context.Context, m *mapping.Mapping, said []saying) error {
-	if said[len(said)-1].Gone {
+func (f *Flow) strange(ctx context.Context, m *mapping.Mapping, rules record.Rules, said []saying) error {
+	if said[len(said)-1].Gone || slices.Contains(rules.Strangers, m.Platform) {
 		f.d.Telemetry.Count("Repeats", m.Platform, 1)
 		return nil
 	}
 	return f.park(ctx, ledger.Exception{Type: "unmatched", Native: said[0].Ref.String(), Platform: m.Platform,
 		Detail: fmt.Sprintf("%s may not create a %s, and this one belongs to none", m.Platform, m.Entity),
-		Remedy: "create it in its owner, or let this platform own a field of the policy", Trace: said[0].trace})
+		Remedy: "link it with `sorrel exceptions link`, create it in its owner, or name " + m.Platform + " among the origins of the policy", Trace: said[0].trace})
 }
 
 // second parks a second native record of one platform that claims the same record.
-func (f *Flow) second(ctx context.Context, id record.ID, first, other record.Ref, trace string) error {
+func (f *Flow) second(ctx context.Context, id record.ID, first record.Ref, said []saying) error {
+	other := said[0].Ref
+	if said[len(said)-1].Gone {
+		f.d.Telemetry.Count("Repeats", other.Platform, 1)
+		return nil
+	}
 	return f.park(ctx, ledger.Exception{Type: "possible-duplicate", Record: id, Native: other.String(), Platform: other.Platform,
 		Detail: fmt.Sprintf("%s and %s both claim to be %s", first, other, id),
-		Remedy: "merge the two on " + other.Platform + ", or remove the external id from one", Trace: trace})
+		Remedy: "merge the two on " + other.Platform + ", or remove the external id from one", Trace: said[0].trace})
 }
 
 // settle reads a native record whose pushed values tie. If it is too early for a final answer, a recheck is left.

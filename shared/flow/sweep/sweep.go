@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"sorrel/shared/ledger"
@@ -36,6 +37,7 @@ type Swept struct {
 	Due       map[string]int // waiting, by platform
 	Woken     int
 	Rechecked int
+	Timed     int // records whose time has come: a proposal expires, an override ends, a held value is tried again
 }
 
 // maxWoken bounds the wake-ups of one run per platform; the rest is woken by the next.
@@ -49,7 +51,7 @@ func (f *Flow) Apply(ctx context.Context) (Swept, error) {
 	for name, q := range f.d.Wake {
 		errs = append(errs, f.platform(ctx, name, q, now, &out))
 	}
-	errs = append(errs, f.rechecks(ctx, now, &out))
+	errs = append(errs, f.rechecks(ctx, now, &out), f.timers(ctx, now, &out))
 	return out, errors.Join(errs...)
 }
 
@@ -107,6 +109,32 @@ func (f *Flow) rechecks(ctx context.Context, now time.Time, out *Swept) error {
 			return err
 		}
 		out.Rechecked++
+	}
+	return nil
+}
+
+// timers sends the records whose time has come to the hub. The index entry goes with the hub's commit, so that a lost
+// message is sent again.
+func (f *Flow) timers(ctx context.Context, now time.Time, out *Swept) error {
+	for t, err := range f.d.Ledger.Timers(ctx, now) {
+		if err != nil {
+			return err
+		}
+		if out.Timed >= maxWoken {
+			return nil
+		}
+		event := fmt.Sprintf("timer-%d-%d", t.At.UnixMilli(), now.Unix()/30) // once per half minute at most
+		entity, key, _ := strings.Cut(string(t.Record), "/")
+		in := message.Inbound{CorrelationID: event, ReceivedAt: now.UTC(), Source: message.Timer,
+			Native: record.Native{Ref: record.Ref{Platform: record.Sorrel, Object: entity, ID: key}}}
+		m, err := in.Message(event)
+		if err != nil {
+			return err
+		}
+		if err := f.d.Inbound.Send(ctx, m); err != nil {
+			return err
+		}
+		out.Timed++
 	}
 	return nil
 }

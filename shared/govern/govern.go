@@ -1,0 +1,168 @@
+// Package govern settles a record after anything about it has changed: it folds, moves proposals and holds on, marks
+// what is due, and keeps exceptions and match claims in step. Whoever changes a record, because a platform said
+// something, because a write was confirmed or because a person decided, ends in Settle and one commit.
+package govern
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"sorrel/shared/fault"
+	"sorrel/shared/ledger"
+	"sorrel/shared/policy"
+	"sorrel/shared/record"
+)
+
+// Cause is why a record is settled.
+type Cause struct {
+	Trace string // correlation id
+	By    string // the person who acts, if one does
+	Now   time.Time
+	News  bool // targets that are due already are woken again
+}
+
+// Settled is a record ready to be committed. Links and Steps may be added to Entry; everything else is as it must be.
+type Settled struct {
+	Entry   ledger.Entry
+	Outcome record.Outcome
+	Due     []string // platforms to wake once it is committed
+}
+
+// Quiet reports whether nothing happened that anybody has to know of.
+func (s Settled) Quiet() bool {
+	return len(s.Outcome.Changes) == 0 && len(s.Outcome.Events) == 0 && len(s.Due) == 0 && len(s.Entry.Exceptions) == 0
+}
+
+// Settle governs after, which is before with something changed. events tell of what the caller did. It reads the
+// ledger, and writes nothing.
+func Settle(ctx context.Context, l *ledger.Ledger, set *policy.Set, before, after ledger.State, cause Cause, events ...record.Event) (Settled, error) {
+	return settle(ctx, l, set, before, after, cause, events, nil)
+}
+
+func settle(ctx context.Context, l *ledger.Ledger, set *policy.Set, before, after ledger.State, cause Cause, events []record.Event, known []record.ID) (Settled, error) {
+	entity := after.Record.ID.Entity()
+	rules, forms := set.Rules(entity), set.On(entity)
+	retry(&after.Record, cause.Now)
+	claims, err := claim(ctx, l, set.Match(entity), before, &after, cause.Now, known)
+	if err != nil {
+		return Settled{}, err
+	}
+	was := after.Record.Policy
+	var out record.Outcome
+	after.Record, out = record.Fold(after.Record, rules, forms, cause.Now)
+	if cause.By != "" {
+		for i := range out.Changes {
+			if out.Changes[i].From == record.Steward && out.Changes[i].Actor == "" {
+				out.Changes[i].Actor = cause.By
+			}
+		}
+	}
+	after.Release(was)
+	after.Record.Held = needed(after.Record, rules, forms)
+	news := cause.News || len(out.Changes) > 0 || len(events) > 0 || len(out.Events) > 0
+	due := after.MarkDue(rules, set.As, cause.Trace, cause.Now, news)
+	exceptions, err := l.Reconcile(ctx, &after, cause.Now, ledger.Rightful(after, rules, out.Decisions))
+	if err != nil {
+		return Settled{}, err
+	}
+	out.Events = append(slices.Clone(events), out.Events...)
+	return Settled{Due: due, Outcome: out, Entry: ledger.Entry{Before: before, After: after, Links: map[record.Ref]record.ID{},
+		Relinks: map[record.Ref]record.ID{}, Changes: out.Changes, Events: out.Events, Closed: out.Closed, Claims: claims,
+		Exceptions: exceptions, By: cause.By, Now: cause.Now, Trace: cause.Trace}}, nil
+}
+
+// retry lets held values be tried again whose time has come.
+func retry(r *record.Record, now time.Time) {
+	var held map[string]record.Hold
+	for k, h := range r.Held {
+		if h.Retry.IsZero() || now.Before(h.Retry) {
+			continue
+		}
+		if held == nil {
+			held = maps.Clone(r.Held)
+		}
+		h.Trying, h.Retry = true, time.Time{}
+		held[k] = h
+	}
+	if held != nil {
+		r.Held = held
+	}
+}
+
+// needed are the holds that still hold something back: not those of a value that got to its platform some other way.
+func needed(r record.Record, rules record.Rules, forms record.Forms) map[string]record.Hold {
+	if len(r.Held) == 0 {
+		return r.Held
+	}
+	patches := map[string]record.Patch{}
+	held := maps.Clone(r.Held)
+	for k := range r.Held {
+		p, field := record.SplitHoldKey(k)
+		if _, projected := patches[p]; !projected {
+			if as := forms(p); as != nil {
+				patches[p] = record.Project(r, rules, p, as)
+			}
+		}
+		_, pending := patches[p].Fields[field]
+		if _, kept := patches[p].Kept[field]; !pending && !kept {
+			delete(held, k)
+		}
+	}
+	return held
+}
+
+// maxConflict bounds how often a change is tried again because somebody else was first.
+const maxConflict = 12
+
+// Change applies change to the newest state of a record and commits, again and again until nobody interferes. A change
+// that returns an error changes nothing. The record that id was merged into is changed instead of it.
+func Change(ctx context.Context, l *ledger.Ledger, set *policy.Set, id record.ID, cause Cause, change func(*ledger.State) ([]record.Event, error)) (Settled, error) {
+	for attempt := 0; ; attempt++ {
+		before, err := l.Follow(ctx, id)
+		if err != nil {
+			return Settled{}, err
+		}
+		if !before.Exists() {
+			return Settled{}, Unknown(id)
+		}
+		after := before.Clone()
+		events, err := change(&after)
+		if err != nil {
+			return Settled{}, err
+		}
+		s, err := Settle(ctx, l, set, before, after, cause, events...)
+		if err != nil {
+			return Settled{}, err
+		}
+		err = l.Commit(ctx, s.Entry)
+		if err == nil || !fault.Is(err, fault.Conflict) || attempt >= maxConflict {
+			return s, err
+		}
+	}
+}
+
+// Unknown refuses an id that no record has.
+func Unknown(id record.ID) error {
+	return &fault.Error{Class: fault.NotFound, Op: "govern", ID: string(id), Detail: "no such record",
+		Remedy: "find the record id in a trace, or in the external id field of a native record"}
+}
+
+// pair loads two records that a person or a platform says something about.
+func pair(ctx context.Context, l *ledger.Ledger, a, b record.ID) (ledger.State, ledger.State, error) {
+	states, err := l.Load(ctx, a, b)
+	if err != nil {
+		return ledger.State{}, ledger.State{}, err
+	}
+	for _, id := range []record.ID{a, b} {
+		if !states[id].Exists() {
+			return ledger.State{}, ledger.State{}, Unknown(id)
+		}
+	}
+	if a.Entity() != b.Entity() || a == b {
+		return ledger.State{}, ledger.State{}, fault.New(fault.Malformed, "govern", fmt.Sprintf("%s and %s are not two records of one entity", a, b))
+	}
+	return states[a], states[b], nil
+}
