@@ -4,46 +4,58 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
+	"sorrel/shared/contract"
 	"sorrel/shared/contract/source"
+	"sorrel/shared/expression"
 	"sorrel/shared/record"
 )
 
 // level is what one place of a policy file says: the entity, a group or a field.
 type level struct {
-	what    string // such as `field status`
-	node    source.Node
-	rule    *record.Rule // nil: not said here
-	targets []source.Node
-	routed  bool // targets are said here
-	paths   map[string]record.Path
-	pathAt  map[string]source.Node
+	what      string // such as `field status`
+	node      source.Node
+	group     string        // of a group: its name
+	members   []string      // of a group: its fields
+	choice    *choice       // who decides; nil: not said here
+	targets   []source.Node // platforms
+	routed    bool          // targets are said here
+	paths     map[string]*clause
+	approval  *clause
+	meanwhile []*clause
+}
+
+// clause is something said at a level that must matter to at least one field below it.
+type clause struct {
+	node     source.Node
+	what     string
+	path     record.Path
+	approval *approval
+	used     bool
+	idle     string // why the last field that was looked at does not need it
 }
 
 func platforms() []string {
 	return []string{record.NetSuite, record.Salesforce, record.Zendesk, record.ServiceNow}
 }
 
-const (
-	rulesAvailable = "available: owner: PLATFORM, survivorship: latest, survivorship: rank"
-	pathsAvailable = "available: accept, revert, reject, ignore"
-)
+func paths() []string {
+	return []string{string(record.Accept), string(record.Propose), string(record.Revert), string(record.Reject), string(record.Ignore)}
+}
+
+// levelKeys may stand at every level.
+func levelKeys(more ...string) []string {
+	return append(more, "owner", "meanwhile", "survivorship", "of", "together", "value", "assign", "targets", "paths", "approval")
+}
 
 // compile turns the policy file into rules.
 func (e *entity) compile(ps *source.Problems) {
 	root := e.policy.root
 	e.rules = record.Rules{Entity: e.contract.Entity, Fields: map[string]record.Rule{}}
 	e.readPlatforms(ps)
-	switch e.deletes = root.String(ps, "deletes", true); e.deletes {
-	case "", "ignore":
-	case "propagate", "deactivate", "propose":
-		ps.Add(root.Get("deletes"), "deletes: "+e.deletes+" is not available yet", "available: ignore")
-	default:
-		ps.Add(root.Get("deletes"), fmt.Sprintf("unknown deletes %q", e.deletes), "available: ignore")
-	}
+	e.rules.Platforms = slices.Sorted(maps.Keys(e.platforms))
 	base := e.readLevel(ps, "the policy", root)
-	groups := e.readGroups(ps)
+	groups, levels := e.readGroups(ps)
 	fields := e.readFields(ps)
 	for _, name := range e.contract.Names() {
 		chain := []*level{base}
@@ -52,16 +64,22 @@ func (e *entity) compile(ps *source.Problems) {
 		}
 		if f := fields[name]; f != nil {
 			chain = append(chain, f)
+			levels = append(levels, f)
 		}
-		if rule, ok := e.combine(ps, name, chain); ok {
-			e.rules.Fields[name] = rule
-			if rule.Kind == record.Owner && !slices.Contains(e.rules.Origins, rule.Owner) {
-				e.rules.Origins = append(e.rules.Origins, rule.Owner)
+		rule, ok := e.combine(ps, name, chain)
+		if !ok {
+			for _, l := range chain {
+				l.excuse()
 			}
+			continue
 		}
+		e.rules.Fields[name] = rule
 	}
-	e.rules.Platforms = slices.Sorted(maps.Keys(e.platforms))
-	slices.Sort(e.rules.Origins)
+	e.compileWhole(ps)
+	e.checkApprovals(ps)
+	for _, l := range append(levels, base) {
+		l.reportIdle(ps)
+	}
 }
 
 func (e *entity) readPlatforms(ps *source.Problems) {
@@ -93,33 +111,45 @@ func (e *entity) readPlatforms(ps *source.Problems) {
 	}
 }
 
-func (e *entity) readGroups(ps *source.Problems) map[string]*level {
-	out := map[string]*level{}
+// readGroups gives the group of each field, and all groups in the order of the file.
+func (e *entity) readGroups(ps *source.Problems) (of map[string]*level, all []*level) {
+	of = map[string]*level{}
 	block := e.policy.root.Get("groups")
 	if block.Kind != source.None && block.Kind != source.Map {
 		ps.Add(block, "groups must be a block of name: {fields: […], …}", "give each group a name")
 	}
 	for _, g := range block.Entries {
-		if !g.Value.Known(ps, "group "+g.Key.Text, "fields", "owner", "survivorship", "of", "targets", "paths") {
+		name := g.Key.Text
+		if !g.Value.Known(ps, "group "+name, levelKeys("fields")...) {
 			continue
 		}
-		l := e.readLevel(ps, "group "+g.Key.Text, g.Value)
+		l := e.readLevel(ps, "group "+name, g.Value)
+		l.group = name
+		all = append(all, l)
 		members := g.Value.Texts(ps, "fields")
 		if len(members) == 0 {
-			ps.Add(g.Key, "group "+g.Key.Text+" has no fields", "list them as fields: [a, b]")
+			ps.Add(g.Key, "group "+name+" has no fields", "list them as fields: [a, b]")
 		}
 		for _, f := range members {
 			switch _, known := e.contract.Field(f.Text); {
 			case !known:
 				ps.Add(f, fmt.Sprintf("unknown field %q of %s", f.Text, e.contract.Name()), source.Suggest(f.Text, e.contract.Names()))
-			case out[f.Text] != nil:
-				ps.Add(f, fmt.Sprintf("field %q is in %s already", f.Text, out[f.Text].what), "keep it in one group")
+			case of[f.Text] != nil:
+				ps.Add(f, fmt.Sprintf("field %q is in %s already", f.Text, of[f.Text].what), "keep it in one group")
 			default:
-				out[f.Text] = l
+				of[f.Text] = l
+				l.members = append(l.members, f.Text)
 			}
 		}
+		slices.Sort(l.members)
 	}
-	return out
+	for _, g := range block.Entries {
+		name := g.Key.Text
+		if _, field := e.contract.Field(name); field && (of[name] == nil || of[name].group != name) {
+			ps.Add(g.Key, fmt.Sprintf("group %s has the name of a field that is not in it: their proposals could not be told apart", name), "give the group another name")
+		}
+	}
+	return of, all
 }
 
 func (e *entity) readFields(ps *source.Problems) map[string]*level {
@@ -133,7 +163,7 @@ func (e *entity) readFields(ps *source.Problems) map[string]*level {
 			ps.Add(f.Key, fmt.Sprintf("unknown field %q of %s", f.Key.Text, e.contract.Name()), source.Suggest(f.Key.Text, e.contract.Names()))
 			continue
 		}
-		if f.Value.Known(ps, "field "+f.Key.Text, "owner", "survivorship", "of", "targets", "paths") {
+		if f.Value.Known(ps, "field "+f.Key.Text, levelKeys()...) {
 			out[f.Key.Text] = e.readLevel(ps, "field "+f.Key.Text, f.Value)
 		}
 	}
@@ -152,115 +182,109 @@ func (e *entity) platform(ps *source.Problems, n source.Node) bool {
 	return false
 }
 
+// known keeps those nodes that name a platform of this entity.
+func (e *entity) known(ps *source.Problems, nodes []source.Node) []source.Node {
+	return slices.DeleteFunc(nodes, func(n source.Node) bool { return !e.platform(ps, n) })
+}
+
 func (e *entity) readLevel(ps *source.Problems, what string, n source.Node) *level {
-	l := &level{what: what, node: n, paths: map[string]record.Path{}, pathAt: map[string]source.Node{}}
-	l.rule = e.readRule(ps, what, n)
+	l := &level{what: what, node: n, paths: map[string]*clause{}}
+	e.readChoice(ps, l)
 	if n.Has("targets") {
 		l.routed = true
-		for _, t := range n.Texts(ps, "targets") {
-			if e.platform(ps, t) {
-				l.targets = append(l.targets, t)
-			}
-		}
+		l.targets = e.known(ps, n.Texts(ps, "targets"))
 	}
-	paths := n.Get("paths")
-	if paths.Kind != source.None && paths.Kind != source.Map {
-		ps.Add(paths, "paths must be a block of platform: path", "write them as salesforce: revert")
+	block := n.Get("paths")
+	if block.Kind != source.None && block.Kind != source.Map {
+		ps.Add(block, "paths must be a block of platform: path", "write them as salesforce: revert")
 	}
-	for _, x := range paths.Entries {
-		if !e.platform(ps, x.Key) {
-			continue
-		}
-		switch p := record.Path(x.Value.Text); p {
-		case record.Accept, record.Revert, record.Reject, record.Ignore:
-			l.paths[x.Key.Text], l.pathAt[x.Key.Text] = p, x.Value
-		case "propose":
-			ps.Add(x.Value, "path propose is not available yet", pathsAvailable)
+	for _, x := range block.Entries {
+		switch {
+		case !e.platform(ps, x.Key):
+		case slices.Contains(paths(), x.Value.Text):
+			l.paths[x.Key.Text] = &clause{node: x.Value, what: fmt.Sprintf("path %s of %s", x.Value.Text, x.Key.Text), path: record.Path(x.Value.Text)}
 		default:
-			ps.Add(x.Value, fmt.Sprintf("unknown path %q", x.Value.Text), source.Suggest(x.Value.Text, []string{"accept", "revert", "reject", "ignore"}))
+			ps.Add(x.Value, fmt.Sprintf("unknown path %q", x.Value.Text), source.Suggest(x.Value.Text, paths()))
 		}
+	}
+	if n.Has("approval") {
+		l.approval = &clause{node: n.Key("approval"), what: "approval", approval: e.readApproval(ps, n), idle: "no path proposes to it"}
 	}
 	return l
 }
 
-// readRule reads owner, or survivorship and of.
-func (e *entity) readRule(ps *source.Problems, what string, n source.Node) *record.Rule {
-	owner, survivorship, of := n.Get("owner"), n.Get("survivorship"), n.Get("of")
-	switch {
-	case owner.Kind != source.None && survivorship.Kind != source.None:
-		ps.Add(n.Key("survivorship"), what+" has an owner and a survivorship", "keep one of them")
-		return nil
-	case owner.Kind == source.List:
-		ps.Add(owner, what+" has several owners", "name one, or write survivorship: latest with of:")
-		return nil
-	case owner.Kind != source.None:
-		if of.Kind != source.None {
-			ps.Add(n.Key("of"), "of has no meaning with an owner", "remove it")
-		}
-		name := n.String(ps, "owner", true)
-		if name == "" || !e.platform(ps, owner) {
-			return nil
-		}
-		return &record.Rule{Kind: record.Owner, Owner: name, Text: "owner " + name, At: n.Key("owner").At()}
-	case survivorship.Kind == source.None:
-		if of.Kind != source.None {
-			ps.Add(n.Key("of"), "of has no meaning without survivorship", "add survivorship: latest, or remove it")
-		}
-		return nil
+func (l *level) clauses() []*clause {
+	all := slices.Collect(maps.Values(l.paths))
+	all = append(all, l.meanwhile...)
+	if l.approval != nil {
+		all = append(all, l.approval)
 	}
-	switch kind := record.Survivorship(survivorship.Text); kind {
-	case record.Latest, record.Rank:
-		r := &record.Rule{Kind: kind, At: n.Key("survivorship").At()}
-		for _, p := range n.Texts(ps, "of") {
-			if e.platform(ps, p) {
-				r.Order = append(r.Order, p.Text)
-			}
-		}
-		if of.Kind == source.None || of.Kind == source.List && len(of.Items) == 0 {
-			ps.Add(survivorship, what+" does not say which platforms may contribute", "add of: [platform, platform]")
-		}
-		r.Text = string(kind) + " of " + strings.Join(r.Order, ", ")
-		return r
-	case "longest", "most-complete", "first", "hold", "expr":
-		ps.Add(survivorship, fmt.Sprintf("survivorship %s is not available yet", kind), rulesAvailable)
-	default:
-		ps.Add(survivorship, fmt.Sprintf("unknown survivorship %q", survivorship.Text), rulesAvailable)
+	return all
+}
+
+// excuse keeps what stands at l from being reported as idle: a field that would need it has a problem of its own.
+func (l *level) excuse() {
+	for _, c := range l.clauses() {
+		c.used = true
 	}
-	return nil
+}
+
+func (l *level) reportIdle(ps *source.Problems) {
+	for _, c := range l.clauses() {
+		if !c.used && c.idle != "" {
+			ps.Add(c.node, fmt.Sprintf("%s in %s has no effect: %s", c.what, l.what, c.idle), "remove it, or give a field there a rule that needs it")
+		}
+	}
 }
 
 // combine makes one field's rule out of its levels, from entity to field.
 func (e *entity) combine(ps *source.Problems, name string, chain []*level) (record.Rule, bool) {
 	last := chain[len(chain)-1]
-	var rule record.Rule
-	var from, routed *level
-	paths := map[string]record.Path{}
-	pathAt := map[string]source.Node{}
+	var from, routed, group *level
+	var approval *clause
+	paths := map[string]*clause{}
 	for _, l := range chain {
-		if l.rule != nil {
-			rule, from = *l.rule, l
+		if l.group != "" {
+			group = l
+		}
+		if l.choice != nil {
+			from = l
 		}
 		if l.routed {
 			routed = l
 		}
-		for p, path := range l.paths {
-			paths[p], pathAt[p] = path, l.pathAt[p]
+		if l.approval != nil {
+			approval = l.approval
+		}
+		for p, c := range l.paths {
+			if above := paths[p]; above != nil {
+				above.idle = l.what + " says otherwise"
+			}
+			paths[p] = c
 		}
 	}
 	if from == nil {
-		if !said(chain, "owner") && !said(chain, "survivorship") { // otherwise what is wrong is reported there
-			ps.Add(last.node, fmt.Sprintf("field %q has no rule", name), "add owner or survivorship to it, its group or the policy")
+		if !said(chain, "owner") && !said(chain, "survivorship") && !said(chain, "assign") { // otherwise what is wrong is reported there
+			ps.Add(last.node, fmt.Sprintf("field %q has no rule", name), "add owner, survivorship or assign to it, its group or the policy")
 		}
-		return rule, false
+		return record.Rule{}, false
 	}
 	if routed == nil {
 		ps.Add(last.node, fmt.Sprintf("field %q has no targets", name), "add targets: [platform] to it, its group or the policy, [] for none")
-		return rule, false
+		return record.Rule{}, false
 	}
 	before := ps.Len()
-	e.checkSources(ps, name, rule, from)
+	rule := e.decide(ps, name, from, group)
+	rule.Group = name
+	if group != nil {
+		rule.Group = group.group
+	}
 	rule.Targets = e.route(ps, name, rule, routed)
-	rule.Paths = e.govern(ps, name, rule, from, paths, pathAt)
+	e.govern(ps, name, &rule, from, paths, approval)
+	e.checkLoss(ps, name, rule, from)
+	if approval != nil {
+		e.approvals[name] = approval
+	}
 	return rule, ps.Len() == before
 }
 
@@ -268,22 +292,24 @@ func said(chain []*level, key string) bool {
 	return slices.ContainsFunc(chain, func(l *level) bool { return l.node.Has(key) })
 }
 
-// checkSources reports deciding platforms that cannot be read.
-func (e *entity) checkSources(ps *source.Problems, name string, rule record.Rule, from *level) {
-	deciders := rule.Order
-	at := from.node.Get("of")
-	if rule.Kind == record.Owner {
-		deciders, at = []string{rule.Owner}, from.node.Get("owner")
+// reads reports whether a platform says something about a field, or what is wrong with that is told elsewhere.
+func (e *entity) reads(platform, field string) bool {
+	m := e.mappings[platform]
+	if m == nil || m.Faulty(field) {
+		return true
 	}
-	for _, p := range deciders {
-		m := e.mappings[p]
-		if m == nil || m.Faulty(name) {
-			continue // reported where it is wrong
-		}
-		if _, in, _ := m.Native(name); !in {
-			ps.Add(at, fmt.Sprintf("%s decides %q, but %s does not read it", p, name, m.File), "map it there, or give the field another rule")
-		}
+	_, in, _ := m.Native(field)
+	return in
+}
+
+// writes is the same for the other direction.
+func (e *entity) writes(platform, field string) bool {
+	m := e.mappings[platform]
+	if m == nil || m.Faulty(field) {
+		return true
 	}
+	_, _, out := m.Native(field)
+	return out
 }
 
 func (e *entity) route(ps *source.Problems, name string, rule record.Rule, routed *level) []string {
@@ -312,46 +338,103 @@ func (e *entity) route(ps *source.Problems, name string, rule record.Rule, route
 	return out
 }
 
-func (e *entity) govern(ps *source.Problems, name string, rule record.Rule, from *level, paths map[string]record.Path, pathAt map[string]source.Node) map[string]record.Path {
-	out := map[string]record.Path{}
+// govern settles what happens to changes on each platform.
+func (e *entity) govern(ps *source.Problems, name string, rule *record.Rule, from *level, paths map[string]*clause, approval *clause) {
+	rule.Paths = map[string]record.Path{}
 	var missing []string
 	for _, p := range platforms() {
 		if _, ok := e.platforms[p]; !ok {
 			continue
 		}
-		path, given := paths[p]
+		c, given := paths[p]
 		contributes := slices.Contains(rule.Order, p)
+		owned := rule.Kind == record.Owner && rule.Owner == p
 		switch {
-		case rule.Kind == record.Owner && rule.Owner == p:
-			continue // an owner's change is never off the path
+		case owned && given:
+			c.idle = fmt.Sprintf("%s owns %q", p, name)
+			continue
+		case owned:
+			continue
 		case !given && contributes:
-			out[p] = record.Accept // named under of: that says it
-		case !given:
+			rule.Paths[p] = record.Accept // named under of: that says it
+			continue
+		case !given && e.reads(p, name):
 			missing = append(missing, p)
-		case rule.Kind == record.Owner && path == record.Accept:
-			ps.Add(pathAt[p], fmt.Sprintf("%q is owned by %s: a change on %s cannot be accepted", name, rule.Owner, p), "write revert, reject or ignore, or use survivorship")
-		case path == record.Accept && !contributes:
-			ps.Add(pathAt[p], fmt.Sprintf("%q accepts changes on %s, which is not among %v", name, p, rule.Order), "add it to of:, or write revert, reject or ignore")
-		case path != record.Accept && contributes && inherited(from, pathAt[p]):
-			out[p] = record.Accept // the more specific of: outweighs a path from above
-		case path != record.Accept && contributes:
-			ps.Add(pathAt[p], fmt.Sprintf("%s contributes to %q, but its path is %s", p, name, path), "write accept, or leave it out of of:")
-		default:
-			out[p] = path
+			continue
+		case !given:
+			continue
+		case contributes && c.path != record.Accept && c != from.paths[p]:
+			c.idle = fmt.Sprintf("%s contributes to %q", p, name)
+			rule.Paths[p] = record.Accept // the more specific of: outweighs a path from above
+			continue
+		case !contributes && !e.reads(p, name):
+			c.idle = fmt.Sprintf("%s does not read %q", e.mappings[p].File, name)
+			rule.Paths[p] = c.path
+			continue
+		}
+		c.used = true
+		rule.Paths[p] = c.path
+		wrong := func(message, remedy string) { ps.Add(c.node, message, remedy) }
+		back := c.path == record.Revert || c.path == record.Reject || c.path == record.Propose
+		switch {
+		case contributes && c.path != record.Accept:
+			wrong(fmt.Sprintf("%s contributes to %q, but its path is %s", p, name, c.path), "write accept, or leave it out of of:")
+		case contributes:
+		case c.path == record.Accept && rule.Kind == record.Owner:
+			wrong(fmt.Sprintf("%q is owned by %s: a change on %s cannot be accepted", name, rule.Owner, p), "write propose, revert, reject or ignore, or use survivorship")
+		case c.path == record.Accept && rule.Kind == record.Assign:
+			wrong(fmt.Sprintf("%q is assigned: a change on %s cannot be accepted", name, p), "write revert, reject or ignore, or use survivorship")
+		case c.path == record.Accept:
+			wrong(fmt.Sprintf("%q accepts changes on %s, which is not among %v", name, p, rule.Order), "add it to of:, or write revert, reject or ignore")
+		case c.path == record.Propose && rule.Kind != record.Owner:
+			wrong(fmt.Sprintf("a change of %q on %s has nobody to be proposed to: the field has no owner", name, p), "add owner: PLATFORM, or write revert, reject or ignore")
+		case c.path == record.Propose && !e.writes(rule.Owner, name):
+			wrong(fmt.Sprintf("a change of %q on %s is proposed to %s, but %s does not write it", name, p, rule.Owner, e.mappings[rule.Owner].File), "map it there with direction: both, or write revert, reject or ignore")
+		case c.path == record.Propose && approval == nil:
+			wrong(fmt.Sprintf("a change of %q on %s is proposed, but nobody approves it", name, p), "add approval: {approvers: [role]} to the field, its group or the policy")
+		case back && !slices.Contains(rule.Targets, p) && e.mappings[p] != nil && !e.mappings[p].Faulty(name):
+			wrong(fmt.Sprintf("a change of %q on %s cannot be put back: %s does not receive the field", name, p, p), "add it to targets, or write ignore")
+		case c.path == record.Propose:
+			approval.used = true
+			rule.Approval = &approval.approval.Approval
 		}
 	}
 	if len(missing) > 0 {
 		ps.Add(from.node, fmt.Sprintf("field %q does not say what happens to changes on %v", name, missing), "add paths: {"+missing[0]+": revert}")
 	}
-	return out
 }
 
-// inherited reports whether a path stands at another level than the rule.
-func inherited(from *level, at source.Node) bool {
-	for _, n := range from.pathAt {
-		if n.Line == at.Line && n.Column == at.Column {
-			return false
+// checkLoss reports a platform that has a say in a field, and is written it in a form that cannot hold every value:
+// what it says back would be less than what it was told.
+func (e *entity) checkLoss(ps *source.Problems, name string, rule record.Rule, from *level) {
+	for _, p := range e.rules.Platforms {
+		m := e.mappings[p]
+		if m == nil || !m.Lossy(name) {
+			continue
+		}
+		receives, says := slices.Contains(rule.Targets, p), slices.Contains(rule.Order, p) || slices.Contains(rule.Meanwhile, p)
+		for _, path := range rule.Paths {
+			receives = receives || path == record.Propose && rule.Owner == p
+		}
+		if rule.Kind == record.Owner && rule.Owner == p {
+			says, receives = true, receives || len(rule.Meanwhile) > 0
+		}
+		if says = says || rule.Paths[p] == record.Propose; says && receives {
+			ps.Add(from.choice.at, fmt.Sprintf("%q loses information on its way to %s and back: %s is lossy, and %s has a say in the field", name, p, m.File, p),
+				"map it without loss, or let "+p+" only receive it")
 		}
 	}
-	return true
+}
+
+// scope gives names of an expression the types of contract fields.
+func (e *entity) scope(keep func(contract.Field) bool, prefixes ...string) expression.Scope {
+	out := expression.Scope{}
+	for _, f := range e.contract.Fields() {
+		for _, p := range prefixes {
+			if keep(f) {
+				out[p+f.Name] = f
+			}
+		}
+	}
+	return out
 }

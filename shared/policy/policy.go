@@ -28,6 +28,7 @@ import (
 	"sorrel/shared/contract"
 	"sorrel/shared/contract/source"
 	"sorrel/shared/mapping"
+	"sorrel/shared/match"
 	"sorrel/shared/record"
 )
 
@@ -39,6 +40,7 @@ type Set struct {
 	version  string
 	entities map[string]*entity
 	objects  map[[2]string]*mapping.Mapping // by platform, native object
+	staff    staff
 }
 
 // entity is everything about one kind of record.
@@ -47,8 +49,11 @@ type entity struct {
 	rules     record.Rules
 	platforms map[string]string // platform → native object
 	mappings  map[string]*mapping.Mapping
-	deletes   string
+	match     match.Rules
 	policy    file
+	staff     *staff
+	approvals map[string]*clause // by field: the approval of its level, proposed to or not
+	refers    []reference
 }
 
 type file struct {
@@ -110,6 +115,14 @@ func (s *Set) Rules(name string) record.Rules {
 		return e.rules
 	}
 	return record.Rules{}
+}
+
+// Match gives the rules by which native records of an entity are found to mean the same thing, in the order of the policy.
+func (s *Set) Match(name string) match.Rules {
+	if e, ok := s.entities[name]; ok {
+		return e.match
+	}
+	return nil
 }
 
 // Contract is an entity's contract with its custom fields, or nil.
@@ -191,7 +204,7 @@ func (s *Set) Explain(name, field string) (string, bool) {
 }
 
 func load(fsys fs.FS, ps *source.Problems) *Set {
-	s := &Set{entities: map[string]*entity{}, objects: map[[2]string]*mapping.Mapping{}}
+	s := &Set{entities: map[string]*entity{}, objects: map[[2]string]*mapping.Mapping{}, staff: readPeople(fsys, ps)}
 	normal := map[string][]string{} // entity → normalised texts
 	latest := map[string]*contract.Contract{}
 	for name, data := range files(fsys, "contract", ".json", ps) {
@@ -207,7 +220,7 @@ func load(fsys fs.FS, ps *source.Problems) *Set {
 	known := slices.Sorted(maps.Keys(latest))
 	for name, data := range files(fsys, "policy", ".yaml", ps) {
 		root, ok := source.Parse(name, data, ps)
-		if !ok || !root.Known(ps, "a policy", "entity", "contract", "platforms", "deletes", "owner", "survivorship", "of", "targets", "paths", "groups", "fields", "custom") {
+		if !ok || !root.Known(ps, "a policy", levelKeys("entity", "contract", "platforms", "origins", "copies", "unmatched", "match", "deletes", "deactivated", "groups", "fields", "custom")...) {
 			continue
 		}
 		who := root.String(ps, "entity", true)
@@ -222,7 +235,7 @@ func load(fsys fs.FS, ps *source.Problems) *Set {
 			ps.Add(root.Get("entity"), fmt.Sprintf("%s is governed by %s already", who, s.entities[who].policy.name), "keep one policy per entity")
 			continue
 		}
-		e := &entity{contract: c, policy: file{name, root}, mappings: map[string]*mapping.Mapping{}, platforms: map[string]string{}}
+		e := &entity{contract: c, policy: file{name, root}, mappings: map[string]*mapping.Mapping{}, platforms: map[string]string{}, approvals: map[string]*clause{}, staff: &s.staff}
 		if n := root.String(ps, "contract", true); n != "" && n != c.Name() {
 			ps.Add(root.Get("contract"), fmt.Sprintf("contract %q is not the newest of %s", n, who), "write "+c.Name())
 		}
@@ -265,7 +278,7 @@ func load(fsys fs.FS, ps *source.Problems) *Set {
 		e.rules.Version = sum
 		all += name + sum
 	}
-	s.version = hash([]string{all})
+	s.version = hash([]string{all, s.staff.version})
 	s.references(ps)
 	return s
 }

@@ -1,0 +1,106 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+
+	"sorrel/shared/contract/source"
+)
+
+const (
+	peopleFile = "people.yaml"
+	aws        = "aws" // beside the platforms: who somebody is to the cloud's API
+)
+
+// Person is somebody who may decide, or whose changes people decide about.
+type Person struct {
+	Name  string
+	Roles []string            // sorted
+	Users map[string][]string // user ids, by platform or "aws"
+}
+
+// staff is who works here.
+type staff struct {
+	given   bool // there is a people file
+	people  map[string]Person
+	by      map[[2]string]string // platform, user id → name
+	roles   []string             // that somebody has, sorted
+	version string
+}
+
+// Person finds somebody by name. Callers must not modify what they get.
+func (s *Set) Person(name string) (Person, bool) {
+	p, ok := s.staff.people[name]
+	return p, ok
+}
+
+// PersonAt finds the person who is a user on a platform, or on "aws".
+func (s *Set) PersonAt(platform, user string) (Person, bool) {
+	name, ok := s.staff.by[[2]string{platform, user}]
+	if !ok {
+		return Person{}, false
+	}
+	return s.Person(name)
+}
+
+// People lists everybody by name.
+func (s *Set) People() []Person {
+	var out []Person
+	for _, name := range slices.Sorted(maps.Keys(s.staff.people)) {
+		out = append(out, s.staff.people[name])
+	}
+	return out
+}
+
+// readPeople reads people.yaml, if there is one.
+func readPeople(fsys fs.FS, ps *source.Problems) staff {
+	s := staff{people: map[string]Person{}, by: map[[2]string]string{}}
+	data, err := fs.ReadFile(fsys, peopleFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return s
+	}
+	s.given = true
+	if err != nil {
+		ps.Add(source.Node{File: peopleFile, Line: 1, Column: 1}, "the file cannot be read: "+err.Error(), "check its permissions")
+		return s
+	}
+	root, ok := source.Parse(peopleFile, data, ps)
+	if !ok || !root.Known(ps, "the people file", "people") {
+		return s
+	}
+	s.version = root.Normal()
+	block := root.Get("people")
+	if block.Kind != source.Map {
+		ps.Add(root, "people must be a block of name: {roles: […]}", "write it as fiona@example.com: {roles: [finance]}")
+	}
+	keys := append(platforms(), aws)
+	for _, x := range block.Entries {
+		p := Person{Name: x.Key.Text, Users: map[string][]string{}}
+		if !x.Value.Known(ps, p.Name, append([]string{"roles"}, keys...)...) {
+			continue
+		}
+		for _, r := range x.Value.Texts(ps, "roles") {
+			p.Roles = append(p.Roles, r.Text)
+		}
+		slices.Sort(p.Roles)
+		s.roles = append(s.roles, p.Roles...)
+		for _, on := range keys {
+			for _, user := range x.Value.Texts(ps, on) {
+				at := [2]string{on, user.Text}
+				if other, taken := s.by[at]; taken {
+					ps.Add(user, fmt.Sprintf("%s is the %s user %q already", other, on, user.Text), "give each user to one person")
+					continue
+				}
+				s.by[at] = p.Name
+				p.Users[on] = append(p.Users[on], user.Text)
+			}
+		}
+		s.people[p.Name] = p
+	}
+	slices.Sort(s.roles)
+	s.roles = slices.Compact(s.roles)
+	return s
+}
