@@ -22,6 +22,8 @@ const (
 	TooLarge Class = "too-large"
 	// Unauthenticated means a signature or credential is missing, wrong or expired.
 	Unauthenticated Class = "unauthenticated"
+	// Forbidden means that the person who asks is known, or should be, but may not do this.
+	Forbidden Class = "forbidden"
 	// NotFound names a platform, record, type or id that is not known.
 	NotFound Class = "not-found"
 	// Contract means a value is readable but breaks its contract.
@@ -70,12 +72,13 @@ func Table() []Row {
 }
 
 // table is an array, so that looking up a row allocates nothing.
-func table() [13]Row {
+func table() [14]Row {
 	return [...]Row{
 		{Internal, 500, Retry, true, "Internal error"},
 		{Malformed, 400, Park, false, "Malformed input"},
 		{TooLarge, 413, Park, false, "Input too large"},
 		{Unauthenticated, 401, Park, false, "Not authenticated"},
+		{Forbidden, 403, Park, false, "Not allowed"},
 		{NotFound, 404, Park, false, "Not found"},
 		{Contract, 422, Park, false, "Contract violation"},
 		{Refused, 422, Park, false, "Refused"},
