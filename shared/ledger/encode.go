@@ -29,6 +29,7 @@ type storedState struct {
 
 	Overrides map[string]record.Override     `json:"overrides,omitempty"`
 	Assigned  map[string]record.Assigned     `json:"assigned,omitempty"`
+	Granted   map[string]record.Grant        `json:"granted,omitempty"`
 	Proposals map[string]record.Proposal     `json:"proposals,omitempty"`
 	Suspects  map[record.ID]record.Suspicion `json:"suspects,omitempty"`
 	Apart     []record.ID                    `json:"apart,omitempty"`
@@ -51,6 +52,7 @@ type storedView struct {
 	Wrote    []storedWrote `json:"wrote,omitempty"`
 	Doubts   []storedDoubt `json:"doubts,omitempty"`
 	Spans    []storedSpan  `json:"spans,omitempty"`
+	Echo     *record.Echo  `json:"echo,omitempty"`
 }
 
 // storedCarried is the record id that a native record carries. That of the record itself, the common case, is stored as
@@ -115,11 +117,18 @@ type storedSaid struct {
 
 type storedWrote struct {
 	storedVersion        // the base
-	When          string `json:"when"`
+	When          string `json:"when,omitempty"`
 	Trace         string `json:"trace,omitempty"`
+	Told          bool   `json:"told,omitempty"`
 	Fields        fields `json:"fields"`
 
 	Over map[string]storedOver `json:"over,omitempty"`
+	Back map[string]storedBack `json:"back,omitempty"`
+}
+
+type storedBack struct {
+	Value record.Value   `json:"value"`
+	At    record.Version `json:"at"`
 }
 
 type storedOver struct {
@@ -239,6 +248,7 @@ func (w *writer) rare(r record.Record) {
 	}{
 		{`,"overrides":`, len(r.Overrides), r.Overrides},
 		{`,"assigned":`, len(r.Assigned), r.Assigned},
+		{`,"granted":`, len(r.Granted), r.Granted},
 		{`,"proposals":`, len(r.Proposals), r.Proposals},
 		{`,"suspects":`, len(r.Suspects), r.Suspects},
 		{`,"apart":`, len(r.Apart), r.Apart},
@@ -429,6 +439,10 @@ func (w *writer) view(of record.ID, platform string, v record.View) {
 		w.raw(`,"spans":`)
 		w.any(spans)
 	}
+	if v.Echo != nil {
+		w.raw(`,"echo":`)
+		w.any(v.Echo)
+	}
 	w.raw(`}`)
 }
 
@@ -479,25 +493,37 @@ func (w *writer) member(name, s string) {
 
 func (w *writer) wrote(wrote map[string]record.Wrote) {
 	for i, g := range groups(sorted(wrote), func(x, y *record.Wrote) bool {
-		return x.Trace == y.Trace && x.When.Equal(y.When) && same(x.Base, y.Base)
+		return x.Trace == y.Trace && x.Told == y.Told && x.When.Equal(y.When) && same(x.Base, y.Base)
 	}) {
 		w.list(`,"wrote":[`, i)
 		c := &g[0].of
 		w.version(c.Base)
-		w.raw(`"when":`)
-		w.time(c.When)
-		w.raw(`,`)
+		if !c.When.IsZero() {
+			w.raw(`"when":`)
+			w.time(c.When)
+			w.raw(`,`)
+		}
 		w.member(`"trace":`, c.Trace)
+		if c.Told {
+			w.raw(`"told":true,`)
+		}
 		fieldsOf(w, g, func(c *record.Wrote) record.Value { return c.Value })
-		over := map[string]storedOver{}
+		over, back := map[string]storedOver{}, map[string]storedBack{}
 		for _, n := range g {
 			if o := n.of.Over; !o.Value.IsAbsent() {
 				over[n.name] = storedOver(o)
+			}
+			if b := n.of.Back; !b.Value.IsAbsent() {
+				back[n.name] = storedBack(b)
 			}
 		}
 		if len(over) > 0 {
 			w.raw(`,"over":`)
 			w.any(over)
+		}
+		if len(back) > 0 {
+			w.raw(`,"back":`)
+			w.any(back)
 		}
 		w.raw(`}`)
 	}
@@ -537,7 +563,7 @@ func decode(b []byte) (State, error) {
 		return State{}, fmt.Errorf("stored state has schema version %d, this program knows 1", in.V)
 	}
 	s := State{Due: in.Due, Open: in.Open, Claims: in.Claims, Log: in.Log, Record: record.Record{ID: in.ID, Seq: in.Seq, Policy: in.Policy, Held: in.Held,
-		Overrides: in.Overrides, Assigned: in.Assigned, Proposals: in.Proposals, Suspects: in.Suspects, Apart: in.Apart, Absorbed: in.Absorbed, Into: in.Into,
+		Overrides: in.Overrides, Assigned: in.Assigned, Granted: in.Granted, Proposals: in.Proposals, Suspects: in.Suspects, Apart: in.Apart, Absorbed: in.Absorbed, Into: in.Into,
 		Views: make(map[string]record.View, len(in.Views)), Golden: map[string]record.Golden{}}}
 	var bad error
 	version := func(v storedVersion) record.Version {
@@ -548,7 +574,7 @@ func decode(b []byte) (State, error) {
 		return out
 	}
 	for _, sv := range in.Views {
-		v := record.View{Ref: record.Ref{Platform: sv.Platform, Object: sv.Object, ID: sv.ID}, External: sv.External.unpack(in.ID), Into: sv.Into,
+		v := record.View{Ref: record.Ref{Platform: sv.Platform, Object: sv.Object, ID: sv.ID}, External: sv.External.unpack(in.ID), Into: sv.Into, Echo: sv.Echo,
 			Born: version(sv.Born), Died: version(sv.Died), Heard: version(sv.Heard), Said: map[string]record.Cell{}}
 		for _, g := range sv.Said {
 			at := version(g.storedVersion)
@@ -574,12 +600,10 @@ func decode(b []byte) (State, error) {
 		}
 		for _, g := range sv.Wrote {
 			base := version(g.storedVersion)
-			when, err := time.Parse(time.RFC3339Nano, g.When)
-			if err != nil {
-				bad = err
-			}
+			when := version(storedVersion{At: g.When}).At
 			for f, value := range g.Fields {
-				v.Wrote[f] = record.Wrote{Value: value, Base: base, When: when, Trace: g.Trace, Over: record.Over(g.Over[f])}
+				v.Wrote[f] = record.Wrote{Value: value, Base: base, When: when, Trace: g.Trace, Told: g.Told,
+					Over: record.Over(g.Over[f]), Back: record.Back(g.Back[f])}
 			}
 		}
 		s.Record.Views[sv.Platform] = v
@@ -590,10 +614,40 @@ func decode(b []byte) (State, error) {
 			s.Record.Golden[f] = record.Golden{Value: value, From: g.From, Version: at, Trace: g.Trace, Rule: g.Rule, At: g.Where, Split: g.Split}
 		}
 	}
+	if bad == nil {
+		bad = whole(s.Record)
+	}
 	if bad != nil {
 		return State{}, fmt.Errorf("stored state %s: %w", in.ID, bad)
 	}
 	return s, nil
+}
+
+// whole reports what people decided that lacks its value: a state like that could not be stored again.
+func whole(r record.Record) error {
+	for f, o := range r.Overrides {
+		if o.Value.IsAbsent() {
+			return fmt.Errorf("the override of %s has no value", f)
+		}
+	}
+	for f, a := range r.Assigned {
+		if a.Value.IsAbsent() {
+			return fmt.Errorf("what was assigned to %s has no value", f)
+		}
+	}
+	for f, g := range r.Granted {
+		if g.Value.IsAbsent() {
+			return fmt.Errorf("what was granted for %s has no value", f)
+		}
+	}
+	for k, p := range r.Proposals {
+		for f, ask := range p.Fields {
+			if ask.After.IsAbsent() {
+				return fmt.Errorf("proposal %s asks for no value of %s", k, f)
+			}
+		}
+	}
+	return nil
 }
 
 // UnmarshalJSON reads a field map without going through map[string]any.

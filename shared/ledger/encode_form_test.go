@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
 
@@ -53,6 +52,22 @@ func BenchmarkEncode(b *testing.B) {
 	}
 }
 
+// What only governed records have costs nothing where it is missing.
+func TestPlainStateHasNoneOfTheRareMembers(t *testing.T) {
+	t.Parallel()
+	o := record.Observation{Ref: record.Ref{Platform: "netsuite", Object: "salesOrder", ID: "7"}, Version: record.Version{At: epoch}, External: "order/1", Trace: "t1",
+		Fields: map[string]record.Value{"status": record.TextValue("billed")}}
+	v, _ := record.Observe(record.View{}, o)
+	r, _ := record.Fold(record.Record{ID: "order/1", Views: map[string]record.View{"netsuite": v}}, rules(), on, epoch)
+	b, err := encode(State{Record: r})
+	const want = `{"v":1,"id":"order/1","seq":1,"policy":"v1","views":[{"platform":"netsuite","object":"salesOrder","id":"7","external":true,` +
+		`"heard":{"at":"2026-11-02T08:00:00.123456789Z"},"said":[{"at":"2026-11-02T08:00:00.123456789Z","trace":"t1","fields":{"status":"billed"}}]}],` +
+		`"golden":[{"at":"2026-11-02T08:00:00.123456789Z","from":"netsuite","trace":"t1","rule":"","where":"order.yaml:3:1","fields":{"status":"billed"}}]}`
+	if err != nil || string(b) != want {
+		t.Errorf("stored as\n%s (%v), want\n%s", b, err, want)
+	}
+}
+
 // group collects fields under equal heads, in a stable order.
 type group[H comparable] struct {
 	heads []H
@@ -71,21 +86,23 @@ func (g *group[H]) add(h H, field string, v record.Value) {
 }
 
 func encodeByReflection(s State) ([]byte, error) {
-	out := storedState{V: 1, ID: s.Record.ID, Seq: s.Record.Seq, Policy: s.Record.Policy, Held: s.Record.Held, Due: s.Due, Open: s.Open}
+	out := storedState{V: 1, ID: s.Record.ID, Seq: s.Record.Seq, Policy: s.Record.Policy, Held: s.Record.Held, Due: s.Due, Open: s.Open,
+		Overrides: s.Record.Overrides, Assigned: s.Record.Assigned, Granted: s.Record.Granted, Proposals: s.Record.Proposals, Suspects: s.Record.Suspects,
+		Apart: s.Record.Apart, Absorbed: s.Record.Absorbed, Into: s.Record.Into, Claims: s.Claims, Log: s.Log}
 	for _, p := range slices.Sorted(maps.Keys(s.Record.Views)) {
 		v := s.Record.Views[p]
-		sv := storedView{Platform: p, Object: v.Object, ID: v.ID, External: v.External,
+		sv := storedView{Platform: p, Object: v.Object, ID: v.ID, External: carried(s.Record.ID, v.External), Into: v.Into, Echo: v.Echo,
 			Born: packVersion(v.Born), Died: packVersion(v.Died), Heard: packVersion(v.Heard)}
 		type saidHead struct {
 			storedVersion
-			trace      string
-			ours, tied bool
+			trace, actor string
+			ours, tied   bool
 		}
 		var said group[saidHead]
 		for _, f := range slices.Sorted(maps.Keys(v.Said)) {
 			c := v.Said[f]
 			if !c.Value.IsAbsent() {
-				said.add(saidHead{packVersion(c.Version), c.Trace, c.Ours, c.Tied}, f, c.Value)
+				said.add(saidHead{packVersion(c.Version), c.Trace, c.Actor, c.Ours, c.Tied}, f, c.Value)
 			}
 			if c.Doubt != nil {
 				sv.Doubts = append(sv.Doubts, storedDoubt{f, *c.Doubt})
@@ -93,25 +110,32 @@ func encodeByReflection(s State) ([]byte, error) {
 		}
 		sv.Spans = packSpans(v.Said)
 		for _, h := range said.heads {
-			sv.Said = append(sv.Said, storedSaid{h.storedVersion, h.trace, h.ours, h.tied, said.at[h]})
+			sv.Said = append(sv.Said, storedSaid{h.storedVersion, h.trace, h.actor, h.ours, h.tied, said.at[h]})
 		}
 		type wroteHead struct {
 			storedVersion
 			when, trace string
+			told        bool
 		}
 		var wrote group[wroteHead]
 		for _, f := range slices.Sorted(maps.Keys(v.Wrote)) {
 			w := v.Wrote[f]
-			wrote.add(wroteHead{packVersion(w.Base), w.When.UTC().Format(time.RFC3339Nano), w.Trace}, f, w.Value)
+			wrote.add(wroteHead{packVersion(w.Base), packVersion(record.Version{At: w.When}).At, w.Trace, w.Told}, f, w.Value)
 		}
 		for _, h := range wrote.heads {
-			group := storedWrote{storedVersion: h.storedVersion, When: h.when, Trace: h.trace, Fields: wrote.at[h]}
+			group := storedWrote{storedVersion: h.storedVersion, When: h.when, Trace: h.trace, Told: h.told, Fields: wrote.at[h]}
 			for f := range group.Fields {
 				if over := v.Wrote[f].Over; !over.Value.IsAbsent() {
 					if group.Over == nil {
 						group.Over = map[string]storedOver{}
 					}
 					group.Over[f] = storedOver(over)
+				}
+				if back := v.Wrote[f].Back; !back.Value.IsAbsent() {
+					if group.Back == nil {
+						group.Back = map[string]storedBack{}
+					}
+					group.Back[f] = storedBack(back)
 				}
 			}
 			sv.Wrote = append(sv.Wrote, group)
@@ -121,14 +145,15 @@ func encodeByReflection(s State) ([]byte, error) {
 	type goldenHead struct {
 		storedVersion
 		from, trace, rule, where string
+		split                    bool
 	}
 	var golden group[goldenHead]
 	for _, f := range slices.Sorted(maps.Keys(s.Record.Golden)) {
 		g := s.Record.Golden[f]
-		golden.add(goldenHead{packVersion(g.Version), g.From, g.Trace, g.Rule, g.At}, f, g.Value)
+		golden.add(goldenHead{packVersion(g.Version), g.From, g.Trace, g.Rule, g.At, g.Split}, f, g.Value)
 	}
 	for _, h := range golden.heads {
-		out.Golden = append(out.Golden, storedGolden{h.storedVersion, h.from, h.trace, h.rule, h.where, golden.at[h]})
+		out.Golden = append(out.Golden, storedGolden{h.storedVersion, h.from, h.trace, h.rule, h.where, h.split, golden.at[h]})
 	}
 	return json.Marshal(out)
 }

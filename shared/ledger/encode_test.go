@@ -15,7 +15,7 @@ import (
 var epoch = time.Date(2026, 11, 2, 8, 0, 0, 123456789, time.UTC)
 
 func rules() record.Rules {
-	return record.Rules{Entity: "order", Version: "v1", Fields: map[string]record.Rule{
+	return record.Rules{Entity: "order", Version: "v1", Platforms: []string{"netsuite", "salesforce", "zendesk"}, Fields: map[string]record.Rule{
 		"status": {Kind: record.Owner, Owner: "netsuite", Targets: []string{"salesforce", "zendesk"}, At: "order.yaml:3:1",
 			Paths: map[string]record.Path{"salesforce": record.Revert, "zendesk": record.Reject}},
 		"phone": {Kind: record.Latest, Order: []string{"netsuite", "salesforce"}, Targets: []string{"netsuite", "salesforce", "zendesk"},
@@ -26,6 +26,8 @@ func rules() record.Rules {
 }
 
 func identity(_ string, v record.Value) record.Value { return v }
+
+func on(string) func(string, record.Value) record.Value { return identity }
 
 func forms(string, string) (func(string, record.Value) record.Value, bool) { return identity, true }
 
@@ -68,7 +70,8 @@ func drawState(t *rapid.T) State {
 		switch rapid.IntRange(0, 4).Draw(t, "what") {
 		case 0, 1, 2:
 			o := record.Observation{Ref: record.Ref{Platform: p, Object: "Order", ID: "7"}, Version: version, Trace: trace,
-				Ours: rapid.Bool().Draw(t, "ours"), External: rapid.Bool().Draw(t, "external"), Gone: rapid.IntRange(0, 9).Draw(t, "gone") == 0,
+				Ours: rapid.Bool().Draw(t, "ours"), External: rapid.SampledFrom([]record.ID{"", "order/1", "order/2"}).Draw(t, "external"), Gone: rapid.IntRange(0, 9).Draw(t, "gone") == 0,
+				Into: rapid.SampledFrom([]string{"", "8", "<9>"}).Draw(t, "into"), Actor: rapid.SampledFrom([]string{"", "005", "a&b"}).Draw(t, "actor"),
 				Fields: map[string]record.Value{}, Doubts: map[string]record.Doubt{}, Timed: map[string]bool{"status": true}}
 			if rapid.Bool().Draw(t, "born") {
 				o.Born = at
@@ -99,9 +102,68 @@ func drawState(t *rapid.T) State {
 			s.Record.Held = map[string]record.Hold{record.HoldKey(p, "status"): {Type: "refused-write", Detail: "too long", Code: "X", Value: drawValue(t), Since: at, Trace: trace}}
 			s.Open = []string{"0123456789abcdef"}
 		}
-		s.Record, _, _ = record.Fold(s.Record, rules())
+		s.Record, _ = record.Fold(s.Record, rules(), on, at)
+	}
+	if rapid.Bool().Draw(t, "governed") {
+		drawGovernance(t, &s)
 	}
 	return s
+}
+
+// drawGovernance adds what few records have: what people decided, and what a merge leaves.
+func drawGovernance(t *rapid.T, s *State) {
+	some := func(what string) bool { return rapid.Bool().Draw(t, what) }
+	if some("override") {
+		s.Record.Overrides = map[string]record.Override{"status": {Value: drawValue(t), By: "ada", Reason: `a "reason"`, When: epoch, Until: epoch.Add(time.Hour), Trace: "t1"},
+			"phone": {Value: drawValue(t), By: "ada", When: epoch, Seen: map[string]record.Value{"zendesk": drawValue(t)}}}
+	}
+	if some("assigned") {
+		s.Record.Assigned = map[string]record.Assigned{"number": {Value: drawValue(t), When: epoch, By: "number-workflow", Trace: "t1"}}
+	}
+	if some("proposal") {
+		s.Record.Proposals = map[string]record.Proposal{record.ProposalKey("salesforce", "status"): {ID: "0011223344556677", Platform: "salesforce", Group: "status",
+			Fields:   map[string]record.Ask{"status": {Owner: "netsuite", Before: drawValue(t), After: drawValue(t), Seen: record.Version{At: epoch, Seq: 2}}, "lines": {Owner: "netsuite", After: drawValue(t)}},
+			Status:   record.ProposalApproved,
+			Revision: 3, Opened: epoch, Expires: epoch.Add(time.Hour), Decided: epoch, By: "ada", Comment: "<ok>", Note: "n", Actor: "005", Trace: "t1", PutBack: true, At: "order.yaml:3:1"}}
+	}
+	if some("granted") {
+		s.Record.Granted = map[string]record.Grant{"status": {Proposal: "0011223344556677", Platform: "salesforce", Actor: "005", Owner: "netsuite", Value: drawValue(t), By: "ada", Decided: epoch, Comment: "c"}}
+	}
+	if some("echo") {
+		for p, v := range s.Record.Views {
+			v.Echo = &record.Echo{Version: record.Version{At: epoch, Seq: 3, Final: true}, Fields: map[string]record.Value{"status": drawValue(t)}}
+			for f, w := range v.Wrote {
+				w.Told, w.Back = some("told"), record.Back{Value: drawValue(t), At: record.Version{At: epoch, Seq: 1}}
+				v.Wrote[f] = w
+			}
+			s.Record.Views[p] = v
+		}
+	}
+	if some("suspects") {
+		s.Record.Suspects = map[record.ID]record.Suspicion{"order/2": {Rule: "tax id", Detail: "a", Merged: "netsuite", Holds: true, Since: epoch}, "order/3": {Rule: "name", Since: epoch}}
+		s.Record.Apart = []record.ID{"order/4", "order/5"}
+	}
+	if some("absorbed") {
+		s.Record.Absorbed = map[record.ID][]string{"order/6": {"salesforce", "zendesk"}, "order/7": {}}
+	}
+	if some("redirect") {
+		s.Record.Into = "order/8"
+	}
+	if some("split") {
+		for f, g := range s.Record.Golden {
+			g.Split = some("split " + f)
+			s.Record.Golden[f] = g
+		}
+	}
+	if some("retried hold") {
+		s.Record.Held = map[string]record.Hold{"zendesk/status": {Type: "refused-write", Detail: "no", Value: drawValue(t), Since: epoch, Retry: epoch.Add(time.Hour), Tries: 2, Trying: true}}
+	}
+	if some("claims") {
+		s.Claims = []Claim{NewClaim("order", "number", "1"), NewClaim("order", "tax id", "2")}
+	}
+	if some("log") {
+		s.Log = LogHead{int64(rapid.IntRange(1, 1000).Draw(t, "entries")), hash([]byte("x"))}
+	}
 }
 
 // plain makes empty and nil maps the same: they mean the same.
@@ -154,7 +216,9 @@ func TestStateSurvivesStorage(t *testing.T) {
 func TestDecodeRefusesWhatItDoesNotKnow(t *testing.T) {
 	t.Parallel()
 	for _, bad := range []string{``, `[]`, `{"v":2,"id":"order/1"}`, `{"v":1,"views":[{"platform":"p","born":{"at":"yesterday"}}]}`,
-		`{"v":1,"views":[{"platform":"p","wrote":[{"when":"x","fields":{}}]}]}`, `{"v":1,"golden":[{"at":"x","fields":{}}]}`, `{"v":1,"golden":[{"fields":{"a":1e999}}]}`} {
+		`{"v":1,"views":[{"platform":"p","wrote":[{"when":"x","fields":{}}]}]}`, `{"v":1,"golden":[{"at":"x","fields":{}}]}`, `{"v":1,"golden":[{"fields":{"a":1e999}}]}`,
+		`{"v":1,"views":[{"platform":"p","external":7}]}`, `{"v":1,"overrides":{"a":{"by":"ada"}}}`, `{"v":1,"assigned":{"a":{"by":"ada"}}}`, `{"v":1,"granted":{"a":{"by":"ada"}}}`,
+		`{"v":1,"proposals":{"p/a":{"fields":{"a":{"owner":"q"}}}}}`} {
 		if s, err := decode([]byte(bad)); err == nil {
 			t.Errorf("%s was read as %+v", bad, s)
 		}
@@ -164,6 +228,7 @@ func TestDecodeRefusesWhatItDoesNotKnow(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"v":1,"id":"order/1","views":[{"platform":"netsuite","object":"salesOrder","id":"7","said":[{"at":"2026-11-02T08:00:00Z","fields":{"status":"billed","lines":[{"a":1}],"memo":null}}]}]}`))
 	f.Add([]byte(`{"v":1,"golden":[{"at":"2026-11-02T08:00:00Z","from":"netsuite","rule":"owner netsuite","fields":{"total":14.50}}],"due":{"zendesk":{"since":"2026-11-02T08:00:00Z"}}}`))
+	f.Add([]byte(`{"v":1,"id":"order/1","views":[{"platform":"netsuite","external":true,"into":"8"},{"platform":"zendesk","external":"order/2"}],"overrides":{"a":{"value":1,"by":"x","when":"2026-11-02T08:00:00Z"}},"apart":["order/3"],"into":"order/4","claims":[{"entity":"order","rule":"r","digest":"d"}],"log":{"seq":1,"hash":"00"}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := decode(b)
 		if err != nil {
@@ -192,7 +257,7 @@ func TestStoredFormGroupsCells(t *testing.T) {
 	o := record.Observation{Ref: record.Ref{Platform: "netsuite", Object: "salesOrder", ID: "7"}, Version: record.Version{At: epoch}, Trace: "t1",
 		Fields: map[string]record.Value{"status": record.TextValue("billed"), "phone": record.NullValue()}}
 	v, _ := record.Observe(record.View{}, o)
-	r, _, _ := record.Fold(record.Record{ID: "order/1", Views: map[string]record.View{"netsuite": v}}, rules())
+	r, _ := record.Fold(record.Record{ID: "order/1", Views: map[string]record.View{"netsuite": v}}, rules(), on, epoch)
 	b, err := encode(State{Record: r})
 	if err != nil {
 		t.Fatal(err)

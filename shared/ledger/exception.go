@@ -321,7 +321,7 @@ func (s *State) Release(before string) {
 		return record.Hold{Type: h.Type, Code: h.Code, Detail: p + " " + h.Detail, Since: h.Since.UTC().Round(0), Trace: h.Trace}
 	}
 	for k, h := range s.Record.Held {
-		if h.Value != wanted(s.Record, k) || ours(h) && before != s.Record.Policy {
+		if h.Value != s.Record.Wanted(record.SplitHoldKey(k)) || ours(h) && before != s.Record.Policy {
 			moot[of(k, h)] = true
 		}
 	}
@@ -330,18 +330,6 @@ func (s *State) Release(before string) {
 	}
 	s.Record.Held = maps.Clone(s.Record.Held)
 	maps.DeleteFunc(s.Record.Held, func(k string, h record.Hold) bool { return moot[of(k, h)] })
-}
-
-// wanted is the value that is to be written where a hold stands: golden, or what an approved proposal asks of the owner.
-func wanted(r record.Record, hold string) record.Value {
-	platform, field := record.SplitHoldKey(hold)
-	for _, k := range slices.Sorted(maps.Keys(r.Proposals)) {
-		p := r.Proposals[k]
-		if ask, asked := p.Fields[field]; asked && p.Status == record.ProposalApproved && ask.Owner == platform {
-			return ask.After
-		}
-	}
-	return r.Golden[field].Value
 }
 
 // Rightful lists the exceptions that a state has by rights: unusable values, edits on a path that rejects,

@@ -52,10 +52,18 @@ func TestKeysOfDifferentThingsDiffer(t *testing.T) {
 	}
 	for _, id := range []record.ID{"order/1", "order/2"} {
 		add("state "+string(id), stateKey(id))
-		add("change 1 "+string(id), changeKey(id, 1))
-		add("change 2 "+string(id), changeKey(id, 2))
+		add("chain "+string(id), chainKey(string(id)))
+		add("log 1 "+string(id), logKey(string(id), 1))
+		add("log 2 "+string(id), logKey(string(id), 2))
+		add("timer "+string(id), timerKey(id, epoch))
+		add("timer later "+string(id), timerKey(id, epoch.Add(1)))
 		add("due "+string(id), dueKey("zendesk", id))
 	}
+	add("general log", logKey(General, 1))
+	add("general head", headKey())
+	add("proposal", proposalKey("x"))
+	add("claim", claimKey(NewClaim("order", "a", "b")))
+	add("claim of another rule", claimKey(NewClaim("order", "b", "b")))
 	add("exception", exceptionKey("x"))
 	add("cursor", cursorKey("p", "a"))
 	add("cursor", cursorKey("p\x01a", "a"))

@@ -149,10 +149,10 @@ func said(t *testing.T, l *Ledger, ref record.Ref, status string, second int, tr
 	o := record.Observation{Ref: ref, Version: record.Version{At: epoch.Add(time.Duration(second) * time.Second)}, Trace: trace,
 		Fields: map[string]record.Value{"status": record.TextValue(status)}}
 	after.Record.Views[ref.Platform], _ = record.Observe(after.Record.Views[ref.Platform], o)
-	folded, changes, _ := record.Fold(after.Record, rules())
+	folded, out := record.Fold(after.Record, rules(), on, epoch)
 	after.Record = folded
 	after.MarkDue(rules(), forms, trace, epoch, true)
-	e := Entry{Before: f.State, After: after, Changes: changes, Steps: []Step{{At: o.Version.At, Trace: trace, Step: "changed", Record: after.Record.ID}}}
+	e := Entry{Before: f.State, After: after, Changes: out.Changes, Steps: []Step{{At: o.Version.At, Trace: trace, Step: "changed", Record: after.Record.ID}}}
 	if !f.Linked {
 		e.Links = map[record.Ref]record.ID{ref: after.Record.ID}
 	}
@@ -258,7 +258,7 @@ func TestMarkDueDoesNotWakeWhatMustWait(t *testing.T) {
 	t.Parallel()
 	s := State{Record: record.Record{ID: "order/1", Views: map[string]record.View{"netsuite": {Ref: order7,
 		Said: map[string]record.Cell{"status": {Value: record.TextValue("billed"), Version: record.Version{At: epoch}}}}}}}
-	s.Record, _, _ = record.Fold(s.Record, rules())
+	s.Record, _ = record.Fold(s.Record, rules(), on, epoch)
 	s.Due = map[string]Due{"zendesk": {Since: epoch, NotBefore: epoch.Add(time.Minute), Attempts: 3}}
 	if wake := s.MarkDue(rules(), forms, "t1", epoch, true); !slices.Equal(wake, []string{"salesforce"}) {
 		t.Errorf("woken: %v", wake)
@@ -332,7 +332,7 @@ func TestRightful(t *testing.T) {
 		Held:   map[string]record.Hold{"zendesk/phone": {Type: "refused-write", Detail: "too long", Value: record.TextValue("1")}}},
 		Due: map[string]Due{"salesforce": {Stuck: true, Reason: "internal"}, "zendesk": {}}}
 	var got []string
-	for _, x := range Rightful(s, []record.Decision{{Field: "a", Path: record.Reject, Loser: record.Contribution{Platform: "zendesk"}}, {Field: "b", Path: record.Revert}}) {
+	for _, x := range Rightful(s, rules(), []record.Decision{{Field: "a", Path: record.Reject, Loser: record.Contribution{Platform: "zendesk"}}, {Field: "b", Path: record.Revert}}) {
 		got = append(got, x.Type+" "+x.Platform+" "+x.Field)
 	}
 	want := []string{"path-not-permitted zendesk a", "refused-write salesforce ", "refused-write zendesk phone", "unknown-picklist netsuite status"}
