@@ -241,23 +241,22 @@ func encode(s State) ([]byte, error) {
 
 // rare writes what few records have.
 func (w *writer) rare(r record.Record) {
-	for _, m := range []struct {
-		name string
-		size int
-		of   any
-	}{
-		{`,"overrides":`, len(r.Overrides), r.Overrides},
-		{`,"assigned":`, len(r.Assigned), r.Assigned},
-		{`,"granted":`, len(r.Granted), r.Granted},
-		{`,"proposals":`, len(r.Proposals), r.Proposals},
-		{`,"suspects":`, len(r.Suspects), r.Suspects},
-		{`,"apart":`, len(r.Apart), r.Apart},
-		{`,"absorbed":`, len(r.Absorbed), r.Absorbed},
-	} {
-		if m.size > 0 {
-			w.raw(m.name)
-			w.any(m.of)
-		}
+	rareMap(w, `,"overrides":`, r.Overrides)
+	rareMap(w, `,"assigned":`, r.Assigned)
+	rareMap(w, `,"granted":`, r.Granted)
+	rareMap(w, `,"proposals":`, r.Proposals)
+	rareMap(w, `,"suspects":`, r.Suspects)
+	if len(r.Apart) > 0 {
+		w.raw(`,"apart":`)
+		w.any(r.Apart)
+	}
+	rareMap(w, `,"absorbed":`, r.Absorbed)
+}
+
+func rareMap[K ~string, V any](w *writer, name string, m map[K]V) {
+	if len(m) > 0 {
+		w.raw(name)
+		w.any(m)
 	}
 }
 

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"testing"
@@ -36,7 +37,7 @@ func TestAbsentIsNotStored(t *testing.T) {
 }
 
 func BenchmarkEncode(b *testing.B) {
-	s := rapid.Custom(drawState).Example(7)
+	s := order()
 	for _, f := range []struct {
 		name   string
 		encode func(State) ([]byte, error)
@@ -66,6 +67,26 @@ func TestPlainStateHasNoneOfTheRareMembers(t *testing.T) {
 	if err != nil || string(b) != want {
 		t.Errorf("stored as\n%s (%v), want\n%s", b, err, want)
 	}
+}
+
+// order is what most states look like: ten fields that the owner said, two copies that were written, and work that is due.
+func order() State {
+	s := State{Record: record.Record{ID: "order/1", Views: map[string]record.View{}}, Log: LogHead{7, hash(nil)}}
+	said := record.Observation{Ref: record.Ref{Platform: "netsuite", Object: "salesOrder", ID: "7"}, Version: record.Version{At: epoch}, External: "order/1", Trace: "0123456789abcdef", Fields: map[string]record.Value{}}
+	golden := map[string]record.Golden{}
+	for i := range 10 {
+		f := fmt.Sprint("field", i)
+		said.Fields[f] = record.TextValue(fmt.Sprint("value ", i))
+		golden[f] = record.Golden{Value: said.Fields[f], From: "netsuite", Version: said.Version, Trace: said.Trace, Rule: "owner netsuite", At: "order.yaml:3:1"}
+	}
+	s.Record.Views["netsuite"], _ = record.Observe(record.View{}, said)
+	s.Record.Golden = golden
+	for _, p := range []string{"salesforce", "zendesk"} {
+		v := record.View{Ref: record.Ref{Platform: p, Object: "Order", ID: "801"}, External: "order/1"}
+		s.Record.Views[p] = record.Confirm(v, v, said.Fields, record.Version{At: epoch}, epoch, said.Trace)
+	}
+	s.AddDue("zendesk", said.Trace, epoch)
+	return s
 }
 
 // group collects fields under equal heads, in a stable order.

@@ -55,9 +55,18 @@ func drawValue(t *rapid.T) record.Value {
 	return v
 }
 
-// drawState walks a record through observations, folds, confirmed writes, holds and due work. Versions collide
-// often, so that ties and doubts are common.
+// drawState is any state.
 func drawState(t *rapid.T) State {
+	s := drawPlain(t)
+	if rapid.Bool().Draw(t, "governed") {
+		drawGovernance(t, &s)
+	}
+	return s
+}
+
+// drawPlain walks a record through observations, folds, confirmed writes, holds and due work. Versions collide
+// often, so that ties and doubts are common.
+func drawPlain(t *rapid.T) State {
 	s := State{Record: record.Record{ID: "order/1", Views: map[string]record.View{}}}
 	platforms := []string{"netsuite", "salesforce", "zendesk"}
 	fieldNames := []string{"status", "phone", "lines"}
@@ -103,9 +112,6 @@ func drawState(t *rapid.T) State {
 			s.Open = []string{"0123456789abcdef"}
 		}
 		s.Record, _ = record.Fold(s.Record, rules(), on, at)
-	}
-	if rapid.Bool().Draw(t, "governed") {
-		drawGovernance(t, &s)
 	}
 	return s
 }

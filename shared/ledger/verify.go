@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strconv"
 
-	"sorrel/shared/fault"
 	"sorrel/shared/record"
 	"sorrel/shared/store"
 )
@@ -187,9 +186,6 @@ func (v *verifier) head(ctx context.Context, end chainEnd, stored store.Entry, s
 		err = json.Unmarshal(stored.Value, &state)
 		head = state.Log
 	}
-	if err != nil {
-		return fault.Wrap(fault.Internal, "ledger.verify", stored.Key.String(), err)
-	}
 	v.out.Chains++
 	if !end.marked && end.name != General {
 		v.broken(end.name, 0, "the mark of its beginning is missing")
@@ -203,8 +199,10 @@ func (v *verifier) head(ctx context.Context, end chainEnd, stored store.Entry, s
 		}
 	}
 	switch {
+	case err != nil:
+		v.broken(end.name, 0, "its head cannot be read: %v", err)
 	case !some:
-		v.broken(end.name, 0, "its head is missing: the state of the record is gone")
+		v.broken(end.name, 0, "its head is gone, which stands in the state of the record, or by itself for %s", General)
 	case end.Seq < head.Seq:
 		v.missing(end.name, end.Seq+1, head.Seq)
 	case end.Seq > head.Seq:
