@@ -12,6 +12,7 @@ type benchCommand struct {
 	Intake benchIntake `cmd:"" help:"Webhook intake against a verify-only handler (V) and a durable floor (I)."`
 	Sync   benchSync   `cmd:"" help:"Accepted to seen by the target, against a durable delivering floor (W)."`
 	Soak   benchSoak   `cmd:"" help:"Kill -9 under load, with repeats and wrong order: nothing lost, nothing twice."`
+	Link   benchLink   `cmd:"" help:"sorrel link over customers of which it is known who is who: precision, recall."`
 	Child  benchChild  `cmd:"" hidden:"" help:"One measured peer."`
 }
 

@@ -5,17 +5,15 @@ import (
 	"time"
 
 	"sorrel/shared/flow/link"
+	"sorrel/shared/govern"
 	"sorrel/shared/ledger"
 	"sorrel/shared/policy"
-	"sorrel/shared/record"
 )
 
+// settle governs as the deployed command does.
 func settle(l *ledger.Ledger, set *policy.Set) link.Settle {
 	return func(ctx context.Context, before, after ledger.State, trace string, now time.Time) (ledger.Entry, error) {
-		rules := set.Rules(after.Record.ID.Entity())
-		folded, out := record.Fold(after.Record, rules, set.On(after.Record.ID.Entity()), now)
-		after.Record = folded
-		after.MarkDue(rules, set.As, trace, now, true)
-		return ledger.Entry{Before: before, After: after, Changes: out.Changes}, nil
+		s, err := govern.Settle(ctx, l, set, before, after, govern.Cause{Trace: trace, Now: now, News: true})
+		return s.Entry, err
 	}
 }

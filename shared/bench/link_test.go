@@ -1,0 +1,34 @@
+package bench
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+func TestLinkMeasuresTheRealWay(t *testing.T) {
+	t.Parallel()
+	r, err := Link(t.Context(), LinkOptions{Customers: 400, Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	leg := r.Legs[len(r.Legs)-1]
+	if leg.Rules != "reference" || leg.Precision < leastPrecision || leg.Recall < leastRecall || leg.Writes != 0 || leg.Seconds <= 0 {
+		t.Errorf("%+v", leg)
+	}
+	var b bytes.Buffer
+	if err := r.Print(&b); err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(b.String()) {
+		if utf8.RuneCountInString(line) > 81 {
+			t.Errorf("wider than 80: %q", line)
+		}
+	}
+	t.Log(b.String())
+	r.Legs[0].Precision = 0.99
+	if r.broken() == nil {
+		t.Error("a bad precision is not told")
+	}
+}

@@ -1,0 +1,45 @@
+package boot
+
+import (
+	"context"
+	"time"
+
+	"sorrel/shared/cloud"
+	"sorrel/shared/flow/link"
+	"sorrel/shared/govern"
+	"sorrel/shared/ledger"
+	"sorrel/shared/policy"
+)
+
+// Linking wires what matching a deployed stack's platforms takes: its table, and connectors from its secret, with the
+// caller's own rights.
+func Linking(ctx context.Context, account *cloud.Account, table, secret string, urls map[string]string, set *policy.Set) (*World, error) {
+	w := Reading(account, table, set)
+	var err error
+	w.Connectors, err = connectSecret(ctx, account.Secrets(secret, cloud.Calls{Now: w.Now}), urls, set, w)
+	return w, err
+}
+
+// Link makes the matching of what exists. scratch and progress may be nil; see link.Deps.
+func (w *World) Link(scratch link.Scratch, progress func(link.Progress)) *link.Flow {
+	d := link.Deps{Ledger: w.Ledger, Config: w.Config, Match: w.Config.Match, Sources: map[string]link.Source{}, Scratch: scratch, Progress: progress,
+		Now: w.Now, NewID: w.newID,
+		Settle: func(ctx context.Context, before, after ledger.State, trace string, now time.Time) (ledger.Entry, error) {
+			s, err := govern.Settle(ctx, w.Ledger, w.Config, before, after, govern.Cause{Trace: trace, Now: now, News: true})
+			return s.Entry, err
+		},
+		Wait: func(ctx context.Context, d time.Duration) error {
+			t := time.NewTimer(d)
+			defer t.Stop()
+			select {
+			case <-t.C:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}}
+	for name, c := range w.Connectors {
+		d.Sources[name] = c
+	}
+	return link.New(d)
+}
