@@ -48,7 +48,7 @@ func Answers(f *operate.Flow) *http.ServeMux {
 		return map[string]record.ID{"record": id}, err
 	})
 	answer(mux, "GET /v1/exceptions", func(r *http.Request) (any, error) {
-		return f.Exceptions(r.Context(), r.URL.Query().Get("all") == "true")
+		return f.Exceptions(r.Context(), operate.Filter{All: r.URL.Query().Get("all") == "true"})
 	})
 	return mux
 }

@@ -138,13 +138,19 @@ func (f *Flow) Trace(ctx context.Context, id string) (Trace, error) {
 
 // Record is one record in full.
 type Record struct {
-	ID      record.ID               `json:"id"`
-	Entity  string                  `json:"entity"`
-	Fields  map[string]record.Value `json:"fields"`
-	On      map[string]On           `json:"platforms"`
-	Due     map[string]ledger.Due   `json:"due,omitempty"`
-	Held    map[string]record.Hold  `json:"held,omitempty"`
-	Changes []ledger.ChangeEntry    `json:"changes"`
+	ID         record.ID                      `json:"id"`
+	MergedInto record.ID                      `json:"mergedInto,omitempty"` // all that follows is this record's
+	Entity     string                         `json:"entity"`
+	Fields     map[string]record.Value        `json:"fields"`
+	On         map[string]On                  `json:"platforms"`
+	Due        map[string]ledger.Due          `json:"due,omitempty"`
+	Held       map[string]record.Hold         `json:"held,omitempty"`
+	Overrides  map[string]record.Override     `json:"overrides,omitempty"`
+	Proposals  []record.Proposal              `json:"proposals,omitempty"`
+	Suspects   map[record.ID]record.Suspicion `json:"suspects,omitempty"`
+	Apart      []record.ID                    `json:"apart,omitempty"`
+	Absorbed   map[record.ID][]string         `json:"absorbed,omitempty"` // merged into it, and the platforms that came with each
+	Changes    []ledger.ChangeEntry           `json:"changes"`
 }
 
 // On is a record's native record on one platform.
@@ -154,35 +160,44 @@ type On struct {
 	Gone   bool      `json:"gone,omitempty"`
 }
 
+// load reads a record, or the one that it was merged into.
 func (f *Flow) load(ctx context.Context, id record.ID) (ledger.State, error) {
 	if err := id.Validate(); err != nil {
 		return ledger.State{}, fault.Wrap(fault.Malformed, "operate", "", err)
 	}
-	states, err := f.d.Ledger.Load(ctx, id)
+	s, err := f.d.Ledger.Follow(ctx, id)
 	if err != nil {
 		return ledger.State{}, err
 	}
-	if !states[id].Exists() {
+	if !s.Exists() {
 		return ledger.State{}, &fault.Error{Class: fault.NotFound, Op: "operate", ID: string(id), Detail: "no such record",
 			Remedy: "find the record id in a trace, or in the external id field of a native record"}
 	}
-	return states[id], nil
+	return s, nil
 }
 
-// Record shows a record.
+// Record shows a record. Of one that was merged it shows what it is part of now.
 func (f *Flow) Record(ctx context.Context, id record.ID) (Record, error) {
 	s, err := f.load(ctx, id)
 	if err != nil {
 		return Record{}, err
 	}
-	out := Record{ID: id, Entity: id.Entity(), Fields: map[string]record.Value{}, On: map[string]On{}, Due: s.Due, Held: s.Record.Held}
-	for name, g := range s.Record.Golden {
+	r := s.Record
+	out := Record{ID: id, Entity: id.Entity(), Fields: map[string]record.Value{}, On: map[string]On{}, Due: s.Due, Held: r.Held,
+		Overrides: r.Overrides, Suspects: r.Suspects, Apart: r.Apart, Absorbed: r.Absorbed}
+	if r.ID != id {
+		out.MergedInto = r.ID
+	}
+	for _, k := range slices.Sorted(maps.Keys(r.Proposals)) {
+		out.Proposals = append(out.Proposals, r.Proposals[k])
+	}
+	for name, g := range r.Golden {
 		out.Fields[name] = g.Value
 	}
-	for p, v := range s.Record.Views {
+	for p, v := range r.Views {
 		out.On[p] = On{v.Ref.String(), v.Heard.At, v.Gone()}
 	}
-	out.Changes, err = f.d.Ledger.Changes(ctx, id)
+	out.Changes, err = f.d.Ledger.Changes(ctx, r.ID)
 	return out, err
 }
 
@@ -195,7 +210,8 @@ func (f *Flow) Resolve(ctx context.Context, ref record.Ref) (record.ID, error) {
 	return id, err
 }
 
-// Why explains one field, or all of a record when field is empty.
+// Why explains one field, or all of a record when field is empty. Of a record that was merged it explains what it is part
+// of now.
 func (f *Flow) Why(ctx context.Context, id record.ID, field string) ([]record.Why, error) {
 	s, err := f.load(ctx, id)
 	if err != nil {
@@ -206,7 +222,7 @@ func (f *Flow) Why(ctx context.Context, id record.ID, field string) ([]record.Wh
 	if field == "" {
 		fields = slices.Sorted(maps.Keys(s.Record.Golden))
 	}
-	log, err := f.d.Ledger.Changes(ctx, id)
+	log, err := f.d.Ledger.Changes(ctx, s.Record.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -228,9 +244,4 @@ func (f *Flow) Why(ctx context.Context, id record.ID, field string) ([]record.Wh
 		out = append(out, w)
 	}
 	return out, nil
-}
-
-// Exceptions lists what a person must look at.
-func (f *Flow) Exceptions(ctx context.Context, all bool) ([]ledger.Exception, error) {
-	return f.d.Ledger.Exceptions(ctx, all)
 }
