@@ -237,6 +237,7 @@ func (e *entity) checkReferences(ps *source.Problems) {
 
 // checked evaluates program and refuses values that break the contract.
 func (e *entity) checked(program *expression.Program, field string) func(record.Lookup) (record.Value, error) {
+	e.expressions[field] = program.String()
 	return func(look record.Lookup) (record.Value, error) {
 		v, err := program.Eval(look)
 		if err == nil {

@@ -2,18 +2,52 @@
 // that shared/record folds and projects by. Everything wrong is found at load time, all at once, each with
 // file:line:column and a remedy; a Set exists only when nothing is wrong.
 //
-// A policy file governs one entity. Its rules stand at three levels, and the most specific one wins: entity,
-// group, field. At each level
+// A policy file governs one entity. What it says about fields stands at three levels, and the most specific one wins:
+// entity, group, field.
 //
-//	owner: P                         one platform decides
-//	survivorship: latest, of: [P, Q] the newest value that someone set on one of them
-//	survivorship: rank, of: [P, Q]   the first of them that has said anything
-//	targets: [P, Q]                  who receives the field
-//	paths: {P: accept|revert|reject|ignore}  what happens to a change seen on P
+//	owner: P                            one platform decides
+//	  meanwhile: [Q, R]                 as long as P has no native record of it: the first of these that says anything
+//	survivorship: KIND, of: [P, Q]      several decide; record.Survivorship says what each kind means, and how ties end
+//	  together: [a, b]                  most-complete: what is judged together, otherwise the fields of the group
+//	  value: 'salesforce ?? netsuite'   expr: an expression over what those platforms say
+//	assign: 'firstName + " " + lastName'  Sorrel computes it from golden fields that are not assigned themselves
+//	assign: workflow                    something else sets it
+//	targets: [P, Q]                     who receives the field
+//	paths: {P: accept|propose|revert|reject|ignore}  what happens to a change seen on P, which does not decide
+//	approval:                           who decides about proposals
+//	  approvers: [finance]              any of these roles
+//	  distinct: true                    whoever asks may not decide; this is the default
+//	  expires: 7d                       an undecided proposal is rejected then; 7d is the default
+//	  whilePending: keep|revert         what the platform that asks shows until then; keep is the default
+//	  auto: ['after.limit <= before.limit']  over before.F, after.F, golden.F and platform: the first that holds approves
 //
-// The rule (owner, or survivorship with of) is inherited as a whole, targets as a whole, paths per platform.
-// Targets that are inherited from the entity or a group leave out platforms whose mapping lists the field as
-// unmapped; a target that the field itself names must be mapped.
+// The rule (owner, survivorship or assign, with what belongs to it) is inherited as a whole, targets and approval as
+// wholes, paths per platform. Targets and meanwhile that are inherited from the entity or a group leave out platforms
+// whose mapping has no place for the field; what the field itself names must be mapped.
+//
+// Fields of one group are proposed and decided together, so they share an owner and an approval. An auto rule sees only
+// what changes: a field of the group that nobody changed is null before and after.
+//
+// What is said about records as wholes stands at the entity only:
+//
+//	origins: [P, Q]                     whose new native records become records; by default those that own a field
+//	copies: [P, Q]                      where records get native records of their own; by default everywhere
+//	unmatched: {P: exception|ignore}    what a native record that belongs to nothing means, if P is no origin
+//	deletes: KIND or {P: KIND}          ignore, deactivate, propose (the deactivation) or propagate
+//	deactivated: {active: false}        what deactivating means
+//	match: {NAME: {by: [{field: taxId, as: tax-id, country: billingAddress.country}], strong: true}}
+//
+// The package match lists the normalisers that as: may name. Expressions are described in the package expression.
+//
+// An optional people.yaml at the root says who has which role, and who is who on each platform:
+//
+//	people:
+//	  fiona@northwind.example: {roles: [finance], netsuite: ["1001"], aws: ["arn:aws:iam::123456789012:user/fiona"]}
+//
+// Refused is also what could never have an effect: a path for the owner, or on a platform that does not read the field;
+// an approval that nothing proposes to; an auto rule about fields that are not proposed. And what could not work: a
+// proposal to an owner whose mapping does not write the field, a revert on a platform that does not receive it, a
+// platform that both says and receives a field in a form that loses information.
 package policy
 
 import (
@@ -54,6 +88,8 @@ type entity struct {
 	staff     *staff
 	approvals map[string]*clause // by field: the approval of its level, proposed to or not
 	refers    []reference
+	// expressions are the whole texts of expr and assign, by field: a Rule has them shortened.
+	expressions map[string]string
 }
 
 type file struct {
@@ -181,7 +217,16 @@ func (s *Set) Explain(name, field string) (string, bool) {
 	}
 	var sb strings.Builder
 	fmt.Fprintf(&sb, "%s.%s: %s (%s)\n", name, field, rule.Text, rule.At)
-	for _, p := range slices.Sorted(maps.Keys(e.platforms)) {
+	if x := e.expressions[field]; x != "" {
+		fmt.Fprintf(&sb, "  computed as %s\n", x)
+	}
+	if len(rule.Set) > 0 {
+		fmt.Fprintf(&sb, "  judged together: %s\n", strings.Join(rule.Set, ", "))
+	}
+	if len(rule.Meanwhile) > 0 {
+		fmt.Fprintf(&sb, "  until %s has a native record: %s, in this order\n", rule.Owner, strings.Join(rule.Meanwhile, ", "))
+	}
+	for _, p := range e.rules.Platforms {
 		native, in, _ := e.mappings[p].Native(field)
 		if native == "" {
 			fmt.Fprintf(&sb, "  %s: no such field\n", p)
@@ -200,7 +245,48 @@ func (s *Set) Explain(name, field string) (string, bool) {
 		}
 		fmt.Fprintf(&sb, " %s\n", strings.Join(says, ", "))
 	}
+	if a := rule.Approval; a != nil {
+		fmt.Fprintf(&sb, "  %s\n", explainApproval(rule.Group, a))
+	}
+	if v, deactivates := e.rules.Deactivated[field]; deactivates {
+		var on []string
+		for _, p := range slices.Sorted(maps.Keys(e.rules.Deletes)) {
+			switch e.rules.Deletes[p] {
+			case record.DeleteDeactivate:
+				on = append(on, p)
+			case record.DeleteProposed:
+				on = append(on, p+" (proposed)")
+			}
+		}
+		fmt.Fprintf(&sb, "  becomes %s when deleted on %s (%s)\n", v, strings.Join(on, ", "), e.rules.DeletesAt)
+	}
+	for _, r := range e.match {
+		for _, p := range r.Parts {
+			if p.Field == field {
+				strength := "asks people"
+				if r.Strong {
+					strength = "links"
+				}
+				fmt.Fprintf(&sb, "  compared as %s by match rule %s, which %s (%s)\n", p.Normaliser, r.Name, strength, r.At)
+			}
+		}
+	}
 	return sb.String(), true
+}
+
+func explainApproval(group string, a *record.Approval) string {
+	says := []string{"proposals about " + group + " are decided by " + strings.Join(a.Roles, " or ")}
+	if a.Distinct {
+		says = append(says, "but not by who asks")
+	}
+	says = append(says, "within "+strings.TrimSuffix(strings.TrimSuffix(a.Expires.String(), "0s"), "0m"))
+	if a.PutBack {
+		says = append(says, "the platform that asks is put back until then")
+	}
+	for _, auto := range a.Auto {
+		says = append(says, "approved when "+auto.Text)
+	}
+	return strings.Join(says, "; ") + " (" + a.At + ")"
 }
 
 func load(fsys fs.FS, ps *source.Problems) *Set {
@@ -235,7 +321,8 @@ func load(fsys fs.FS, ps *source.Problems) *Set {
 			ps.Add(root.Get("entity"), fmt.Sprintf("%s is governed by %s already", who, s.entities[who].policy.name), "keep one policy per entity")
 			continue
 		}
-		e := &entity{contract: c, policy: file{name, root}, mappings: map[string]*mapping.Mapping{}, platforms: map[string]string{}, approvals: map[string]*clause{}, staff: &s.staff}
+		e := &entity{contract: c, policy: file{name, root}, mappings: map[string]*mapping.Mapping{}, platforms: map[string]string{}, approvals: map[string]*clause{}, staff: &s.staff,
+			expressions: map[string]string{}}
 		if n := root.String(ps, "contract", true); n != "" && n != c.Name() {
 			ps.Add(root.Get("contract"), fmt.Sprintf("contract %q is not the newest of %s", n, who), "write "+c.Name())
 		}

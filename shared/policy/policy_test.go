@@ -3,7 +3,6 @@ package policy_test
 import (
 	"bytes"
 	"io/fs"
-	"path"
 	"reflect"
 	"slices"
 	"strings"
@@ -58,8 +57,12 @@ func TestEmbeddedRules(t *testing.T) {
 		{"customer", "name", "owner netsuite", "salesforce servicenow zendesk", map[string]record.Path{"salesforce": "revert", "servicenow": "revert", "zendesk": "revert"}},
 		{"customer", "phone", "latest of netsuite, salesforce, zendesk, servicenow", "netsuite salesforce servicenow zendesk", map[string]record.Path{"netsuite": "accept", "salesforce": "accept", "servicenow": "accept", "zendesk": "accept"}},
 		{"customer", "website", "rank of salesforce, netsuite", "netsuite salesforce servicenow", map[string]record.Path{"netsuite": "accept", "salesforce": "accept", "servicenow": "revert", "zendesk": "revert"}},
-		{"customer", "creditLimit", "owner netsuite", "salesforce servicenow zendesk", map[string]record.Path{"salesforce": "revert", "servicenow": "revert", "zendesk": "revert"}},
-		{"customer", "segment", "latest of salesforce", "netsuite salesforce servicenow zendesk", map[string]record.Path{"netsuite": "revert", "salesforce": "accept", "servicenow": "revert", "zendesk": "revert"}},
+		{"customer", "creditLimit", "owner netsuite", "salesforce servicenow zendesk", map[string]record.Path{"salesforce": "reject", "servicenow": "reject", "zendesk": "reject"}},
+		{"customer", "segment", "owner salesforce", "netsuite servicenow zendesk", map[string]record.Path{"netsuite": "revert", "servicenow": "revert", "zendesk": "revert"}},
+		{"customer", "billingAddress.city", "owner netsuite", "salesforce servicenow zendesk", map[string]record.Path{"salesforce": "propose", "servicenow": "revert", "zendesk": "revert"}},
+		{"customer", "supportTier", "owner servicenow", "salesforce zendesk", map[string]record.Path{"salesforce": "revert", "zendesk": "revert"}},
+		{"contact", "lastName", "owner salesforce", "netsuite servicenow", map[string]record.Path{"netsuite": "revert", "servicenow": "revert", "zendesk": "revert"}},
+		{"contact", "name", `assign trim((firstName ?? "") + " " + lastName)`, "zendesk", map[string]record.Path{"netsuite": "ignore", "servicenow": "revert", "zendesk": "revert"}},
 		{"contact", "mobile", "latest of netsuite, salesforce, servicenow", "netsuite salesforce servicenow", map[string]record.Path{"netsuite": "accept", "salesforce": "accept", "servicenow": "accept", "zendesk": "revert"}},
 	} {
 		r := s.Rules(tc.entity).Fields[tc.field]
@@ -161,7 +164,7 @@ platforms:
 // Editors check the YAML files against these schemas: they must accept what Load accepts, and name every key.
 func TestEditorSchemas(t *testing.T) {
 	t.Parallel()
-	for _, dir := range []string{"policy", "mapping"} {
+	for _, dir := range []string{"policy", "mapping", "people"} {
 		data, err := fs.ReadFile(config.FS, "schema/"+dir+".json")
 		if err != nil {
 			t.Fatal(err)
@@ -189,7 +192,11 @@ func TestEditorSchemas(t *testing.T) {
 			}
 			return schema.Validate(doc)
 		}
-		files, err := fs.Glob(config.FS, dir+"/*.yaml")
+		pattern, place := dir+"/*.yaml", "../schema/"
+		if dir == "people" {
+			pattern, place = "people.yaml", "schema/"
+		}
+		files, err := fs.Glob(config.FS, pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatal(files, err)
 		}
@@ -201,7 +208,7 @@ func TestEditorSchemas(t *testing.T) {
 			if err := check(name, data); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
-			if first := "# yaml-language-server: $schema=../schema/" + path.Base(dir) + ".json\n"; !bytes.HasPrefix(data, []byte(first)) {
+			if first := "# yaml-language-server: $schema=" + place + dir + ".json\n"; !bytes.HasPrefix(data, []byte(first)) {
 				t.Errorf("%s does not start with %q", name, first)
 			}
 			if check(name, append(data, "surprise: 1\n"...)) == nil {
