@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -40,6 +41,8 @@ type row struct {
 	external string
 	gone     bool
 	ours     bool // our client was the last to change it
+	into     string
+	actor    string
 }
 
 // told is what a test wants to become of a write.
@@ -62,6 +65,8 @@ type fake struct {
 	tell    func(platform.Write) *told               // nil = everything succeeds
 	reading func(record.Ref) error                   // nil = everything can be read
 	rewrite func(object string, body map[string]any) // nil = values are kept as written
+	lists   map[string][]string                      // native field → the values that it takes
+	actor   string                                   // who set acts as
 	writes  []platform.Write
 	creates map[string]int // by external id
 	reads   int
@@ -102,8 +107,9 @@ func merge(into, from map[string]any) {
 func (f *fake) native(ref record.Ref, r *row) record.Native {
 	now := f.now()
 	n := record.Native{Ref: ref, Version: record.Version{At: r.at, Final: now.Sub(r.at) > f.resolution}, Born: r.born, External: r.external, Ours: r.ours}
+	n.Actor = r.actor
 	if r.gone {
-		n.Gone = true
+		n.Gone, n.Into = true, r.into
 		return n
 	}
 	n.Fields = decoded(r.fields)
@@ -129,9 +135,62 @@ func (f *fake) set(object, id string, fields map[string]any) record.Native {
 		f.rows[ref] = r
 	}
 	merge(r.fields, decoded(fields))
-	r.at, r.ours = f.now().Truncate(f.resolution), false
+	r.at, r.ours, r.actor = f.now().Truncate(f.resolution), false, f.actor
 	f.mu.Unlock()
 	return f.pushed(ref)
+}
+
+// remove deletes a native record, or merges it into another of its object.
+func (f *fake) remove(object, id, into string) record.Native {
+	f.mu.Lock()
+	ref := record.Ref{Platform: f.name, Object: object, ID: id}
+	r := f.rows[ref]
+	r.gone, r.into, r.ours, r.at = true, into, false, f.now().Truncate(f.resolution)
+	f.mu.Unlock()
+	return f.pushed(ref)
+}
+
+// restore brings a native record back.
+func (f *fake) restore(object, id string) record.Native {
+	f.mu.Lock()
+	ref := record.Ref{Platform: f.name, Object: object, ID: id}
+	r := f.rows[ref]
+	r.gone, r.into, r.born, r.at = false, "", f.now(), f.now().Truncate(f.resolution)
+	f.mu.Unlock()
+	return f.pushed(ref)
+}
+
+// holds is what a native record shows.
+func (f *fake) holds(object, id string) map[string]any {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r := f.rows[record.Ref{Platform: f.name, Object: object, ID: id}]
+	if r == nil || r.gone {
+		return nil
+	}
+	return maps.Clone(r.fields)
+}
+
+// ids lists the living native records of an object.
+func (f *fake) ids(object string) []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var out []string
+	for ref, r := range f.rows {
+		if ref.Object == object && !r.gone {
+			out = append(out, ref.ID)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Accepts makes the fake one that has picklists: list names the values of each.
+func (f *fake) Accepts(_ context.Context, _, field, value string) (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	list, limited := f.lists[field]
+	return !limited || slices.Contains(list, value), nil
 }
 
 func (f *fake) Read(_ context.Context, ref record.Ref) (record.Native, error) {
@@ -213,6 +272,16 @@ var relations = map[string]struct{ object, column string }{"Account": {"Account"
 func (f *fake) apply(w platform.Write) (platform.Written, record.Native) {
 	ref := w.Ref
 	created := false
+	if w.Delete {
+		r := f.rows[ref]
+		r.gone, r.ours, r.at = true, true, f.now().Truncate(f.resolution)
+		return platform.Written{ID: ref.ID}, f.native(ref, r)
+	}
+	for field, list := range f.lists {
+		if v, is := w.Fields[field].(string); is && !slices.Contains(list, v) {
+			return platform.Written{Err: &fault.Error{Class: fault.Refused, Op: f.name + ".write", Code: "BAD_PICKLIST", Detail: "bad value for " + field, Fields: []string{field}}}, record.Native{}
+		}
+	}
 	if ref.ID == "" {
 		if found, ok := f.carrying(ref.Object, w.External); ok {
 			ref = found

@@ -41,6 +41,7 @@ type world struct {
 	inbound, inboundDead          *queue.Memory
 	out, dead                     map[string]*queue.Memory
 	netsuite, salesforce, zendesk *fake
+	servicenow                    *fake
 	hub                           *hub.Flow
 	deliver                       *deliver.Flow
 	sweep                         *sweep.Flow
@@ -69,7 +70,8 @@ func worldOf(t testing.TB, set *policy.Set) *world {
 	w.inboundDead = queue.NewMemory(queue.Settings{Name: "inbound-dlq"}, nil, c.now)
 	w.inbound = queue.NewMemory(queue.Settings{Name: "inbound"}, w.inboundDead, c.now)
 	w.netsuite, w.salesforce, w.zendesk = newFake(record.NetSuite, c.now), newFake(record.Salesforce, c.now), newFake(record.Zendesk, c.now)
-	w.zendesk.tellsNumber = true
+	w.servicenow = newFake(record.ServiceNow, c.now)
+	w.zendesk.tellsNumber, w.servicenow.tellsNumber = true, true
 	wake, readers, platforms := map[string]queue.Sender{}, map[string]hub.Reader{}, map[string]deliver.Platform{}
 	for _, f := range w.fakes() {
 		w.dead[f.name] = queue.NewMemory(queue.Settings{Name: f.name + "-dlq"}, nil, c.now)
@@ -128,7 +130,7 @@ func (c *capture) Commit(_ context.Context, ops ...store.Op) error {
 	return nil
 }
 
-func (w *world) fakes() []*fake { return []*fake{w.netsuite, w.salesforce, w.zendesk} }
+func (w *world) fakes() []*fake { return []*fake{w.netsuite, w.salesforce, w.zendesk, w.servicenow} }
 
 // echoes makes the targets push what changed there, as real ones do.
 func (w *world) echoes() {

@@ -105,7 +105,8 @@ func saidBack(v View, o Observation) map[string]Wrote {
 		w, wrote := v.Wrote[f]
 		said := v.Said[f]
 		people := said.Value == value && said.Version.Compare(w.Base) > 0
-		if wrote && value != w.Value && !people && o.Version.Compare(w.Base) > 0 && (w.Back.At.IsZero() || o.Version.Compare(w.Back.At) < 0) {
+		at := o.Version.Compare(w.Base)
+		if wrote && value != w.Value && !people && (at > 0 || at == 0 && w.Told) && (w.Back.At.IsZero() || o.Version.Compare(w.Back.At) < 0) {
 			set(f, w, Back{value, o.Version})
 		}
 	}

@@ -143,12 +143,12 @@ func (v View) Clouded(field string) bool {
 }
 
 // Unsettled lists fields whose value only a read can settle: pushed twice with one version and different
-// values, or pushed with the very version of our own write and a different value.
+// values, or pushed with the very version that the platform gave to our own write and a different value.
 func (v View) Unsettled() []string {
 	var out []string
 	for f, c := range v.Said {
 		w, wrote := v.Wrote[f]
-		if c.Tied || (wrote && !c.Version.Final && c.Value != w.Value && !c.Version.IsZero() && c.Version.Compare(w.Base) == 0) {
+		if c.Tied || (wrote && w.Told && !c.Version.Final && c.Value != w.Value && !c.Version.IsZero() && c.Version.Compare(w.Base) == 0) {
 			out = append(out, f)
 		}
 	}
