@@ -11,22 +11,31 @@
 //	verb                     requests  read units                      write units
 //	Open                     1 (2 a)   1 per link and claim + ⌈n/4⌉    -
 //	Load                     1         ⌈n/4⌉ per record                -
+//	Follow                   1 b       ⌈n/4⌉                           -
+//	Lookup                   2 b       1 + ⌈n/4⌉                       -
+//	Claimed                  1         1 per match key                 -
 //	Commit, the state alone  1         -                               n (a plain conditional put)
-//	Commit, more             1         -                               2·(n + 1 change + 1 per step, new link, due
-//	                                                                   that begins, moves or ends, exception, recheck)
-//	Reconcile                1 b       1 b                             - (its exceptions are part of the Commit)
+//	Commit, more             1         -                               2·(n + 1 log entry + 1 per step, new or moved
+//	                                                                   link, match key, due that begins, moves or ends,
+//	                                                                   timer likewise (2 when it moves), proposal,
+//	                                                                   exception, recheck), of each record
+//	Reconcile                1 c       1 per exception c               - (its exceptions are part of the Commit)
 //	Park                     2         1                               1
+//	SaveException            2         ⌈n/4⌉ (d: 1)                    2·(n + 1 log entry + 1) (d: 6)
 //	Understood               1         2                               - (its exceptions are part of the Commit)
+//	Note                     2         1                               2·2
 //	Postpone, Rechecked      1         -                               1
-//	Cursor, Lookup           1         1                               -
+//	Cursor, Proposal         1         1                               -
 //	SaveCursor               1         -                               1
-//	DueFor, Rechecks         8 c       ⌈listed/4⌉, at least 8          -
-//	Trace, Changes           1 c       ⌈listed/4⌉                      -
-//	Exceptions               1 c       ⌈listed/4⌉, open or not         -
+//	DueFor, Timers, Rechecks 8 e       ⌈listed/4⌉, at least 8          -
+//	Trace, Changes, Log      1 e       ⌈listed/4⌉                      -
+//	Exceptions, Proposals    1 e       ⌈listed/4⌉, open or not         -
+//	Verify                   8 e f     ⌈log/4⌉ + ⌈n/4⌉ per chain       -
 //
-// A change entry or a step above 1 KB costs more in proportion. a: a second request only where the link or the
-// claim leads to another record than the guess. b: for each exception that resolves, else nothing. c: and one for
-// each further megabyte.
+// A log entry or a step above 1 KB costs more in proportion; the first log entry of a record is two items. a: a second
+// request only where the link or the claim leads to another record than the guess, and one for each further merge. b: and
+// one for each merge that is followed. c: for those that open or resolve, else nothing. d: of an exception that belongs to
+// no record. e: and one for each further megabyte. f: and one for the heads of 100 chains.
 //
 // So one milestone of a known order (n = 4) that two targets hear of costs the hub 2·(4 + 1 + 1 + 2) = 16 write
 // units, and each of the two deliveries 2·(4 + 1 + 1) = 12; an echo that tells a newer version costs 4.

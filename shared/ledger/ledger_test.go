@@ -563,7 +563,7 @@ func TestPrices(t *testing.T) {
 			_, _, err := l.Open(t.Context(), []Sighting{{Ref: order7, Entity: "order"}}, nil)
 			return err
 		}, 1, 2, 0},
-		{"commit: link, change, step, 2 due", func() error { return l.Commit(t.Context(), e) }, 1, 0, 2 * (1 + 1 + 1 + 1 + 2)},
+		{"commit: link, first change, step, 2 due", func() error { return l.Commit(t.Context(), e) }, 1, 0, 2 * (1 + 1 + 2 + 1 + 2)},
 		{"open, known, with a reference", func() error {
 			_, _, err := l.Open(t.Context(), []Sighting{{Ref: order7, Entity: "order"}}, []record.Ref{{Platform: "netsuite", Object: "customer", ID: "1"}})
 			return err
@@ -601,7 +601,77 @@ func TestPrices(t *testing.T) {
 			return nil
 		}, shards, shards, 0},
 		{"park", func() error { return l.Park(t.Context(), Exception{Type: "unmatched", Native: "x"}) }, 2, 1, 1},
-		{"lookup", func() error { _, _, err := l.Lookup(t.Context(), order7); return err }, 1, 1, 0},
+		{"save exception, parked", func() error {
+			x := Exception{Type: "unmatched", Native: "x"}
+			x.Identify()
+			x, err := l.Exception(t.Context(), x.ID)
+			if err != nil {
+				return err
+			}
+			return l.SaveException(t.Context(), x, LogEntry{By: "ada"})
+		}, 1 + 2, 1 + 1, 2 * (1 + 1 + 1)},
+		{"reconcile, nothing opens", func() error {
+			_, err := l.Reconcile(t.Context(), &State{}, epoch, nil)
+			return err
+		}, 0, 0, 0},
+		{"reconcile, two open; commit with them", func() error {
+			s := open(t, l, order7).State
+			after := s.Clone()
+			xs, err := l.Reconcile(t.Context(), &after, epoch, []Exception{{Type: "a", Record: id}, {Type: "b", Record: id}})
+			if err != nil {
+				return err
+			}
+			return l.Commit(t.Context(), Entry{Before: s, After: after, Exceptions: xs})
+		}, 1 + 1 + 1, 2 + 2, 2 * (1 + 2)},
+		{"save exception of a record", func() error {
+			x := Exception{Type: "a", Record: id}
+			x.Identify()
+			x, err := l.Exception(t.Context(), x.ID)
+			if err != nil {
+				return err
+			}
+			return l.SaveException(t.Context(), x, LogEntry{By: "ada"})
+		}, 1 + 2, 1 + 1, 2 * (1 + 1 + 1)},
+		{"exceptions", func() error { _, err := l.Exceptions(t.Context(), false); return err }, 1, 1, 0},
+		{"note", func() error { return l.Note(t.Context(), LogEntry{By: "ada"}) }, 2, 1, 2 * (1 + 1)},
+		{"lookup", func() error { _, _, err := l.Lookup(t.Context(), order7); return err }, 2, 2, 0},
+		{"follow", func() error { _, err := l.Follow(t.Context(), id); return err }, 1, 1, 0},
+		{"claimed, two keys", func() error {
+			_, err := l.Claimed(t.Context(), NewClaim("order", "a", "1"), NewClaim("order", "b", "1"))
+			return err
+		}, 1, 2, 0},
+		{"commit: two claims, a timer and a proposal begin", func() error {
+			s := open(t, l, order7).State
+			after := s.Clone()
+			after.Record.Proposals = proposal("p", record.ProposalOpen, epoch)
+			after.Record.Overrides = map[string]record.Override{"a": {Value: record.NullValue(), Until: epoch.Add(time.Hour)}}
+			return l.Commit(t.Context(), Entry{Before: s, After: after, Claims: map[Claim]Claiming{
+				NewClaim("order", "a", "1"): {IDs: []record.ID{id}}, NewClaim("order", "b", "1"): {IDs: []record.ID{id}}}})
+		}, 1 + 1, 2, 2 * (2 + 2 + 1 + 1)}, // the state is larger than 1 KB by now
+		{"commit: the timer moves", func() error {
+			s := open(t, l, order7).State
+			after := s.Clone()
+			after.Record.Overrides = map[string]record.Override{"a": {Value: record.NullValue(), Until: epoch.Add(time.Minute)}}
+			return l.Commit(t.Context(), Entry{Before: s, After: after})
+		}, 1 + 1, 2, 2 * (2 + 2)},
+		{"commit of two records, a link moves", func() error {
+			a, b := load(t, l, id), load(t, l, "order/other")
+			ref := record.Ref{Platform: "zendesk", Object: "ticket", ID: "1"}
+			return l.Commit(t.Context(), Entry{Before: a, After: a.Clone(), Relinks: map[record.Ref]record.ID{ref: id}, Events: []record.Event{{Action: "merged"}}},
+				Entry{Before: b, After: b.Clone(), Events: []record.Event{{Action: "merged"}}})
+		}, 2 + 1, 2, 2 * (2 + 1 + 1 + 1 + 2)},
+		{"timers", func() error {
+			for _, err := range l.Timers(t.Context(), epoch) {
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		}, shards, shards, 0},
+		{"proposals", func() error { _, err := l.Proposals(t.Context(), false); return err }, 1, 1, 0},
+		{"proposal", func() error { _, err := l.Proposal(t.Context(), "p"); return err }, 1, 1, 0},
+		{"changes", func() error { _, err := l.Changes(t.Context(), id); return err }, 1, 1, 0},
+		{"verify", func() error { _, err := l.Verify(t.Context(), nil); return err }, shards + 1, shards + 3, 0}, // three heads
 		{"cursor", func() error { _, err := l.Cursor(t.Context(), "p", "o"); return err }, 1, 1, 0},
 		{"save cursor", func() error { return l.SaveCursor(t.Context(), "p", "o", "c") }, 1, 0, 1},
 		{"trace", func() error { _, err := l.Trace(t.Context(), "t1"); return err }, 1, 1, 0},
