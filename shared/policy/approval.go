@@ -38,7 +38,7 @@ func (e *entity) readApproval(ps *source.Problems, l source.Node) *approval {
 	}
 	for _, r := range approvers {
 		if e.staff.given && !slices.Contains(e.staff.roles, r.Text) {
-			ps.Add(r, fmt.Sprintf("nobody in %s has the role %q", peopleFile, r.Text), source.Suggest(r.Text, e.staff.roles))
+			ps.Add(r, fmt.Sprintf("nobody in %s has the role %q", peopleFile, r.Text), "give it to somebody there; "+source.Suggest(r.Text, e.staff.roles))
 			continue
 		}
 		a.Roles = append(a.Roles, r.Text)
@@ -132,13 +132,15 @@ func (e *entity) checkAuto(ps *source.Problems, a *approval, fields map[string][
 				asked[f] = true
 			}
 		}
+		foreign := false
 		for _, f := range slices.Sorted(maps.Keys(asked)) {
 			if !slices.ContainsFunc(groups, func(g string) bool { return slices.Contains(fields[g], f) }) {
 				ps.Add(a.nodes[i], fmt.Sprintf("the auto rule %q asks how %s changes, which nothing proposes under this approval", program, f), "add a path propose for it, or write golden."+f)
+				foreign = true
 			}
 		}
 		for _, g := range groups {
-			if len(asked) > 0 && !slices.ContainsFunc(fields[g], func(f string) bool { return asked[f] }) {
+			if len(asked) > 0 && !foreign && !slices.ContainsFunc(fields[g], func(f string) bool { return asked[f] }) {
 				ps.Add(a.nodes[i], fmt.Sprintf("the auto rule %q says nothing about %s, which is proposed under the same approval", program, g), "give "+g+" an approval of its own")
 			}
 		}

@@ -51,7 +51,7 @@ func (e *entity) readOrigins(ps *source.Problems) {
 			e.rules.Origins = append(e.rules.Origins, p.Text)
 		}
 		if n := root.Get("origins"); n.Kind == source.List && len(n.Items) == 0 {
-			ps.Add(root.Key("origins"), "no platform may bring a "+e.contract.Entity+" into being", "name at least one")
+			ps.Add(root.Key("origins"), "no platform may bring records of "+e.contract.Entity+" into being", "name at least one")
 		}
 	} else {
 		owned := len(e.rules.Fields) < len(e.contract.Names()) // a field that is missing here may have an owner
@@ -61,7 +61,7 @@ func (e *entity) readOrigins(ps *source.Problems) {
 			}
 		}
 		if !owned {
-			ps.Add(root, "no platform may bring a "+e.contract.Entity+" into being: no field has an owner", "add origins: [platform]")
+			ps.Add(root, "no platform may bring records of "+e.contract.Entity+" into being: no field has an owner", "add origins: [platform]")
 		}
 	}
 	slices.Sort(e.rules.Origins)
@@ -108,7 +108,7 @@ func (e *entity) readDeletes(ps *source.Problems) {
 		return
 	case block.Kind == source.Map && len(block.Entries) > 0:
 	case len(e.rules.Deletes) > 0:
-		ps.Add(root.Key("deletes"), "deletes does not say how a "+e.contract.Entity+" is deactivated", "add deactivated: {field: value}, such as {active: false}")
+		ps.Add(root.Key("deletes"), "deletes deactivates records of "+e.contract.Entity+", but nothing says how", "add deactivated: {field: value}, such as {active: false}")
 		return
 	}
 	e.rules.Deactivated = map[string]record.Value{}
@@ -226,7 +226,7 @@ func (e *entity) readPart(ps *source.Problems, what string, n source.Node) (matc
 		case field.Type == contract.List || field.Type == contract.Table:
 			ps.Add(name, fmt.Sprintf("%s is a %s, which cannot be compared", name.Text, field.Type), "match by a field of one value")
 		case !slices.ContainsFunc(e.rules.Origins, func(o string) bool { return e.reads(o, name.Text) }) && len(e.rules.Origins) > 0:
-			ps.Add(name, fmt.Sprintf("no platform that brings a %s into being reads %s", e.contract.Entity, name.Text), "match by a field that one of the origins reads")
+			ps.Add(name, fmt.Sprintf("no platform that brings records of %s into being reads %s", e.contract.Entity, name.Text), "match by a field that one of the origins reads")
 		}
 	}
 	if p.Country != "" && !slices.Contains([]string{"phone", "postcode", "tax-id"}, p.Normaliser) {
