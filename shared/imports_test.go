@@ -52,7 +52,7 @@ func broken(from, to string, standard bool) string {
 	case under(from, "shared/ledger") && under(to, "shared/store/boltstore"):
 		return "ledger knows the contract, no adapter"
 	case under(from, "shared/flow") && own && !under(to, "shared/record", "shared/contract", "shared/policy", "shared/mapping", "shared/ledger",
-		"shared/queue", "shared/fault", "shared/telemetry", "shared/message", "shared/platform"):
+		"shared/queue", "shared/fault", "shared/telemetry", "shared/message", "shared/platform", "shared/match", "shared/govern"):
 		return "flows know neither vendors, cloud, trigger nor each other"
 	case under(from, "shared/flow") && under(to, "shared/queue/durable"):
 		return "flows know the queue's contract, no adapter"
@@ -64,7 +64,7 @@ func broken(from, to string, standard bool) string {
 		return "only boot chooses an embedded adapter"
 	case isTwin(to) && !isTwin(from) && !isTestHelper(from) && !under(from, "cmd/sorrel", "shared/bench"):
 		return "twins are for tests, cmd/sorrel and bench"
-	case isTestHelper(to) && !isTestHelper(from):
+	case isTestHelper(to) && !isTestHelper(from) && !(under(from, "shared/bench") && under(to, "shared/match/matchtest")):
 		return "test helpers are for tests"
 	case own && under(from, "shared/contract", "shared/mapping", "shared/policy", "shared/message", "shared/telemetry") &&
 		(under(to, vendors...) || under(to, "shared/cloud", "shared/flow", "shared/trigger", "shared/boot", "shared/local")):

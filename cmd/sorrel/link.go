@@ -186,7 +186,7 @@ func (s screen) linked(e link.Entity, set *policy.Set, applied bool) {
 	origins := strings.Join(set.Rules(e.Entity).Origins, ", ")
 	s.printf("\n")
 	s.table([]string{"OUTCOME  ", "  RECORDS", "  NATIVES", "MEANS"}, [][]string{
-		row("matched", e.Matched, "several native records become one, or join a record"),
+		row("matched", e.Matched, "several become one, or join one"),
 		row("created", e.Created, "a record of its own"),
 		row("linked", e.Linked, "linked before"),
 		row("ambiguous", e.Ambiguous, "people decide"),
@@ -275,12 +275,13 @@ type benchLink struct {
 	Customers int    `default:"20000" help:"On each of the four platforms."`
 	Seed      uint64 `default:"1" help:"Of the customers."`
 	Config    string `help:"Folder with policy, mapping and contract; default is the embedded configuration." type:"existingdir"`
+	Apply     bool   `help:"Also commit what was found, twice, to a store in memory."`
 	JSON      bool   `help:"Print JSON."`
 }
 
 // Run measures matching against customers of which it is known who is who.
 func (c benchLink) Run(ctx binding, s screen) error {
-	r, err := bench.Link(ctx, bench.LinkOptions{Customers: c.Customers, Seed: c.Seed, Config: c.Config, Progress: s.err})
+	r, err := bench.Link(ctx, bench.LinkOptions{Customers: c.Customers, Seed: c.Seed, Config: c.Config, Apply: c.Apply, Progress: s.err})
 	if len(r.Legs) == 0 {
 		return err
 	}

@@ -9,7 +9,7 @@ import (
 
 func TestLinkMeasuresTheRealWay(t *testing.T) {
 	t.Parallel()
-	r, err := Link(t.Context(), LinkOptions{Customers: 400, Dir: t.TempDir()})
+	r, err := Link(t.Context(), LinkOptions{Customers: 400, Apply: true, Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,7 +27,10 @@ func TestLinkMeasuresTheRealWay(t *testing.T) {
 		}
 	}
 	t.Log(b.String())
-	r.Legs[0].Precision = 0.99
+	if d := r.Legs[0].Applied; d == nil || d.Records == 0 || d.Parked == 0 {
+		t.Errorf("applied: %+v", d)
+	}
+	r.Legs[1].Precision = 0.99
 	if r.broken() == nil {
 		t.Error("a bad precision is not told")
 	}

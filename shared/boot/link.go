@@ -6,8 +6,6 @@ import (
 
 	"sorrel/shared/cloud"
 	"sorrel/shared/flow/link"
-	"sorrel/shared/govern"
-	"sorrel/shared/ledger"
 	"sorrel/shared/policy"
 )
 
@@ -22,12 +20,8 @@ func Linking(ctx context.Context, account *cloud.Account, table, secret string, 
 
 // Link makes the matching of what exists. scratch and progress may be nil; see link.Deps.
 func (w *World) Link(scratch link.Scratch, progress func(link.Progress)) *link.Flow {
-	d := link.Deps{Ledger: w.Ledger, Config: w.Config, Match: w.Config.Match, Sources: map[string]link.Source{}, Scratch: scratch, Progress: progress,
+	d := link.Deps{Ledger: w.Ledger, Config: w.Config, Sources: map[string]link.Source{}, Scratch: scratch, Progress: progress,
 		Now: w.Now, NewID: w.newID,
-		Settle: func(ctx context.Context, before, after ledger.State, trace string, now time.Time) (ledger.Entry, error) {
-			s, err := govern.Settle(ctx, w.Ledger, w.Config, before, after, govern.Cause{Trace: trace, Now: now, News: true})
-			return s.Entry, err
-		},
 		Wait: func(ctx context.Context, d time.Duration) error {
 			t := time.NewTimer(d)
 			defer t.Stop()

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"sorrel/shared/fault"
+	"sorrel/shared/govern"
 	"sorrel/shared/ledger"
 	"sorrel/shared/match"
 	"sorrel/shared/record"
@@ -101,7 +102,9 @@ func (e *entity) try(ctx context.Context, c cluster, links map[record.Ref]record
 	id = before.Record.ID
 	after := before.Clone()
 	now := e.d.Now().UTC()
-	entry := ledger.Entry{Links: map[record.Ref]record.ID{}}
+	fresh := map[record.Ref]record.ID{}
+	var rechecks []ledger.Recheck
+	var understood []ledger.Exception
 	for _, ref := range c.members {
 		if _, is := links[ref]; is {
 			continue
@@ -116,40 +119,37 @@ func (e *entity) try(ctx context.Context, c cluster, links map[record.Ref]record
 		}
 		said.Trace, said.Timed = trace, e.rules.Timed()
 		after.Record.Views[ref.Platform], _ = record.Observe(view, said.Observation)
-		entry.Links[ref] = id
+		fresh[ref] = id
 		if len(open) > 0 {
-			entry.Rechecks = append(entry.Rechecks, ledger.Recheck{Ref: ref, NotBefore: now.Add(recheckIn), Reason: "refers to " + open[0].String() + ", which has no record yet", Trace: trace})
+			rechecks = append(rechecks, ledger.Recheck{Ref: ref, NotBefore: now.Add(recheckIn), Reason: "refers to " + open[0].String() + ", which has no record yet", Trace: trace})
 		}
-		understood, err := e.d.Ledger.Understood(ctx, ref, now)
+		closed, err := e.d.Ledger.Understood(ctx, ref, now)
 		if err != nil {
 			return err
 		}
-		entry.Exceptions = append(entry.Exceptions, understood...)
+		understood = append(understood, closed...)
 	}
-	settled, err := e.d.Settle(ctx, before, after, trace, now)
-	if err != nil {
-		return err
-	}
-	detail := strings.Join(names(slices.SortedFunc(maps.Keys(entry.Links), compare)), ", ")
+	detail := strings.Join(names(slices.SortedFunc(maps.Keys(fresh), compare)), ", ")
 	if len(c.rules) > 0 {
 		detail += " by " + strings.Join(c.rules, ", ")
 	}
-	if settled.Links == nil {
-		settled.Links = map[record.Ref]record.ID{}
+	settled, err := govern.Settle(ctx, e.d.Ledger, e.d.Config, before, after, govern.Cause{Trace: trace, By: e.o.By, Now: now, News: true},
+		record.Event{Action: "linked", By: e.o.By, Detail: detail, Trace: trace})
+	if err != nil {
+		return err
 	}
-	maps.Copy(settled.Links, entry.Links)
-	settled.Rechecks = append(settled.Rechecks, entry.Rechecks...)
-	settled.Exceptions = append(settled.Exceptions, entry.Exceptions...)
-	settled.Events = append(settled.Events, record.Event{Action: "linked", By: e.o.By, Detail: detail, Trace: trace})
-	settled.Steps = append(settled.Steps, ledger.Step{At: now, Trace: trace, Step: "linked", Record: id, Detail: detail})
-	settled.By, settled.Now = e.o.By, now
-	if err := e.d.Ledger.Commit(ctx, settled); err != nil {
+	commit := settled.Entry
+	maps.Copy(commit.Links, fresh)
+	commit.Rechecks = append(commit.Rechecks, rechecks...)
+	commit.Exceptions = append(commit.Exceptions, understood...)
+	commit.Steps = append(commit.Steps, ledger.Step{At: now, Trace: trace, Step: "linked", Record: id, Detail: detail})
+	if err := e.d.Ledger.Commit(ctx, commit); err != nil {
 		return err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.add(len(entry.Links))
-	if len(entry.Rechecks) > 0 {
+	t.add(len(fresh))
+	if len(rechecks) > 0 {
 		t.Waiting++
 	}
 	if t.Records%progressAt == 0 {

@@ -35,17 +35,12 @@ type Scratch interface {
 	io.ReaderAt
 }
 
-// Settle governs a record that link put together: golden fields, due work, exceptions and claims of match keys.
-// The entry is ready to commit; link adds the native records' links to it.
-type Settle func(ctx context.Context, before, after ledger.State, trace string, now time.Time) (ledger.Entry, error)
-
-// Deps are what link needs. Settle, Scratch and NewID are for applying only; Progress may be nil.
+// Deps are what link needs. Scratch and NewID are for applying only; Progress may be nil.
 type Deps struct {
 	Ledger   *ledger.Ledger
 	Config   *policy.Set
-	Match    func(entity string) match.Rules
-	Sources  map[string]Source // by platform
-	Settle   Settle
+	Match    func(entity string) match.Rules // nil: those of Config
+	Sources  map[string]Source               // by platform
 	Scratch  Scratch
 	Now      func() time.Time
 	NewID    func() string
@@ -73,7 +68,12 @@ type Options struct {
 type Flow struct{ d Deps }
 
 // New returns the flow.
-func New(d Deps) *Flow { return &Flow{d} }
+func New(d Deps) *Flow {
+	if d.Match == nil {
+		d.Match = d.Config.Match
+	}
+	return &Flow{d}
+}
 
 // Run lists, matches and reports, and applies if it is told to. With an error the report is of what was done until then.
 func (f *Flow) Run(ctx context.Context, o Options) (Report, error) {
