@@ -238,7 +238,7 @@ func (f *Flow) Why(ctx context.Context, id record.ID, field string) ([]record.Wh
 			return nil, &fault.Error{Class: fault.NotFound, Op: "operate.why", ID: string(id), Fields: []string{name}, Detail: fmt.Sprintf("%s has no field %q", id.Entity(), name),
 				Remedy: "known fields: " + fmt.Sprint(slices.Sorted(maps.Keys(rules.Fields)))}
 		}
-		if t, known := brought[name]; known {
+		if t := brought[name]; t != "" {
 			w.Trace = t
 		}
 		out = append(out, w)

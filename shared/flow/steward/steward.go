@@ -7,10 +7,17 @@ package steward
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"sorrel/shared/fault"
+	"sorrel/shared/govern"
 	"sorrel/shared/ledger"
+	"sorrel/shared/message"
 	"sorrel/shared/policy"
 	"sorrel/shared/queue"
 	"sorrel/shared/record"
@@ -92,39 +99,148 @@ type Action struct {
 	Assignee  string        `json:"assignee,omitempty"`
 }
 
-func missing() error { return fault.New(fault.Internal, "steward", "not built yet") }
+// maxConflict bounds how often a change is tried again because somebody else was first.
+const maxConflict = 12
 
-// Decide enters a verdict about a proposal. Deciding the same again changes nothing and is no error.
-func (f *Flow) Decide(ctx context.Context, by policy.Person, v Verdict) (ledger.ProposalEntry, error) {
-	return ledger.ProposalEntry{}, missing()
+// errStands ends a change of something that is already as it shall be: nothing is committed.
+var errStands = errors.New("it is so already")
+
+// known finds who acts among the people of the configuration: what they may do stands there, not in the request.
+func (f *Flow) known(by policy.Person) (policy.Person, error) {
+	p, ok := f.d.Config.Person(by.Name)
+	if ok {
+		return p, nil
+	}
+	detail := "nobody of this name is known: " + by.Name
+	if by.Name == "" {
+		detail = "nobody is named who does this"
+	}
+	return p, &fault.Error{Class: fault.Forbidden, Op: "steward", Detail: detail, Remedy: "say who you are, and have people.yaml of the configuration list you with your roles"}
 }
 
-// Act does something to an exception.
-func (f *Flow) Act(ctx context.Context, by policy.Person, a Action) (Acted, error) {
-	return Acted{}, missing()
+// steward is known for those who also need the role.
+func (f *Flow) steward(by policy.Person) (policy.Person, error) {
+	p, err := f.known(by)
+	if err != nil || slices.Contains(p.Roles, Role) {
+		return p, err
+	}
+	return p, &fault.Error{Class: fault.Forbidden, Op: "steward", Detail: p.Name + " does not have the role " + Role, Remedy: "ask " + f.holders(Role)}
 }
 
-// Override sets a field to a value that wins over every rule, until its end.
-func (f *Flow) Override(ctx context.Context, by policy.Person, id record.ID, field string, o Override) (Acted, error) {
-	return Acted{}, missing()
+// holders names the people who have one of some roles.
+func (f *Flow) holders(roles ...string) string {
+	var names []string
+	for _, p := range f.d.Config.People() {
+		if shares(p.Roles, roles) {
+			names = append(names, p.Name)
+		}
+	}
+	if len(names) == 0 {
+		return "for the role: nobody in people.yaml has " + strings.Join(roles, " or ")
+	}
+	return strings.Join(names, ", ")
 }
 
-// Revoke ends an override.
-func (f *Flow) Revoke(ctx context.Context, by policy.Person, id record.ID, field string) (Acted, error) {
-	return Acted{}, missing()
+func shares(a, b []string) bool {
+	return slices.ContainsFunc(a, func(s string) bool { return slices.Contains(b, s) })
 }
 
-// Assign sets a field that the policy leaves to a workflow.
-func (f *Flow) Assign(ctx context.Context, by policy.Person, id record.ID, field string, value record.Value) (Acted, error) {
-	return Acted{}, missing()
+func refuse(c fault.Class, id, detail, remedy string) error {
+	return &fault.Error{Class: c, Op: "steward", ID: id, Detail: detail, Remedy: remedy}
 }
 
-// Merge makes one record of two.
-func (f *Flow) Merge(ctx context.Context, by policy.Person, into, from record.ID) (Acted, error) {
-	return Acted{}, missing()
+// cause is why somebody's action settles a record. What waits already is woken too.
+func (f *Flow) cause(by policy.Person, trace string) govern.Cause {
+	if trace == "" {
+		trace = f.d.NewID()
+	}
+	return govern.Cause{Trace: trace, By: by.Name, Now: f.d.Now().UTC(), News: true}
 }
 
-// Unmerge takes a record out of the one that it was merged into.
-func (f *Flow) Unmerge(ctx context.Context, by policy.Person, from record.ID) (Acted, error) {
-	return Acted{}, missing()
+// changed is what a change came to.
+type changed struct {
+	record  record.ID // that was changed: of one that was merged, the one that it is part of
+	already bool
+}
+
+// change changes one record and wakes what is due. The change sees the newest state; errStands says that it is so
+// already.
+func (f *Flow) change(ctx context.Context, id record.ID, cause govern.Cause, do func(*ledger.State) ([]record.Event, error)) (changed, error) {
+	if err := id.Validate(); err != nil {
+		return changed{}, fault.Wrap(fault.Malformed, "steward", "", err)
+	}
+	out := changed{record: id}
+	s, err := govern.Change(ctx, f.d.Ledger, f.d.Config, id, cause, func(s *ledger.State) ([]record.Event, error) {
+		out.record = s.Record.ID
+		return do(s)
+	})
+	if errors.Is(err, errStands) {
+		out.already = true
+		return out, nil
+	}
+	if err == nil {
+		f.wake(ctx, map[record.ID][]string{out.record: s.Due}, cause)
+		f.tell(ctx, out.record, cause, s.Entry.Events)
+	}
+	return out, err
+}
+
+// wake sends the wake-ups of what became due. A failure loses nothing: the sweep wakes what is due.
+func (f *Flow) wake(ctx context.Context, due map[record.ID][]string, cause govern.Cause) {
+	by := map[string][]queue.Message{}
+	for _, id := range slices.Sorted(maps.Keys(due)) {
+		for _, p := range due[id] {
+			if f.d.Wake[p] == nil {
+				continue
+			}
+			m, err := message.Wake{Platform: p, Record: id, CorrelationID: cause.Trace}.Message(fmt.Sprintf("%s/%d", cause.Trace, cause.Now.UnixNano()))
+			if err != nil {
+				f.lost(ctx, p, err)
+				continue
+			}
+			by[p] = append(by[p], m)
+		}
+	}
+	for p, msgs := range by {
+		if err := f.d.Wake[p].Send(ctx, msgs...); err != nil {
+			f.lost(ctx, p, err)
+		}
+	}
+}
+
+func (f *Flow) lost(ctx context.Context, platform string, err error) {
+	f.d.Telemetry.Count("WakeFailures", platform, 1)
+	f.d.Telemetry.Event(ctx, telemetry.Event{Step: "failed", Platform: platform, Detail: "waking", Err: err})
+}
+
+// hint has the hub read a native record: now where its queue takes it, else with the next sweep.
+func (f *Flow) hint(ctx context.Context, ref record.Ref, cause govern.Cause, reason string) error {
+	if err := f.send(ctx, ref, cause); err == nil {
+		return nil
+	}
+	return f.d.Ledger.Postpone(ctx, ledger.Recheck{Ref: ref, NotBefore: cause.Now, Reason: reason, Trace: cause.Trace})
+}
+
+// send puts a hint on the inbound queue.
+func (f *Flow) send(ctx context.Context, ref record.Ref, cause govern.Cause) error {
+	if f.d.Inbound == nil {
+		return errors.New("there is no inbound queue here")
+	}
+	in := message.Inbound{CorrelationID: cause.Trace, ReceivedAt: cause.Now, Source: message.Recheck, Native: record.Native{Ref: ref}}
+	m, err := in.Message("steward/" + cause.Trace)
+	if err == nil {
+		err = f.d.Inbound.Send(ctx, m)
+	}
+	if err != nil {
+		f.lost(ctx, ref.Platform, err)
+	}
+	return err
+}
+
+// tell reports what somebody did. It names no person: the audit log does.
+func (f *Flow) tell(ctx context.Context, id record.ID, cause govern.Cause, events []record.Event) {
+	for _, e := range events {
+		f.d.Telemetry.Count("Steward", e.Platform, 1)
+		f.d.Telemetry.Event(ctx, telemetry.Event{Step: e.Action, Platform: e.Platform, Record: string(id), Trace: cause.Trace, Fields: e.Fields})
+	}
 }
