@@ -308,9 +308,9 @@ func (f *field) writeReference(body map[string]any, v record.Value, resolve func
 	switch {
 	case ok && f.ref.relation != nil && to.External != "":
 		f.ref.relation.put(body, to.External)
-	case ok && f.ref.relation == nil && to.NativeID != "" && f.ref.wrap:
+	case ok && to.NativeID != "" && f.ref.wrap:
 		f.path.put(body, map[string]any{"id": to.NativeID})
-	case ok && f.ref.relation == nil && to.NativeID != "":
+	case ok && to.NativeID != "":
 		f.path.put(body, to.NativeID)
 	default:
 		return &unusable{MissingReference, fmt.Sprintf("%s points to %s, which is not on this platform yet", f.name, id)}

@@ -304,3 +304,19 @@ func BenchmarkAs(b *testing.B) {
 		}
 	}
 }
+
+// Where the external id is not known to be on the native record, its native id says which it is.
+func TestReferenceIsWrittenByWhatIsKnown(t *testing.T) {
+	t.Parallel()
+	m := find(t, "order", record.Salesforce)
+	for want, to := range map[string]mapping.Target{
+		`map[Account:map[Sorrel_Id__c:customer-abc]]`: {NativeID: "001x", External: "customer-abc"},
+		`map[AccountId:001x]`:                         {NativeID: "001x"},
+	} {
+		body, held, err := m.Write(map[string]record.Value{"customer": record.TextValue("customer/abc")}, false,
+			func(string, record.ID) (mapping.Target, bool) { return to, true })
+		if got := fmt.Sprint(body); err != nil || len(held) > 0 || got != want {
+			t.Errorf("%s, held %v (%v), want %s", got, held, err, want)
+		}
+	}
+}

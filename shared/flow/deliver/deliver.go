@@ -354,7 +354,7 @@ func (f *Flow) targets(ctx context.Context, name string, jobs []*job, depth int,
 			}
 			if v := state.Record.Views[name]; v.Exists() {
 				out[id] = mapping.Target{NativeID: v.ID}
-				if v.External != "" {
+				if v.External == state.Record.ID { // not one that it carries from before a merge
 					out[id] = mapping.Target{NativeID: v.ID, External: v.External.External()}
 				}
 			} else {

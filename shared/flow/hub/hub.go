@@ -295,7 +295,11 @@ func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, re
 	}
 	for i := range said {
 		for field, to := range said[i].refs {
-			said[i].Fields[field] = record.TextValue(string(links[to].id))
+			id, err := f.named(ctx, before.Record, field, links[to].id)
+			if err != nil {
+				return err
+			}
+			said[i].Fields[field] = id
 		}
 		v, news := record.Observe(view, confirmed(before, said[i].Observation))
 		view, changed = v, changed || news
@@ -308,7 +312,7 @@ func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, re
 	}
 	var rechecks []ledger.Recheck
 	if unsettled := view.Unsettled(); len(unsettled) > 0 && (changed || read) {
-		view, rechecks = f.settle(ctx, m, view, said, read, links)
+		view, rechecks = f.settle(ctx, m, before.Record, view, said, read, links)
 	}
 	after.Record.Views[ref.Platform] = view
 	trace := said[len(said)-1].trace
@@ -359,6 +363,21 @@ func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, re
 		return err
 	}
 	return f.merged(ctx, entry.After.Record, trace, w, depth)
+}
+
+// named is a reference to a record, under the id that the referring record knows it by: one that was merged into it since
+// is no news.
+func (f *Flow) named(ctx context.Context, r record.Record, field string, id record.ID) (record.Value, error) {
+	now := record.TextValue(string(id))
+	old := r.Golden[field].Value
+	if old == now || record.ID(old.Raw()).Validate() != nil {
+		return now, nil
+	}
+	s, err := f.d.Ledger.Follow(ctx, record.ID(old.Raw()))
+	if err == nil && s.Record.ID == id {
+		return old, nil
+	}
+	return now, err
 }
 
 // confirmed lets a platform say the fields that an approved change of ours was to set there: it is the owner, and what
@@ -651,7 +670,7 @@ func (f *Flow) second(ctx context.Context, id record.ID, first record.Ref, said 
 }
 
 // settle reads a native record whose pushed values tie. If it is too early for a final answer, a recheck is left.
-func (f *Flow) settle(ctx context.Context, m *mapping.Mapping, view record.View, said []saying, read bool, links map[record.Ref]link) (record.View, []ledger.Recheck) {
+func (f *Flow) settle(ctx context.Context, m *mapping.Mapping, r record.Record, view record.View, said []saying, read bool, links map[record.Ref]link) (record.View, []ledger.Recheck) {
 	trace := said[0].trace
 	later := []ledger.Recheck{{Ref: view.Ref, NotBefore: f.d.Now().Add(settleAfter), Reason: "two values of one version: " + strings.Join(view.Unsettled(), " "), Trace: trace}}
 	if read {
@@ -670,7 +689,9 @@ func (f *Flow) settle(ctx context.Context, m *mapping.Mapping, view record.View,
 		if !known {
 			return view, later // the reference itself is new: its own observation comes
 		}
-		o.Fields[field] = record.TextValue(string(l.id))
+		if o.Fields[field], err = f.named(ctx, r, field, l.id); err != nil {
+			return view, later
+		}
 	}
 	o.Trace, o.Timed = trace, f.d.Config.Rules(m.Entity).Timed()
 	view, _ = record.Observe(view, o)
