@@ -21,6 +21,7 @@ import (
 	"sorrel/shared/local"
 	"sorrel/shared/policy"
 	"sorrel/shared/telemetry"
+	"sorrel/shared/trigger"
 	"sorrel/shared/twins"
 )
 
@@ -61,11 +62,13 @@ func (a asking) stack(ctx context.Context) (address string, stop func() error, e
 	if err != nil {
 		return "", nil, err
 	}
+	w := boot.Reading(account, a.Table, set)
+	desk := trigger.Desk{Config: set, Ask: w.Operate(), Act: w.Steward(), Who: trigger.Trusted(set), Telemetry: w.Telemetry}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", nil, fault.Wrap(fault.Down, "ask", a.Table, err)
 	}
-	server := &http.Server{Handler: local.Answers(boot.Reading(account, a.Table, set).Operate()), ReadHeaderTimeout: time.Second}
+	server := &http.Server{Handler: desk.Routes(), ReadHeaderTimeout: time.Second}
 	go func() { _ = server.Serve(l) }() // ends with stop
 	return "http://" + l.Addr().String(), server.Close, nil
 }

@@ -12,11 +12,13 @@ import (
 	"errors"
 	"io"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/aws/aws-lambda-go/events"
 
+	"sorrel/shared/boot"
 	"sorrel/shared/message"
 	"sorrel/shared/queue"
 )
@@ -56,10 +58,13 @@ func TestEveryTriggerHasASample(t *testing.T) {
 	for _, f := range s.functions() {
 		all := s.prop(f, "Events")
 		for _, name := range all.keys() {
+			file := folder(f) + "/" + strings.ToLower(name)
+			if all.at(name, "Type").text() == "HttpApi" && folder(f) == "operate" {
+				want[file] = true
+			}
 			if all.at(name, "Type").text() != "ScheduleV2" {
 				continue
 			}
-			file := folder(f) + "/" + strings.ToLower(name)
 			want[file] = true
 			if got := strings.TrimSpace(read(t, "events/"+file+".json")); got != all.at(name, "Properties", "Input").text() {
 				t.Errorf("%s: the sample is %s, the schedule sends %s", file, got, all.at(name, "Properties", "Input"))
@@ -185,6 +190,37 @@ func TestIntakeSamples(t *testing.T) {
 			t.Errorf("%s of %s from %s is not a relayed change event", e.DetailType, entity, e.Source)
 		}
 	})
+}
+
+// TestOperateSamples: one request of a person for each route, as its route and IAM authorization give it.
+func TestOperateSamples(t *testing.T) {
+	t.Parallel()
+	set, err := boot.LoadConfig("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range written(t, read(t, "template.yaml")).routes() {
+		if r.function != "OperateFunction" {
+			continue
+		}
+		var e events.APIGatewayV2HTTPRequest
+		sample(t, "operate/"+strings.ToLower(r.method)+".json", &e)
+		if route := r.method + " " + r.path; e.Version != "2.0" || e.RouteKey != route || e.RequestContext.RouteKey != route || e.RequestContext.HTTP.Method != r.method ||
+			e.RawPath != "/v1/"+e.PathParameters["path"] || e.RequestContext.HTTP.Path != e.RawPath {
+			t.Errorf("%s is not what the route %s gives", r.method, route)
+		}
+		if a := e.RequestContext.Authorizer; a == nil || a.IAM == nil {
+			t.Errorf("%s: no IAM identity", r.method)
+		} else if _, known := set.PersonAt("aws", a.IAM.UserARN); !known {
+			t.Errorf("%s: people.yaml does not know %s", r.method, a.IAM.UserARN)
+		}
+		if e.Body != "" && !json.Valid([]byte(e.Body)) {
+			t.Errorf("%s: body is not JSON", r.method)
+		}
+		if says := e.Headers["content-length"]; e.Body != "" && says != strconv.Itoa(len(e.Body)) {
+			t.Errorf("%s: content-length %q of %d bytes", r.method, says, len(e.Body))
+		}
+	}
 }
 
 // received decodes a sample of a FIFO queue and gives every message to check with the group and dedup id that it came with.

@@ -41,8 +41,8 @@ func TestTemplateAsWritten(t *testing.T) {
 
 func obeys(t *testing.T, s stack) {
 	t.Helper()
-	if n := len(s.functions()); n != 5 {
-		t.Errorf("%d functions, want 5", n)
+	if n := len(s.functions()); n != 6 {
+		t.Errorf("%d functions, want 6", n)
 	}
 	for _, r := range rules(expected) {
 		for _, problem := range r.check(s) {
@@ -83,6 +83,7 @@ func TestRulesCanFail(t *testing.T) {
 		{"rights", `"dynamodb:PutItem", `, "", "may not dynamodb:PutItem on Table"},
 		{"rights", `"dynamodb:Query", "dynamodb:DeleteItem"], `, `"dynamodb:Query", "dynamodb:DeleteItem", "dynamodb:PutItem"], `, "SweepFunction: may dynamodb:PutItem on Table"},
 		{"rights", `"dynamodb:Query", "dynamodb:DeleteItem"], `, `"dynamodb:Query"], `, "SweepFunction: may not dynamodb:DeleteItem on Table"},
+		{"rights", "OperateLog.Arn}\n", "OperateLog.Arn}\n              - {Effect: Allow, Action: \"secretsmanager:GetSecretValue\", Resource: !Ref Secret}\n", "OperateFunction: may secretsmanager:GetSecretValue on Secret"},
 		{"rights", "Resource: [!GetAtt InboundQueue.Arn, !GetAtt RelayDlq.Arn]", "Resource: [!GetAtt InboundQueue.Arn]", "IntakeFunction: may not sqs:SendMessage on RelayDlq"},
 		{"rights", "Resource: !Ref Secret}", "Resource: !Ref Table}", "may not secretsmanager:GetSecretValue on Secret"},
 		{"rights", "SORREL_SECRET_ARN: !Ref Secret", "SORREL_STAGE: x", "may secretsmanager:GetSecretValue on Secret"},
@@ -97,6 +98,11 @@ func TestRulesCanFail(t *testing.T) {
 		{"logs", ", RetentionInDays: !FindInMap [Retention, !Ref Stage, Days]", "", "for ever"},
 		{"logs", "LogFormat: JSON", "LogFormat: Text", "not JSON"},
 		{"logs", "ApplicationLogLevel: TRACE", "ApplicationLogLevel: WARN", "drop lines"},
+		{"routes", "Auth: {EnableIamAuthorizer: true}", "DisableExecuteApiEndpoint: false", "OperateFunction.Get: open to everybody"},
+		{"routes", `Method: PUT, Path: "/v1/{path+}", Auth: {Authorizer: AWS_IAM}`, `Method: PUT, Path: "/v1/{path+}"`, "OperateFunction.Put: open to everybody"},
+		{"routes", "Method: DELETE, ", "Method: ANY, ", "people may send ANY GET POST PUT"},
+		{"routes", `Method: POST, Path: "/webhooks/{platform}"`, `Method: POST, Path: "/webhooks/{platform}", Auth: {Authorizer: AWS_IAM}`, "vendors have no IAM identity"},
+		{"routes", `Path: "/webhooks/{platform}"`, `Path: "/{any+}"`, "IntakeFunction.Webhook: open to everybody"},
 		{"access log", "$context.path", "$context.path?$context.queryString", "$context.queryString"},
 		{"access log", `"path":"$context.path",`, `"path":"$context.path"`, "not JSON"},
 		{"access log", "ThrottlingRateLimit: 500, ", "", "ThrottlingRateLimit is not set"},
@@ -120,6 +126,7 @@ func TestRulesCanFail(t *testing.T) {
 		{"alarms", "Threshold: 0\n", "Threshold: 1\n", "does not tell of the first message"},
 		{"runbooks", "Runbook: infra/runbooks/due-age.md", "", "no runbook in"},
 		{"runbooks", "Runbook: infra/runbooks/due-age.md", "Runbook: infra/runbooks/none.md", "due-age.md: no alarm sends anybody there"},
+		{"runbooks", "Runbook: infra/runbooks/due-age.md", "Runbook: infra/runbooks/audit.md", "due-age.md: no alarm sends anybody there"},
 		{"dashboard", `["AWS/DynamoDB", "ConsumedReadCapacityUnits", "TableName", "${Table}"]`, `["AWS/DynamoDB", "ConsumedReadCapacityUnits", "TableName", "${Tabel}"]`, "shows Tabel"},
 		{"dashboard", `{"widgets":[`, `{"widgets":`, "not JSON"},
 		{"dashboard", "${RelayDlq.QueueName}", "${InboundDlq.QueueName}", "does not show RelayDlq"},

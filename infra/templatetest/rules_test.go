@@ -37,6 +37,7 @@ func rules(reads environment) []rule {
 		{"rights", rights},
 		{"no wildcard", noWildcard},
 		{"logs", logs},
+		{"routes", routes},
 		{"access log", accessLog},
 		{"table", table},
 		{"schedules", schedules},
@@ -183,7 +184,7 @@ func variables(s stack, reads environment) []string {
 func rights(s stack) []string {
 	var p problems
 	// Who changes the table. Sweep only forgets the rechecks that it has queued; intake has no table at all.
-	writes := []string{"hub", "deliver", "batch"}
+	writes := []string{"hub", "deliver", "batch", "operate"}
 	for _, id := range s.functions() {
 		need := map[string]bool{}
 		add := func(on string, actions ...string) {
@@ -285,9 +286,66 @@ func logs(s stack) []string {
 	return p
 }
 
+// route is a method and path of the API, with the function that answers it.
+type route struct {
+	id, method, path, function string
+	signed                     bool // only for requests with an IAM identity
+}
+
+// routes of the API, as written or as translated to OpenAPI.
+func (s stack) routes() []route {
+	var out []route
+	for _, f := range s.functions() {
+		events := s.prop(f, "Events")
+		for _, name := range events.keys() {
+			if e := events.at(name, "Properties"); events.at(name, "Type").text() == "HttpApi" {
+				signed := e.at("Auth", "Authorizer").text() == "AWS_IAM" && s.prop(e.at("ApiId").target(), "Auth", "EnableIamAuthorizer").isTrue()
+				out = append(out, route{f + "." + name, e.at("Method").text(), e.at("Path").text(), f, signed})
+			}
+		}
+	}
+	for _, id := range s.resources("AWS::ApiGatewayV2::Api") {
+		paths := s.prop(id, "Body", "paths")
+		iam := s.prop(id, "Body", "components", "securitySchemes", "AWS_IAM", "x-amazon-apigateway-authtype").text() == "awsSigv4"
+		for _, path := range paths.keys() {
+			for _, method := range paths.at(path).keys() {
+				op := paths.at(path, method)
+				answers := ""
+				for _, m := range placeholder.FindAllStringSubmatch(op.at("x-amazon-apigateway-integration", "uri", "Fn::Sub").text(), -1) {
+					if slices.Contains(s.functions(), m[1]) {
+						answers = m[1]
+					}
+				}
+				schemes := op.at("security").list()
+				out = append(out, route{id + " " + method + " " + path, strings.ToUpper(method), path, answers, iam && len(schemes) == 1 && schemes[0].at("AWS_IAM").is()})
+			}
+		}
+	}
+	return out
+}
+
+// routes: vendors send webhooks to intake, which authenticates them itself; everything else is for people, and nobody gets
+// there without an IAM identity.
+func routes(s stack) []string {
+	var p problems
+	methods := map[string]bool{}
+	for _, r := range s.routes() {
+		if r.path == "/webhooks/{platform}" {
+			p.unless(r.method == "POST" && r.function == "IntakeFunction" && !r.signed, "%s: webhooks are posted to intake, and vendors have no IAM identity", r.id)
+			continue
+		}
+		p.unless(r.signed, "%s: open to everybody, want IAM authorization", r.id)
+		p.unless(r.path == "/v1/{path+}" && r.function == "OperateFunction", "%s: people ask under /v1/, and operate answers", r.id)
+		methods[r.method] = true
+	}
+	got := strings.Join(slices.Sorted(maps.Keys(methods)), " ")
+	p.unless(got == "DELETE GET POST PUT", "people may send %s, want DELETE GET POST PUT and nothing else", got)
+	return p
+}
+
 // harmless lists what an access log may hold. A query string may carry a token.
 var harmless = []string{
-	"requestId", "requestTimeEpoch", "identity.sourceIp", "routeKey", "path", "status", "responseLength", "responseLatency",
+	"requestId", "requestTimeEpoch", "identity.sourceIp", "identity.userArn", "routeKey", "path", "status", "responseLength", "responseLatency",
 	"integrationStatus", "integrationLatency", "integrationErrorMessage",
 }
 
@@ -434,7 +492,10 @@ func alarms(s stack) []string {
 	return p
 }
 
-// runbooks: every alarm says what to do in a page that is there, and every page but the one on secrets belongs to an alarm.
+// unasked are the pages for work that no alarm asks for.
+var unasked = []string{"secrets", "proposals", "exceptions", "merges", "audit"}
+
+// runbooks: every alarm says what to do in a page that is there, and every page but those belongs to an alarm.
 func runbooks(s stack) []string {
 	var p problems
 	unused := map[string]bool{}
@@ -443,7 +504,10 @@ func runbooks(s stack) []string {
 	for _, page := range pages {
 		unused["infra/runbooks/"+filepath.Base(page)] = true
 	}
-	delete(unused, "infra/runbooks/secrets.md")
+	for _, page := range unasked {
+		p.unless(unused["infra/runbooks/"+page+".md"], "infra/runbooks/%s.md is missing", page)
+		delete(unused, "infra/runbooks/"+page+".md")
+	}
 	for _, id := range s.resources("AWS::CloudWatch::Alarm") {
 		text := s.prop(id, "AlarmDescription").text()
 		_, page, _ := strings.Cut(text, " Runbook: ")

@@ -30,15 +30,16 @@ func Platforms() []string {
 }
 
 // needs says what each function needs.
-type needs struct{ table, secret, inbound, outbound, vendors bool }
+type needs struct{ table, secret, inbound, outbound, vendors, rules bool }
 
 func functions() map[string]needs {
 	return map[string]needs{
-		"intake":  {secret: true, inbound: true},
-		"hub":     {table: true, secret: true, outbound: true, vendors: true},
-		"deliver": {table: true, secret: true, vendors: true},
-		"batch":   {table: true, secret: true, inbound: true, vendors: true},
-		"sweep":   {table: true, inbound: true, outbound: true},
+		"intake":  {secret: true, inbound: true, rules: true},
+		"hub":     {table: true, secret: true, outbound: true, vendors: true, rules: true},
+		"deliver": {table: true, secret: true, vendors: true, rules: true},
+		"batch":   {table: true, secret: true, inbound: true, vendors: true, rules: true},
+		"sweep":   {table: true, inbound: true, outbound: true}, // it knows neither platforms nor policy
+		"operate": {table: true, inbound: true, outbound: true, rules: true},
 	}
 }
 

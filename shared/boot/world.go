@@ -28,6 +28,7 @@ import (
 	"sorrel/shared/flow/hub"
 	"sorrel/shared/flow/intake"
 	"sorrel/shared/flow/operate"
+	"sorrel/shared/flow/steward"
 	"sorrel/shared/flow/sweep"
 	"sorrel/shared/ledger"
 	"sorrel/shared/policy"
@@ -149,11 +150,11 @@ func Lambda(ctx context.Context, function string, getenv func(string) string, ou
 	for p, url := range c.Outbound {
 		w.Outbound[p] = account.Queue(url, calls)
 	}
-	if c.SecretARN == "" { // sweep knows no platform and needs no configuration
+	if !functions()[function].rules {
 		return w, nil
 	}
-	if w.Config, err = LoadConfig(""); err != nil {
-		return nil, err
+	if w.Config, err = LoadConfig(""); err != nil || c.SecretARN == "" {
+		return w, err
 	}
 	w.Connectors, err = connectSecret(ctx, account.Secrets(c.SecretARN, calls), c.URLs, w.Config, w)
 	return w, err
@@ -253,7 +254,8 @@ func Endpointed(ctx context.Context, endpoints cloud.Endpoints, table string, se
 	return w, err
 }
 
-// Reading wires what it takes to ask about a deployed stack: its table, read with the caller's own rights.
+// Reading wires what it takes to ask about a deployed stack, and to decide there: its table, with the caller's own rights.
+// There are no queues; the sweep wakes what decisions make due.
 func Reading(account *cloud.Account, table string, set *policy.Set) *World {
 	w := &World{Config: set, Now: time.Now}
 	w.finish(telemetry.New(nil, w.Now, nil))
@@ -350,6 +352,11 @@ func (w *World) Operate() *operate.Flow {
 		d.Queues[name] = q.Depth
 	}
 	return operate.New(d)
+}
+
+// Steward makes what people do.
+func (w *World) Steward() *steward.Flow {
+	return steward.New(steward.Deps{Ledger: w.Ledger, Config: w.Config, Wake: w.Outbound, Inbound: w.Inbound, Now: w.Now, NewID: w.newID, Telemetry: w.Telemetry})
 }
 
 // Endpoint is one platform as `sorrel twins` writes it and `GET /v1/dev` shows it.

@@ -17,7 +17,6 @@ import (
 	"sorrel/shared/boot"
 	"sorrel/shared/fault"
 	"sorrel/shared/flow/intake"
-	"sorrel/shared/flow/operate"
 	"sorrel/shared/telemetry"
 	"sorrel/shared/trigger"
 )
@@ -36,7 +35,6 @@ type Options struct {
 type Host struct {
 	world    *boot.World
 	options  Options
-	operate  *operate.Flow
 	intake   *intake.Flow
 	server   *http.Server
 	listener net.Listener
@@ -70,7 +68,7 @@ func Start(w *boot.World, o Options) (*Host, error) {
 		return nil, &fault.Error{Class: fault.Down, Op: "local.listen", ID: o.Listen, Err: err, Remedy: "stop the process that listens there, or choose another address with --listen"}
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	h := &Host{world: w, options: o, operate: w.Operate(), intake: w.Intake(), listener: l, stop: stop}
+	h := &Host{world: w, options: o, intake: w.Intake(), listener: l, stop: stop}
 	h.server = &http.Server{Handler: h.routes(), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute}
 	h.run(func() {
 		if err := h.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {

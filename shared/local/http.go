@@ -3,8 +3,6 @@ package local
 import (
 	"context"
 	"encoding/base64"
-	"encoding/json"
-	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -17,39 +15,18 @@ import (
 	"sorrel/shared/boot"
 	"sorrel/shared/fault"
 	"sorrel/shared/flow/intake"
-	"sorrel/shared/flow/operate"
-	"sorrel/shared/record"
 	"sorrel/shared/trigger"
 	"sorrel/shared/vendorhttp"
 )
 
 func (h *Host) routes() http.Handler {
-	mux := Answers(h.operate)
+	w := h.world
+	mux := trigger.Desk{Config: w.Config, Ask: w.Operate(), Act: w.Steward(), Who: trigger.Trusted(w.Config), Telemetry: w.Telemetry}.Routes()
 	mux.HandleFunc("POST "+trigger.WebhookPath+"{platform}", h.webhook)
 	mux.HandleFunc("POST /_local/events", h.event)
 	if twins := onlyLocal(h.options.Endpoints); len(twins) > 0 {
-		answer(mux, "GET /v1/dev", func(*http.Request) (any, error) { return twins, nil })
+		mux.HandleFunc("GET /v1/dev", func(w http.ResponseWriter, _ *http.Request) { trigger.Answer(w, twins) })
 	}
-	return mux
-}
-
-// Answers serves what people ask: status, traces, records, why, exceptions. It only reads.
-func Answers(f *operate.Flow) *http.ServeMux {
-	mux := http.NewServeMux()
-	answer(mux, "GET /v1/status", func(r *http.Request) (any, error) { return f.Status(r.Context()) })
-	answer(mux, "GET /v1/traces/{id}", func(r *http.Request) (any, error) { return f.Trace(r.Context(), r.PathValue("id")) })
-	answer(mux, "GET /v1/records/{entity}/{id}", func(r *http.Request) (any, error) { return f.Record(r.Context(), recordID(r)) })
-	answer(mux, "GET /v1/records/{entity}/{id}/why", func(r *http.Request) (any, error) {
-		return f.Why(r.Context(), recordID(r), r.URL.Query().Get("field"))
-	})
-	answer(mux, "GET /v1/links/{platform}/{id}", func(r *http.Request) (any, error) {
-		ref := record.Ref{Platform: r.PathValue("platform"), Object: r.URL.Query().Get("object"), ID: r.PathValue("id")}
-		id, err := f.Resolve(r.Context(), ref)
-		return map[string]record.ID{"record": id}, err
-	})
-	answer(mux, "GET /v1/exceptions", func(r *http.Request) (any, error) {
-		return f.Exceptions(r.Context(), operate.Filter{All: r.URL.Query().Get("all") == "true"})
-	})
 	return mux
 }
 
@@ -64,16 +41,12 @@ func onlyLocal(endpoints map[string]boot.Endpoint) map[string]boot.Endpoint {
 	return out
 }
 
-func recordID(r *http.Request) record.ID {
-	return record.ID(r.PathValue("entity") + "/" + r.PathValue("id"))
-}
-
 // webhook turns a request into the event that an HTTP API would send. The body is read up to one byte over
 // the bound, so that the function itself refuses it.
 func (h *Host) webhook(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, intake.MaxBody+1))
 	if err != nil {
-		problem(w, fault.Wrap(fault.Malformed, "local.http", "", err))
+		trigger.Refuse(w, fault.Wrap(fault.Malformed, "local.http", "", err))
 		return
 	}
 	e := events.APIGatewayV2HTTPRequest{Version: "2.0", RawPath: r.URL.Path, RawQueryString: r.URL.RawQuery,
@@ -100,7 +73,7 @@ func (h *Host) webhook(w http.ResponseWriter, r *http.Request) {
 // event stands in for an EventBridge rule: the Salesforce twin posts here what Event Relay would put on the bus.
 func (h *Host) event(w http.ResponseWriter, r *http.Request) {
 	if host, _, err := net.SplitHostPort(r.RemoteAddr); err != nil || !vendorhttp.Loopback(host) {
-		problem(w, fault.New(fault.Unauthenticated, "local.event", "events carry no signature and are taken from this machine only"))
+		trigger.Refuse(w, fault.New(fault.Unauthenticated, "local.event", "events carry no signature and are taken from this machine only"))
 		return
 	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, intake.MaxBody+1))
@@ -111,39 +84,8 @@ func (h *Host) event(w http.ResponseWriter, r *http.Request) {
 		_, err = trigger.Intake(h.intake, func() {})(r.Context(), body)
 	}
 	if err != nil {
-		problem(w, err)
+		trigger.Refuse(w, err)
 		return
 	}
 	w.WriteHeader(http.StatusAccepted)
-}
-
-func answer(mux *http.ServeMux, pattern string, f func(*http.Request) (any, error)) {
-	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		out, err := f(r)
-		if err != nil {
-			problem(w, err)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", "  ")
-		_ = enc.Encode(out) // the caller hung up
-	})
-}
-
-func problem(w http.ResponseWriter, err error) {
-	p := intake.ProblemOf(err, "")
-	if p.Detail == "" && p.Status < 500 {
-		p.Detail = rootCause(err)
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(p.Status)
-	_ = json.NewEncoder(w).Encode(p) // the caller hung up
-}
-
-func rootCause(err error) string {
-	for errors.Unwrap(err) != nil {
-		err = errors.Unwrap(err)
-	}
-	return err.Error()
 }

@@ -50,7 +50,7 @@ func (s *seen) Event(_ context.Context, event []byte, _ time.Time) (platform.Del
 }
 
 func intakeOf(s *seen) *intake.Flow {
-	return intake.New(intake.Deps{Platforms: map[string]intake.Webhooks{"netsuite": s, "salesforce": s, "zendesk": s}, Events: s, Inbound: queue.NewMemory(queue.Settings{}, nil, now),
+	return intake.New(intake.Deps{Platforms: map[string]intake.Webhooks{"netsuite": s, "salesforce": s, "servicenow": s, "zendesk": s}, Events: s, Inbound: queue.NewMemory(queue.Settings{}, nil, now),
 		Now: now, NewID: func() string { return "t1" }, Telemetry: telemetry.New(nil, now, nil)})
 }
 
