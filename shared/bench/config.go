@@ -45,7 +45,7 @@ func configWithout(dir string, platforms ...string) error {
 	})
 }
 
-// without drops names from all maps and lists. What only they decided, Salesforce decides.
+// without drops names from all maps and lists. What only they decided, Salesforce decides, and tells nobody.
 func without(a any, names []string) any {
 	gone := func(v any) bool { s, ok := v.(string); return ok && slices.Contains(names, s) }
 	switch a := a.(type) {
@@ -53,6 +53,10 @@ func without(a any, names []string) any {
 		maps.DeleteFunc(a, func(k string, _ any) bool { return gone(k) })
 		for k, v := range a {
 			a[k] = without(v, names)
+		}
+		if gone(a["owner"]) {
+			a["owner"], a["targets"] = record.Salesforce, []any{}
+			delete(a, "meanwhile")
 		}
 		if of, decided := a["of"].([]any); decided && len(of) == 0 {
 			a["of"] = []any{record.Salesforce}
