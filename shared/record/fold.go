@@ -18,6 +18,7 @@ type Contribution struct {
 	Actor    string
 	Origin   Origin
 	Gone     bool // the native record is deleted
+	Blank    bool // it is null, and nobody is known to have set that
 }
 
 // Decision is what a path did about a value that a platform set and that did not win.
@@ -148,7 +149,7 @@ func Fold(r Record, rules Rules, forms Forms, now time.Time) (Record, Outcome) {
 // losers appends what paths decide about values that people set and that did not win.
 func losers(out []Decision, r Record, forms Forms, all []Contribution, field string, rule Rule, won Golden) []Decision {
 	for _, c := range all {
-		if c.Origin != FromPlatform || c.Gone || c.Platform == won.From || c.Value == won.Value {
+		if c.Origin != FromPlatform || c.Gone || c.Platform == won.From || c.Value == won.Value || c.Blank {
 			continue
 		}
 		path := rule.Paths[c.Platform]
@@ -204,7 +205,7 @@ func (rule Rule) vacant(r Record) bool {
 func (r Record) says(owner, field string) (Contribution, bool) {
 	v := r.Views[owner]
 	if c := v.Said[field]; !c.Value.IsAbsent() {
-		return Contribution{owner, c.Value, c.Version, c.Trace, c.Actor, FromPlatform, v.Gone()}, true
+		return Contribution{owner, c.Value, c.Version, c.Trace, c.Actor, FromPlatform, v.Gone(), v.blank(field)}, true
 	}
 	w, wrote := v.Wrote[field]
 	if !wrote {
@@ -213,7 +214,7 @@ func (r Record) says(owner, field string) (Contribution, bool) {
 	if _, _, waits := r.approved(owner, field); waits {
 		return Contribution{}, false
 	}
-	return Contribution{owner, w.Value, w.Base, w.Trace, "", FromSorrel, v.Gone()}, true
+	return Contribution{owner, w.Value, w.Base, w.Trace, "", FromSorrel, v.Gone(), false}, true
 }
 
 // Contributions lists what the platforms hold in a field, by platform name.
@@ -230,7 +231,7 @@ func contributions(out []Contribution, r Record, platforms []string, field strin
 			continue
 		}
 		said := v.Said[field]
-		c := Contribution{p, value, said.Since(), said.Trace, said.Actor, origin, v.Gone()}
+		c := Contribution{p, value, said.Since(), said.Trace, said.Actor, origin, v.Gone(), v.blank(field)}
 		if w, wrote := v.Wrote[field]; wrote && origin == FromSorrel && w.Base.Compare(c.Version) >= 0 {
 			c.Version, c.Trace, c.Actor = w.Base, w.Trace, ""
 		}
@@ -266,7 +267,8 @@ func dead(r Record, rules Rules) (string, Version) {
 	return first, r.Views[first].Died
 }
 
-// winner applies one rule. For latest and rank, null is a say like any other; the rules about length, completeness
+// winner applies one rule. For latest and rank, null is a say like any other, but latest prefers what somebody has set to
+// what was never filled; the rules about length, completeness
 // and age prefer any value to null. Values that we wrote ourselves count only when nobody else says anything, and
 // those of deleted native records only when no other is left.
 func winner(r Record, all []Contribution, field string, rule Rule, golden map[string]Golden) (Golden, bool) {
@@ -280,12 +282,12 @@ func winner(r Record, all []Contribution, field string, rule Rule, golden map[st
 		c, some := r.says(rule.Owner, field)
 		return Golden{Value: c.Value, From: rule.Owner, Version: c.Version, Trace: c.Trace, At: rule.At}, some
 	case Expr:
-		return evaluated(all, rule)
+		return evaluated(r, all, field, rule)
 	}
 	g, ok := best(r, all, rule)
 	if ok && rule.Kind == Unanimous {
 		g.Split = slices.ContainsFunc(all, func(c Contribution) bool {
-			return c.Value != g.Value && c.Origin == FromPlatform && !c.Gone && slices.Contains(rule.Order, c.Platform)
+			return c.Value != g.Value && c.Origin == FromPlatform && !c.Gone && !c.Blank && slices.Contains(rule.Order, c.Platform)
 		})
 	}
 	return g, ok
@@ -315,15 +317,10 @@ func beats(r Record, a, b Contribution, rule Rule) bool {
 	}
 	prefer := 0
 	newest := a.Version.At.Compare(b.Version.At)
-	some := func(v Value) int {
-		if v.IsNull() {
-			return 0
-		}
-		return 1
-	}
+	some := func(v Value) int { return truth(!v.IsNull()) }
 	switch rule.Kind {
 	case Latest:
-		prefer = newest
+		prefer = cmp.Or(truth(!a.Blank)-truth(!b.Blank), newest)
 	case Longest:
 		prefer = cmp.Or(some(a.Value)-some(b.Value), utf8.RuneCountInString(a.Value.Raw())-utf8.RuneCountInString(b.Value.Raw()), newest)
 	case First, Unanimous:
@@ -336,63 +333,79 @@ func beats(r Record, a, b Contribution, rule Rule) bool {
 	return cmp.Or(prefer, slices.Index(rule.Order, b.Platform)-slices.Index(rule.Order, a.Platform), strings.Compare(b.Platform, a.Platform)) > 0
 }
 
-// completeness counts the fields of set that a platform fills, and tells when it last changed one.
+func truth(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// completeness counts the fields of set that people have filled on a platform, and tells when they last changed one.
 func completeness(v View, set []string) (filled int, newest time.Time) {
 	for _, f := range set {
-		value, origin := v.Holds(f)
-		if origin == FromNobody || value.IsNull() || value.Raw() == "" {
+		said, some := v.spoken(f)
+		if !some || said.Value.IsNull() || said.Value.Raw() == "" {
 			continue
 		}
 		filled++
-		if at := v.Said[f].Since().At; at.After(newest) {
-			newest = at
+		if said.Version.At.After(newest) {
+			newest = said.Version.At
 		}
 	}
 	return filled, newest
 }
 
-// lookContributions finds what the expression of an expr rule asks for: what a living native record of a permitted
-// platform holds.
-func lookContributions(rule Rule, all []Contribution) func(name string) (Golden, bool) {
-	return func(name string) (Golden, bool) {
-		for _, c := range all {
-			if c.Platform == name && !c.Gone && slices.Contains(rule.Order, name) {
-				return Golden{Value: c.Value, From: c.Platform, Version: c.Version, Trace: c.Trace}, true
-			}
-		}
-		return Golden{}, false
+// spoken is what people last said in a field: what Sorrel wrote over it does not count. Rules that look at more than
+// one value to choose one would otherwise be fed their own results.
+func (v View) spoken(field string) (Golden, bool) {
+	value, origin := v.Holds(field)
+	if origin == FromPlatform {
+		return Golden{Value: value, From: v.Platform, Version: v.Said[field].Since(), Trace: v.Said[field].Trace}, true
 	}
+	over := v.Wrote[field].Over
+	return Golden{Value: over.Value, From: v.Platform, Version: Version{At: over.Said}, Trace: over.Trace}, !over.Value.IsAbsent()
 }
 
-// lookGolden finds what the expression of an assigned field asks for.
-func lookGolden(golden map[string]Golden) func(name string) (Golden, bool) {
-	return func(name string) (Golden, bool) {
-		g, some := golden[name]
-		return g, some
+// spoken is what people said on the platforms that an expression looks at. Deleted native records count when no other
+// is left.
+func (rule Rule) spoken(r Record, field string) map[string]Golden {
+	living, gone := map[string]Golden{}, map[string]Golden{}
+	for _, p := range rule.Order {
+		v := r.Views[p]
+		g, some := v.spoken(field)
+		switch {
+		case some && v.Gone():
+			gone[p] = g
+		case some:
+			living[p] = g
+		}
 	}
+	if len(living) == 0 {
+		return gone
+	}
+	return living
 }
 
 // evaluated asks the rule's expression. An expression that fails says nothing: the field has no golden value then,
-// and nothing is written anywhere.
-func evaluated(all []Contribution, rule Rule) (Golden, bool) {
-	find := lookContributions(rule, all)
-	v, err := rule.Eval(func(name string) Value {
-		g, _ := find(name)
-		return nullFor(g.Value)
-	})
+// and nothing is written anywhere. Where nobody has said anything, what we wrote ourselves stays.
+func evaluated(r Record, all []Contribution, field string, rule Rule) (Golden, bool) {
+	said := rule.spoken(r, field)
+	if len(said) == 0 {
+		return best(r, all, Rule{Kind: Rank, Order: rule.Order, At: rule.At})
+	}
+	v, err := rule.Eval(func(name string) Value { return nullFor(said[name].Value) })
 	if err != nil || v.IsAbsent() {
 		return Golden{}, false
 	}
 	g := Golden{Value: v, From: Sorrel, At: rule.At}
-	for _, p := range rule.Order {
-		for _, c := range all {
-			if c.Platform == p && c.Value == v && g.From == Sorrel {
-				g.From, g.Version, g.Trace = p, c.Version, c.Trace
-			}
+	for _, p := range rule.Order { // of the platforms that say it, the first; of those that do not, the newest
+		c, some := said[p]
+		switch {
+		case some && c.Value == v && g.From == Sorrel:
+			g.From, g.Version, g.Trace = p, c.Version, c.Trace
+		case some && g.From == Sorrel && c.Version.At.After(g.Version.At):
+			g.Version, g.Trace = c.Version, c.Trace
 		}
-	}
-	if g.From == Sorrel && v.IsNull() {
-		return Golden{}, false // nobody has said anything
 	}
 	return g, true
 }
@@ -411,9 +424,8 @@ func assigned(r Record, field string, rule Rule, golden map[string]Golden) (Gold
 		return Golden{Value: a.Value, From: Sorrel, Version: Version{At: a.When}, Trace: a.Trace, At: rule.At}, some
 	}
 	var newest Golden
-	find := lookGolden(golden)
 	v, err := rule.Eval(func(name string) Value {
-		g, some := find(name)
+		g, some := golden[name]
 		if some && (newest.From == "" || g.Version.At.After(newest.Version.At)) {
 			newest = g
 		}
@@ -451,7 +463,7 @@ func standing(r Record, rules Rules, forms Forms, now time.Time, out *Outcome) m
 		if o.Until.IsZero() {
 			for p, v := range r.Views {
 				value, origin := v.Holds(f)
-				if origin == FromPlatform && value != o.Seen[p] && !forms.same(p, f, value, o.Value) {
+				if origin == FromPlatform && value != nullFor(o.Seen[p]) && !forms.same(p, f, value, o.Value) {
 					over = true
 				}
 			}

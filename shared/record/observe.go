@@ -95,9 +95,9 @@ func saidBack(v View, o Observation) map[string]Wrote {
 		w, wrote := v.Wrote[f]
 		switch at := o.Version.Compare(w.Base); {
 		case !wrote || value == w.Value:
-		case at == 0 && w.Told && w.Back.Value != value, at > 0 && o.Ours && w.Back.At.IsZero():
+		case at == 0 && w.Told && w.Back.Value != value, at > 0 && o.Ours && (w.Back.At.IsZero() || o.Version.Compare(w.Back.At) < 0):
 			set(f, w, Back{value, o.Version})
-		case at > 0 && !o.Ours && w.Back.Value == value && o.Version.Compare(w.Back.At) < 0:
+		case at > 0 && w.Back.Value == value && o.Version.Compare(w.Back.At) < 0 && !v.Said[f].Ours && v.Said[f].Version.Compare(o.Version) == 0:
 			set(f, w, Back{})
 		}
 	}

@@ -49,15 +49,15 @@ func Project(r Record, rules Rules, platform string, as func(field string, v Val
 		}
 		path := rule.Paths[platform]
 		want := as(f, g.Value)
+		set := origin == FromPlatform && !v.blank(f) || v.Clouded(f)
 		switch {
 		case origin == FromNobody && want.IsNull():
 			continue // nothing there, nothing wanted
 		case v.Clouded(f):
-			if path != Revert && path != Reject {
+			if path != Revert && path != Reject { // else it is put back, whatever it is
 				p.Kept[f] = platform + " says something there that cannot be used" // it may be meant: held until people have looked
 				continue
 			}
-			origin = FromPlatform // whatever it is, it is put back
 		case origin != FromNobody && (holds == want || as(f, holds) == want):
 			continue
 		case origin == FromSorrel && as(f, v.Wrote[f].Value) == want && (v.Said[f].Ours || holds == v.Wrote[f].Back.Value):
@@ -66,11 +66,11 @@ func Project(r Record, rules Rules, platform string, as func(field string, v Val
 		switch hold, held := r.Held[HoldKey(platform, f)]; {
 		case held && hold.Value == g.Value && !hold.Trying:
 			p.Kept[f] = hold.Type + ": " + hold.Detail
-		case origin == FromPlatform && path == Ignore:
+		case set && path == Ignore:
 			p.Kept[f] = "policy ignores what " + platform + " sets here"
-		case origin == FromPlatform && path == Propose && r.waits(rule, platform):
+		case set && path == Propose && r.waits(rule, platform):
 			p.Kept[f] = r.asked(rule, platform)
-		case origin == FromPlatform && g.Split && path == Accept:
+		case set && g.Split && path == Accept:
 			p.Kept[f] = "the platforms differ, and the rule leaves it to people"
 		default:
 			p.Fields[f] = g.Value

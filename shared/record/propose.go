@@ -173,13 +173,14 @@ func (a asking) open(r Record, key string, now time.Time) Proposal {
 func (p Proposal) follow(r Record, forms Forms, a asking, now time.Time, out *Outcome) (Proposal, bool) {
 	was := p.Fields
 	p.Fields = maps.Clone(was)
-	switch {
-	case p.Status == ProposalApproved:
-		return p.apply(r, was, forms, a, out)
-	case p.settled():
+	if p.settled() {
 		return p.retreat(was, a, out)
 	}
-	amended := p.amend(r, forms, a)
+	approved := p.Status == ProposalApproved
+	if approved && !p.moved(r, forms, out) {
+		return p.apply(r, was, forms, a, out)
+	}
+	amended := p.amend(r, forms, a) && !approved
 	switch {
 	case len(p.Fields) == 0:
 		p.Fields, p.Status = was, ProposalWithdrawn
@@ -188,10 +189,7 @@ func (p Proposal) follow(r Record, forms Forms, a asking, now time.Time, out *Ou
 	case !p.Expires.IsZero() && !now.Before(p.Expires):
 		p.Status, p.Decided, p.By = ProposalExpired, now, Sorrel
 		out.Events = append(out.Events, p.event("expired", Sorrel, ""))
-		if len(a.fields) == 0 { // put back already
-			out.Closed = append(out.Closed, p)
-			return p, false
-		}
+		return p.retreat(p.Fields, a, out)
 	case amended:
 		p.Revision++
 		out.Events = append(out.Events, p.event("amended", p.Actor, p.Note))
@@ -228,27 +226,45 @@ func (p *Proposal) amend(r Record, forms Forms, a asking) bool {
 	return amended
 }
 
-// apply follows an approved proposal until its owner has said something new about each field. From then on, the
-// platform that asked follows the owner: what the owner made of the value may look different.
-func (p Proposal) apply(r Record, was map[string]Ask, forms Forms, a asking, out *Outcome) (Proposal, bool) {
+// answered reports whether the owner has said what an approved proposal asks for, or something else since it was
+// written: the owner may have put it into a form of its own, or have changed it again.
+func (ask Ask) answered(r Record, forms Forms, field string) bool {
+	said := r.Views[ask.Owner].Said[field]
+	return !said.Value.IsAbsent() && (forms.same(ask.Owner, field, said.Value, ask.After) ||
+		ask.written(r, forms, field) && said.Version.Compare(r.Views[ask.Owner].Wrote[field].Base) >= 0 && said.Version.Compare(ask.Seen) > 0)
+}
+
+// written reports whether what an approved proposal asks for reached the owner.
+func (ask Ask) written(r Record, forms Forms, field string) bool {
+	wrote, some := r.Views[ask.Owner].Wrote[field]
+	return some && forms.same(ask.Owner, field, wrote.Value, ask.After) && wrote.Base.Compare(ask.Seen) >= 0
+}
+
+// moved opens an approved proposal again whose owner has said something else before it was written.
+func (p *Proposal) moved(r Record, forms Forms, out *Outcome) bool {
 	for _, f := range p.names() {
 		ask := p.Fields[f]
-		v := r.Views[ask.Owner]
-		said, wrote := v.Said[f], v.Wrote[f]
-		written := !wrote.When.IsZero() && forms.same(ask.Owner, f, wrote.Value, ask.After) && wrote.Base.Compare(ask.Seen) >= 0
-		answered := written && said.Version.Compare(wrote.Base) >= 0 && said.Version.Compare(ask.Seen) > 0
-		switch {
-		case said.Value.IsAbsent():
-		case answered || forms.same(ask.Owner, f, said.Value, ask.After):
-			delete(p.Fields, f) // the owner may have put it into a form of its own, or have changed it since
-		case !written && said.Value != ask.Before:
-			p.Status, p.Decided, p.By = ProposalOpen, time.Time{}, ""
-			p.Revision++
-			p.Note = ask.Owner + " has changed " + f + " after the approval"
-			ask.Before, ask.Seen = said.Value, Version{}
-			p.Fields[f] = ask
-			out.Events = append(out.Events, p.event("reopened", Sorrel, p.Note))
-			return p, true
+		said := r.Views[ask.Owner].Said[f]
+		if said.Value.IsAbsent() || said.Value == ask.Before || ask.written(r, forms, f) || ask.answered(r, forms, f) {
+			continue
+		}
+		p.Status, p.Decided, p.By = ProposalOpen, time.Time{}, ""
+		p.Revision++
+		p.Note = ask.Owner + " has changed " + f + " after the approval"
+		ask.Before, ask.Seen = said.Value, Version{}
+		p.Fields[f] = ask
+		out.Events = append(out.Events, p.event("reopened", Sorrel, p.Note))
+		return true
+	}
+	return false
+}
+
+// apply follows an approved proposal until its owner has answered about each field. From then on, the platform that
+// asked follows the owner: what the owner made of the value may look different.
+func (p Proposal) apply(r Record, was map[string]Ask, forms Forms, a asking, out *Outcome) (Proposal, bool) {
+	for f, ask := range p.Fields {
+		if ask.answered(r, forms, f) {
+			delete(p.Fields, f)
 		}
 	}
 	if len(p.Fields) > 0 {

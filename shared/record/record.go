@@ -132,6 +132,21 @@ func (v View) Holds(field string) (Value, Origin) {
 	return said.Value, FromPlatform
 }
 
+// blank reports whether a field is empty on a platform and nobody is known to have emptied it: it was never seen to hold
+// what governance wants there, and, if it is timed, anything else. Nobody has set it, so it is filled without asking.
+func (v View) blank(field string) bool {
+	c := v.Said[field]
+	if _, wrote := v.Wrote[field]; wrote || !c.Value.IsNull() {
+		return false
+	}
+	for said := range c.Spans {
+		if !said.IsNull() {
+			return false
+		}
+	}
+	return true
+}
+
 // Clouded reports whether the newest thing said in a field cannot be used, and was said after our last write.
 func (v View) Clouded(field string) bool {
 	d := v.Said[field].Doubt

@@ -66,7 +66,7 @@ func drawHistory(t *rapid.T) []Observation {
 	}), 0, 12).Draw(t, "history")
 }
 
-func play(history []Observation) Record {
+func merged(history []Observation) Record {
 	r := Record{ID: "order/1", Views: map[string]View{}}
 	for _, o := range history {
 		v, changed := Observe(r.Views[o.Platform], o)
@@ -94,14 +94,14 @@ func TestOrderAndRepetitionChangeNothing(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		history := drawHistory(t)
-		want := play(history)
+		want := merged(history)
 		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
 		mixed := slices.Clone(history)
 		for range rng.IntN(len(history) + 1) {
 			mixed = append(mixed, history[rng.IntN(len(history))])
 		}
 		rng.Shuffle(len(mixed), func(i, j int) { mixed[i], mixed[j] = mixed[j], mixed[i] })
-		got := play(mixed)
+		got := merged(mixed)
 		if !reflect.DeepEqual(got.Views, want.Views) {
 			t.Fatalf("views differ:\n got %+v\nwant %+v", got.Views, want.Views)
 		}
@@ -120,7 +120,7 @@ func TestOrderAndRepetitionChangeNothing(t *testing.T) {
 func TestAppliedPatchProjectsNothing(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		r := play(drawHistory(t))
+		r := merged(drawHistory(t))
 		for _, p := range []string{NetSuite, Salesforce, Zendesk} {
 			patch := Project(r, rules(), p, same)
 			if patch.Empty() {
@@ -158,7 +158,7 @@ func TestAppliedPatchProjectsNothing(t *testing.T) {
 func TestFoldDoesNotTouchItsArgument(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		r := play(drawHistory(t))
+		r := merged(drawHistory(t))
 		copied := r.Clone()
 		Fold(r, rules(), plain, epoch)
 		Project(r, rules(), Salesforce, same)

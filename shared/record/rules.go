@@ -14,10 +14,10 @@ const (
 	Latest       Survivorship = "latest"        // the newest value that someone set on a permitted platform
 	Rank         Survivorship = "rank"          // the first platform in Order that has said anything
 	Longest      Survivorship = "longest"       // the text with the most characters
-	MostComplete Survivorship = "most-complete" // the platform that fills most fields of Set, for all of them
+	MostComplete Survivorship = "most-complete" // the platform where people have filled most fields of Set, for all of them
 	First        Survivorship = "first"         // the value that was said before all others and still is
 	Unanimous    Survivorship = "hold"          // what all say; while they differ, the value said first, and people decide
-	Expr         Survivorship = "expr"          // an expression over what the platforms say
+	Expr         Survivorship = "expr"          // an expression over what people said on the platforms
 	Assign       Survivorship = "assign"        // Sorrel itself: an expression over golden fields, or a workflow
 )
 

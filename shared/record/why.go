@@ -60,7 +60,8 @@ type WhySaid struct {
 	Seq      int64     `json:"seq,omitempty"`
 	Final    bool      `json:"final,omitempty"`
 	Origin   Origin    `json:"origin"`
-	Gone     bool      `json:"gone,omitempty"` // the native record is deleted
+	Gone     bool      `json:"gone,omitempty"`        // the native record is deleted
+	Blank    bool      `json:"neverFilled,omitempty"` // it is null, and nobody is known to have set that
 	Actor    string    `json:"actor,omitempty"`
 	Trace    string    `json:"correlationId,omitempty"`
 	Filled   *WhySet   `json:"filled,omitempty"` // for most-complete
@@ -163,7 +164,7 @@ func Explain(r Record, rules Rules, field string, forms Forms) (Why, bool) {
 		}
 	}
 	w.Contributions = counted(r, rule, field, all)
-	w.weigh(r, rule, all)
+	w.weigh(r, rule)
 	if o, some := r.Overrides[field]; some {
 		w.Override, w.Actor = &o, o.By
 	}
@@ -175,7 +176,7 @@ func Explain(r Record, rules Rules, field string, forms Forms) (Why, bool) {
 	}
 	w.Deactivation = deactivation(r, rules, field)
 	for _, c := range all {
-		if c.Platform != g.From && c.Origin == FromPlatform && !forms.same(c.Platform, field, c.Value, g.Value) {
+		if c.Platform != g.From && c.Origin == FromPlatform && !c.Blank && !forms.same(c.Platform, field, c.Value, g.Value) {
 			w.Losers = append(w.Losers, WhyLoser{c.Platform, c.Value, c.Version.At, c.Actor, rule.Paths[c.Platform], r.effect(rule, c, g), c.Trace})
 		}
 	}
@@ -200,7 +201,7 @@ func counted(r Record, rule Rule, field string, all []Contribution) []WhySaid {
 	var out []WhySaid
 	add := func(c Contribution) {
 		s := WhySaid{Platform: c.Platform, Value: c.Value, Said: c.Version.At, Seq: c.Version.Seq, Final: c.Version.Final,
-			Origin: c.Origin, Gone: c.Gone, Actor: c.Actor, Trace: c.Trace}
+			Origin: c.Origin, Gone: c.Gone, Blank: c.Blank, Actor: c.Actor, Trace: c.Trace}
 		if rule.Kind == MostComplete {
 			filled, at := completeness(r.Views[c.Platform], rule.Set)
 			s.Filled = &WhySet{filled, at}
@@ -218,16 +219,18 @@ func counted(r Record, rule Rule, field string, all []Contribution) []WhySaid {
 }
 
 // weigh asks the rule's expression again, and writes down what it looks at.
-func (w *Why) weigh(r Record, rule Rule, all []Contribution) {
+func (w *Why) weigh(r Record, rule Rule) {
 	if rule.Eval == nil {
 		return
 	}
-	find := lookContributions(rule, all)
-	if rule.Kind == Assign {
-		find = lookGolden(r.Golden)
+	known := r.Golden
+	if rule.Kind == Expr {
+		if known = rule.spoken(r, w.Field); len(known) == 0 {
+			return // what we wrote ourselves stays: the contributions show it
+		}
 	}
 	v, err := rule.Eval(func(name string) Value {
-		g, some := find(name)
+		g, some := known[name]
 		if !slices.ContainsFunc(w.Inputs, func(i WhyInput) bool { return i.Name == name }) {
 			in := WhyInput{Name: name, Value: nullFor(g.Value)}
 			if some {

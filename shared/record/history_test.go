@@ -1,0 +1,400 @@
+package record
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"reflect"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// Random histories: edits on all platforms under all rules, echoes that come back normalised, late and repeated events,
+// proposals with every end, overrides, deletions, merges. See world for what is checked at each step.
+//
+// SORREL_HISTORIES is how many are played; 100000 takes some minutes without the race detector.
+func TestHistories(t *testing.T) {
+	t.Parallel()
+	count := 150
+	if s := os.Getenv("SORREL_HISTORIES"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			t.Fatalf("SORREL_HISTORIES is %q, want a number", s)
+		}
+		count = n
+	}
+	var next, failures atomic.Int64
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for seed := next.Add(1); seed <= int64(count) && failures.Load() < 3; seed = next.Add(1) {
+				if play(uint64(seed), historySteps) == nil {
+					continue
+				}
+				failures.Add(1)
+				for steps := 1; steps <= historySteps; steps++ {
+					if err := play(uint64(seed), steps); err != nil {
+						t.Errorf("history %d fails at step %d: %v", seed, steps, err)
+						break
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+const historySteps = 24
+
+// play plays one history, and returns the law that it breaks.
+func play(seed uint64, steps int) (err error) {
+	defer func() {
+		if law, is := recover().(broken); is {
+			err = fmt.Errorf("%s", law)
+		}
+	}()
+	w := newWorld(seed, Record{ID: "customer/1", Views: map[string]View{}})
+	for step := range steps {
+		frozen := ""
+		if step%8 == 3 {
+			frozen = fmt.Sprintf("%+v", w.r)
+		}
+		before := w.r
+		w.step()
+		w.must(frozen == "" || frozen == fmt.Sprintf("%+v", before), "a record was modified that was given as an argument")
+		if step%8 == 7 {
+			w.explained()
+		}
+	}
+	w.quiet()
+	w.explained()
+	return nil
+}
+
+// step lets one thing happen.
+func (w *world) step() {
+	who := ""
+	w.approved, w.created = false, false
+	switch living := w.living(); {
+	case len(living) == 0, w.chance(12):
+		who = w.create()
+	case w.chance(14):
+		w.remove(pick(w, living))
+	case w.chance(9):
+		w.override()
+	case w.chance(14):
+		w.assign()
+	case w.chance(9):
+		w.refuse()
+	case w.chance(4):
+		w.decide()
+	case w.chance(8):
+		w.now = w.now.Add(time.Duration(w.rng.IntN(150)) * time.Minute)
+		w.note("time passes to %s", w.now.Format(time.TimeOnly))
+		w.refold()
+	case w.chance(10):
+		w.divide()
+	case w.chance(8):
+		w.late()
+	default:
+		who = pick(w, living)
+		w.edit(who)
+	}
+	if w.storm && !w.chance(4) {
+		w.partly()
+		return
+	}
+	calm := !w.storm
+	for p, n := range w.quiet() {
+		allowed := 1
+		if p == who || w.approved || w.created { // put back after it waited; an owner that answers, and what is computed from its answer
+			allowed = 2
+		}
+		w.must(!calm || n <= allowed, "%d writes to %s after one step", n, p)
+	}
+}
+
+// partly delivers and writes some of what there is, in any order.
+func (w *world) partly() {
+	var batch []Observation
+	for _, p := range w.some(everyPlatform, 0) {
+		s := w.on[p]
+		n := w.rng.IntN(len(s.sent) + 1)
+		batch = append(batch, s.sent[len(s.sent)-n:]...) // the newest overtake
+		s.sent = slices.Clone(s.sent[:len(s.sent)-n])
+	}
+	if len(batch) > 0 {
+		w.deliver(batch)
+	}
+	for _, p := range w.some(everyPlatform, 0) {
+		w.write(p)
+	}
+}
+
+func (w *world) create() string {
+	p := pick(w, everyPlatform)
+	s := w.on[p]
+	if s.exists || !w.r.Views[p].Exists() && w.r.Views[p].ID != "" && w.chance(2) {
+		return p
+	}
+	v := w.tick(s)
+	s.exists, s.born = true, v.At
+	if w.r.Views[p].ID == "" {
+		s.fields, s.clouded = map[string]Value{}, map[string]bool{}
+	}
+	fields := slices.Sorted(maps.Keys(w.rules.Fields))
+	for _, f := range fields {
+		if w.chance(2) {
+			s.fields[f] = s.normal(pick(w, values))
+		}
+	}
+	w.note("%s creates %v", p, s.fields)
+	full := s.full
+	s.full = true
+	w.send(s, v, fields, false)
+	s.full = full
+	return p
+}
+
+func (w *world) remove(p string) {
+	s := w.on[p]
+	s.exists = false
+	o := Observation{Ref: w.ref(s), Version: w.tick(s), Gone: true, Trace: "gone"}
+	if w.chance(3) {
+		o.Into = s.name + "-2"
+	}
+	s.sent, s.ever = append(s.sent, o), append(s.ever, o)
+	w.note("%s deletes %s", p, o.Into)
+}
+
+func (w *world) edit(p string) {
+	s := w.on[p]
+	fields := w.some(slices.Sorted(maps.Keys(w.rules.Fields)), 1)
+	fields = fields[:min(len(fields), 1+w.rng.IntN(3))]
+	for _, f := range fields {
+		if s.clouded[f] = w.chance(12); !s.clouded[f] {
+			delete(s.clouded, f)
+			s.fields[f] = s.normal(pick(w, values))
+		}
+		w.note("%s edits %s: %v (unusable %v)", p, f, s.fields[f], s.clouded[f])
+	}
+	w.send(s, w.tick(s), fields, false)
+}
+
+// late sends old events once more.
+func (w *world) late() {
+	var batch []Observation
+	for _, p := range everyPlatform {
+		for range w.rng.IntN(3) {
+			if ever := w.on[p].ever; len(ever) > 0 && w.r.Views[p].ID != "" {
+				batch = append(batch, pick(w, ever))
+			}
+		}
+	}
+	if w.storm || len(batch) == 0 { // some of them may not have arrived yet
+		return
+	}
+	w.note("%d old events come again", len(batch))
+	before := w.r
+	w.deliver(batch)
+	w.must(equal(before, w.r), "old events change something:\n%s", difference(before, w.r))
+}
+
+func (w *world) override() {
+	f := pick(w, slices.Sorted(maps.Keys(w.rules.Fields)))
+	o := Override{Value: pick(w, values), By: "stew", Reason: "because", When: w.now, Trace: "override"}
+	if w.chance(2) {
+		o = Chosen(w.r, f, o)
+	} else {
+		o.Until = w.now.Add(time.Duration(1+w.rng.IntN(100)) * time.Minute)
+	}
+	w.note("override %s: %v until %s", f, o.Value, o.Until.Format(time.TimeOnly))
+	w.r.Overrides = maps.Clone(w.r.Overrides)
+	if w.r.Overrides == nil {
+		w.r.Overrides = map[string]Override{}
+	}
+	w.r.Overrides[f] = o
+	w.refold()
+}
+
+func (w *world) assign() {
+	a := Assigned{Value: pick(w, values), When: w.now, By: "flow", Trace: "run"}
+	w.note("assign stage: %v", a.Value)
+	w.r.Assigned = map[string]Assigned{"stage": a}
+	w.refold()
+}
+
+// refuse changes what platforms refuse, and lets go of holds.
+func (w *world) refuse() {
+	s := w.on[pick(w, everyPlatform)]
+	f := pick(w, slices.Sorted(maps.Keys(w.rules.Fields)))
+	if w.chance(2) {
+		s.refuses = map[string]Value{f: pick(w, values)}
+		w.note("%s refuses %v from now on", s.name, s.refuses)
+		return
+	}
+	s.refuses = map[string]Value{}
+	held := maps.Clone(w.r.Held)
+	for k := range held {
+		if p, _ := SplitHoldKey(k); p == s.name {
+			delete(held, k)
+		}
+	}
+	if w.r.Held = held; len(held) == 0 {
+		w.r.Held = nil
+	}
+	w.note("%s refuses nothing from now on", s.name)
+}
+
+// decide enters verdicts, sensible and otherwise.
+func (w *world) decide() {
+	keys := slices.Sorted(maps.Keys(w.r.Proposals))
+	if len(keys) == 0 {
+		return
+	}
+	p := w.r.Proposals[pick(w, keys)]
+	v := Verdict{Proposal: p.ID, Revision: p.Revision, Approve: w.chance(2), By: "fiona"}
+	if w.chance(6) {
+		v.Revision++
+	}
+	before := w.r
+	after, events, err := Decide(w.r, v, w.now)
+	w.note("decide %s (%s %s %v): approve %v, %v", p.ID, p.Platform, p.Status, p.names(), v.Approve, err)
+	w.must(err == nil || equal(before, after), "a refused decision changes the record")
+	wanted := ProposalRejected
+	if v.Approve {
+		wanted = ProposalApproved
+	}
+	expired := p.Status == ProposalExpired || p.Status == ProposalOpen && !p.Expires.IsZero() && !w.now.Before(p.Expires)
+	switch {
+	case p.Status == wanted || v.Approve && p.Status == ProposalApplied:
+		w.must(err == nil && len(events) == 0 && equal(before, after), "deciding the same again is no empty decision: %v", err)
+	case expired:
+		w.must(err == ErrExpired, "an expired proposal can be decided: %v", err)
+	case p.Status != ProposalOpen:
+		w.must(err == ErrDecided, "a decided proposal can be decided otherwise: %v", err)
+	case v.Revision != p.Revision:
+		w.must(err == ErrMoved, "something else can be decided than what was shown: %v", err)
+	default:
+		w.must(err == nil && len(events) == 1, "an open proposal cannot be decided: %v %v", err, events)
+		again, more, err := Decide(after, v, w.now)
+		w.must(err == nil && len(more) == 0 && equal(again, after), "deciding the same again is no empty decision: %v", err)
+		other := v
+		other.Approve = !v.Approve
+		_, _, err = Decide(after, other, w.now)
+		w.must(err == ErrDecided, "a decided proposal can be decided otherwise: %v", err)
+	}
+	w.r = after
+	w.refold()
+	w.approved = w.approved || len(events) > 0 && v.Approve
+}
+
+// divide merges another record into this one, which brings a platform along, or takes it out again.
+func (w *world) divide() {
+	for _, id := range slices.Sorted(maps.Keys(w.others)) {
+		if w.chance(2) {
+			continue
+		}
+		came := w.r.Absorbed[id]
+		was := w.r
+		into, other := Divide(w.r, w.others[id])
+		w.note("divide: %v goes with %s", came, id)
+		for _, p := range came {
+			w.must(equal(other.Views[p], was.Views[p]), "%s does not go with %s as it is", p, id)
+			w.must(!into.Views[p].Exists(), "%s stays though it goes", p)
+			s := w.on[p]
+			s.exists, s.sent, s.ever = false, nil, nil
+			if v := into.Views[p]; v.ID != "" {
+				w.natives++
+			}
+		}
+		delete(w.others, id)
+		w.r = into
+		w.refold()
+		return
+	}
+	p := pick(w, everyPlatform)
+	s := w.on[p]
+	if s.exists || len(s.sent) > 0 || w.r.Views[p].ID != "" {
+		return
+	}
+	w.natives++
+	other := Record{ID: ID(fmt.Sprintf("customer/other%d", w.natives)), Views: map[string]View{}}
+	v := w.tick(s)
+	s.exists, s.born, s.fields, s.clouded = true, v.At, map[string]Value{}, map[string]bool{}
+	for _, f := range slices.Sorted(maps.Keys(w.rules.Fields)) {
+		s.fields[f] = s.normal(pick(w, values))
+	}
+	w.send(s, v, slices.Sorted(maps.Keys(w.rules.Fields)), false)
+	other = w.observed(other, s.sent)
+	other, _ = Fold(other, w.rules, w.forms, w.now)
+	s.sent = nil
+	into, from, ok := Unite(w.r, other)
+	w.must(ok && from.Into == w.r.ID && len(from.Views) == 0, "cannot unite %+v", from)
+	back, separate := Divide(into, from)
+	w.must(equal(back.Views, w.r.Views) && equal(separate.Views, other.Views), "dividing does not restore the views")
+	w.note("unite: %s comes with %v", p, s.fields)
+	from, _ = Fold(from, w.rules, w.forms, w.now)
+	w.must(len(from.Golden) == 0, "a redirect has golden fields")
+	w.others[from.ID] = from
+	w.r = into
+	w.refold()
+}
+
+// equal compares deeply; a nil map equals an empty one.
+func equal(a, b any) bool { return equalValues(reflect.ValueOf(a), reflect.ValueOf(b)) }
+
+func equalValues(a, b reflect.Value) bool {
+	if a.Kind() == reflect.Map {
+		if a.Len() != b.Len() {
+			return false
+		}
+		for it := a.MapRange(); it.Next(); {
+			other := b.MapIndex(it.Key())
+			if !other.IsValid() || !equalValues(it.Value(), other) {
+				return false
+			}
+		}
+		return true
+	}
+	if a.Kind() == reflect.Struct && a.Type() != reflect.TypeFor[time.Time]() && a.Type() != reflect.TypeFor[Value]() {
+		for i := range a.NumField() {
+			if !equalValues(a.Field(i), b.Field(i)) {
+				return false
+			}
+		}
+		return true
+	}
+	if !a.CanInterface() {
+		return true // what is not exported is for the package itself
+	}
+	if a.Kind() == reflect.Slice && a.Len() == 0 && b.Len() == 0 {
+		return true
+	}
+	return reflect.DeepEqual(a.Interface(), b.Interface())
+}
+
+// difference shows the members in which two records differ.
+func difference(a, b any) string {
+	var sb strings.Builder
+	va, vb := reflect.ValueOf(a), reflect.ValueOf(b)
+	if r, is := a.(Record); is {
+		for p, v := range r.Views {
+			if w := b.(Record).Views[p]; !equal(v, w) {
+				sb.WriteString(p + " " + difference(v, w))
+			}
+		}
+	}
+	for i := range va.NumField() {
+		if !equalValues(va.Field(i), vb.Field(i)) {
+			fmt.Fprintf(&sb, "%s:\n   %+v\n   %+v\n", va.Type().Field(i).Name, va.Field(i), vb.Field(i))
+		}
+	}
+	return sb.String()
+}
