@@ -87,6 +87,17 @@ func duration(s string) (time.Duration, bool) {
 	return time.Duration(n) * by, true
 }
 
+// written is d as duration reads it.
+func written(d time.Duration) string {
+	switch {
+	case d%(24*time.Hour) == 0:
+		return fmt.Sprintf("%dd", d/(24*time.Hour))
+	case d%time.Hour == 0:
+		return fmt.Sprintf("%dh", d/time.Hour)
+	}
+	return fmt.Sprintf("%dm", d/time.Minute)
+}
+
 // checkApprovals reports groups whose proposals nobody could decide as a whole, and auto rules that cannot say
 // anything about a proposal.
 func (e *entity) checkApprovals(ps *source.Problems) {

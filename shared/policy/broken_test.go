@@ -12,6 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"sorrel/shared/policy"
+	"sorrel/shared/record"
 )
 
 var update = flag.Bool("update", false, "rewrite the expected problems")
@@ -108,19 +109,53 @@ func TestProblemsAreTheSameEveryTime(t *testing.T) {
 
 func FuzzLoad(f *testing.F) {
 	archives, _ := filepath.Glob("testdata/broken/*.txtar")
-	for _, name := range append(archives, "testdata/small.txtar") {
+	for _, name := range append(archives, "testdata/small.txtar", "testdata/governed.txtar") {
 		a, err := txtar.ParseFile(name)
 		if err != nil {
 			f.Fatal(err)
 		}
+		policies := map[string][]byte{}
 		for _, file := range a.Files {
-			f.Add(file.Data, file.Data)
+			policies[file.Name] = file.Data
+			f.Add(file.Data, file.Data, file.Data)
 		}
+		f.Add(policies["policy/thing.yaml"], policies["mapping/salesforce.thing.yaml"], policies["people.yaml"])
 	}
-	f.Fuzz(func(t *testing.T, governed, mapped []byte) {
-		s, problems := policy.Load(small(t, txtar.File{Name: "policy/thing.yaml", Data: governed}, txtar.File{Name: "mapping/salesforce.thing.yaml", Data: mapped}))
+	f.Fuzz(func(t *testing.T, governed, mapped, people []byte) {
+		s, problems := policy.Load(small(t, txtar.File{Name: "policy/thing.yaml", Data: governed}, txtar.File{Name: "mapping/salesforce.thing.yaml", Data: mapped}, txtar.File{Name: "people.yaml", Data: people}))
 		if (s == nil) == (len(problems) == 0) {
 			t.Fatalf("a set and problems, or neither: %v", problems)
+		}
+		for _, p := range problems {
+			if p.Line < 1 || p.Column < 1 || p.Message == "" || p.Remedy == "" {
+				t.Fatalf("%+v", p)
+			}
+		}
+		if s == nil {
+			return
+		}
+		nothing := func(string) record.Value { return record.NullValue() }
+		for name, rule := range s.Rules("thing").Fields {
+			if _, ok := s.Explain("thing", name); !ok {
+				t.Errorf("%s is not explained", name)
+			}
+			if rule.Eval != nil {
+				_, _ = rule.Eval(nothing)
+			}
+			for _, path := range rule.Paths {
+				if path == record.Propose && (rule.Kind != record.Owner || rule.Approval == nil) {
+					t.Errorf("%s is proposed to nobody: %+v", name, rule)
+				}
+			}
+			if rule.Approval == nil {
+				continue
+			}
+			if len(rule.Approval.Roles) == 0 || rule.Approval.Expires <= 0 {
+				t.Errorf("%s: %+v", name, rule.Approval)
+			}
+			for _, auto := range rule.Approval.Auto {
+				_, _ = auto.Holds(nothing)
+			}
 		}
 	})
 }

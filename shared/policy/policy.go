@@ -279,7 +279,7 @@ func explainApproval(group string, a *record.Approval) string {
 	if a.Distinct {
 		says = append(says, "but not by who asks")
 	}
-	says = append(says, "within "+strings.TrimSuffix(strings.TrimSuffix(a.Expires.String(), "0s"), "0m"))
+	says = append(says, "within "+written(a.Expires))
 	if a.PutBack {
 		says = append(says, "the platform that asks is put back until then")
 	}
