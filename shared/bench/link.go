@@ -64,7 +64,6 @@ type LinkDone struct {
 	Suspects int     `json:"suspects"` // possible duplicates among the records that were committed
 	Seconds  float64 `json:"seconds"`  // listing and matching included
 	Again    float64 `json:"secondsAgain"`
-	PeakMB   float64 `json:"peakHeapMB"` // the store, which is in memory here, left out as it was at the end
 	Breaks   int     `json:"auditBreaks"`
 }
 
@@ -115,9 +114,6 @@ func Link(ctx context.Context, o LinkOptions) (LinkReport, error) {
 	}
 	if deployed := set.Match("customer"); len(deployed) > 0 {
 		leg, err := linkLeg(ctx, o, set, "policy", deployed, sources, truth)
-		if err == nil && o.Apply {
-			leg.Applied, err = linkApply(ctx, dir, set, sources)
-		}
 		if err != nil {
 			return r, err
 		}
@@ -128,6 +124,11 @@ func Link(ctx context.Context, o LinkOptions) (LinkReport, error) {
 		return r, err
 	}
 	r.Legs = append(r.Legs, leg)
+	if o.Apply && r.Legs[0].Rules != reference {
+		if r.Legs[0].Applied, err = linkApply(ctx, dir, set, sources); err != nil {
+			return r, err
+		}
+	}
 	return r, r.broken()
 }
 
@@ -174,15 +175,11 @@ func linkApply(ctx context.Context, dir string, set *policy.Set, sources map[str
 		}
 		return r.Entities[0], nil
 	}
-	var first link.Entity
-	peak := peakHeap(func() { first, err = once() })
+	first, err := once()
 	if err != nil {
 		return nil, err
 	}
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	done := &LinkDone{Done: first.Done, Seconds: first.Seconds, PeakMB: float64(peak-min(peak, m.HeapAlloc)) / (1 << 20)}
+	done := &LinkDone{Done: first.Done, Seconds: first.Seconds}
 	second, err := once()
 	if err != nil {
 		return nil, err
@@ -249,8 +246,8 @@ func (r LinkReport) Print(w io.Writer) error {
 	}
 	for _, l := range r.Legs {
 		if d := l.Applied; d != nil {
-			p("\napplied (%s): %s records of %s native records in %.1f s, %s a second;\nagain in %.1f s, nothing new. Left to people: %s before, %s among the records.\nheap above the store at most %.0f MB; audit log without a break\n", l.Rules, thousands(float64(d.Records)),
-				thousands(float64(d.Natives)), d.Seconds, thousands(float64(d.Records)/d.Seconds), d.Again, thousands(float64(d.Parked)), thousands(float64(d.Suspects)), d.PeakMB)
+			p("\napplied (%s): %s records of %s native records in %.1f s, %s a second;\nagain in %.1f s, nothing new. Left to people: %s before, %s among the records.\n", l.Rules, thousands(float64(d.Records)),
+				thousands(float64(d.Natives)), d.Seconds, thousands(float64(d.Records)/d.Seconds), d.Again, thousands(float64(d.Parked)), thousands(float64(d.Suspects)))
 		}
 	}
 	p("\nprecision: of linked pairs, those that are one customer. recall: of pairs that\nare one customer, those linked. surfaced: linked, or shown as ambiguous.\n")

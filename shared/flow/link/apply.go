@@ -29,12 +29,17 @@ const (
 type tally struct {
 	mu sync.Mutex
 	Done
-	parked map[string]bool // ids of exceptions
+	parked map[string]bool             // ids of exceptions
+	open   map[string]ledger.Exception // what earlier runs parked of this entity, by id
 }
 
 // apply commits the records that are without doubt, then opens and closes possible duplicates.
 func (e *entity) apply(ctx context.Context) error {
-	t := &tally{parked: map[string]bool{}}
+	open, err := e.open(ctx)
+	if err != nil {
+		return err
+	}
+	t := &tally{parked: map[string]bool{}, open: open}
 	defer func() { e.out.Done = t.Done }()
 	g, working := errgroup.WithContext(ctx)
 	g.SetLimit(e.o.Workers)
@@ -178,8 +183,10 @@ func (e *entity) park(ctx context.Context, d Doubtful, t *tally) error {
 	x := ledger.Exception{Type: duplicate, Native: first.String(), Platform: first.Platform, Detail: d.text(),
 		Remedy: "make them differ or agree, or merge them on their platform, then run `sorrel link --apply` again", Trace: e.d.NewID()}
 	x.Identify()
-	if err := e.d.Ledger.Park(ctx, x); err != nil {
-		return err
+	if was, open := t.open[x.ID]; !open || was.Detail != x.Detail {
+		if err := e.d.Ledger.Park(ctx, x); err != nil {
+			return err
+		}
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -190,24 +197,37 @@ func (e *entity) park(ctx context.Context, d Doubtful, t *tally) error {
 
 const duplicate = "possible-duplicate"
 
+// open lists the possible duplicates of native records of this entity that earlier runs parked.
+func (e *entity) open(ctx context.Context) (map[string]ledger.Exception, error) {
+	all, err := e.d.Ledger.Exceptions(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]ledger.Exception{}
+	for _, x := range all {
+		ref, ok := parse(x.Native)
+		if _, listed := e.seen[ref]; ok && listed && x.Type == duplicate && x.Record == "" {
+			out[x.ID] = x
+		}
+	}
+	return out, nil
+}
+
 // withdraw resolves what earlier runs parked and this one did not.
 func (e *entity) withdraw(ctx context.Context, t *tally) error {
-	open, err := e.d.Ledger.Exceptions(ctx, false)
-	if err != nil {
-		return err
-	}
-	for _, x := range open {
-		ref, ok := parse(x.Native)
-		if _, listed := e.seen[ref]; !ok || !listed || x.Type != duplicate || x.Record != "" || t.parked[x.ID] {
+	for _, id := range slices.Sorted(maps.Keys(t.open)) {
+		if t.parked[id] {
 			continue
 		}
-		now := e.d.Now().UTC()
+		x, now := t.open[id], e.d.Now().UTC()
 		x.Status, x.Last, x.Resolved = ledger.ExceptionResolved, now, now
 		note := ledger.LogEntry{Chain: ledger.General, At: now, By: e.o.By, Events: []record.Event{{Action: "exception-resolved", By: e.o.By, Detail: x.ID + " " + x.Native}}}
-		if err := e.d.Ledger.SaveException(ctx, x, note); err != nil {
+		switch err := e.d.Ledger.SaveException(ctx, x, note); {
+		case err == nil:
+			t.Resolved++
+		case !fault.Is(err, fault.Conflict): // else somebody is at it: the next run looks again
 			return err
 		}
-		t.Resolved++
 	}
 	return nil
 }
