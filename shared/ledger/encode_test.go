@@ -283,3 +283,71 @@ func TestStoredFormGroupsCells(t *testing.T) {
 		t.Errorf("stored as %s", b)
 	}
 }
+
+// What different people said at one time is not one group.
+func TestStoredFormKeepsActorsApart(t *testing.T) {
+	t.Parallel()
+	at := record.Version{At: epoch}
+	want := State{Record: record.Record{ID: "order/1", Views: map[string]record.View{"zendesk": {Ref: record.Ref{Platform: "zendesk", Object: "o", ID: "7"}, Said: map[string]record.Cell{
+		"a": {Value: record.TextValue("1"), Version: at, Actor: "ada"}, "b": {Value: record.TextValue("2"), Version: at, Actor: "bob"}, "c": {Value: record.TextValue("3"), Version: at}}}}}}
+	b, err := encode(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := decode(b)
+	if err != nil || !reflect.DeepEqual(plain(got), plain(want)) {
+		t.Errorf("got %+v (%v), want %+v", got, err, want)
+	}
+}
+
+// Every member that a state has, and every one that it will get, survives storage.
+func TestEveryMemberSurvivesStorage(t *testing.T) {
+	t.Parallel()
+	var want State
+	fill(reflect.ValueOf(&want).Elem())
+	b, err := encode(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := decode(b); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v (%v)\nwant %+v\nstored as %s", got, err, want, b)
+	}
+}
+
+// fill sets whatever can be set to something.
+func fill(v reflect.Value) {
+	switch v.Interface().(type) {
+	case record.Value:
+		v.Set(reflect.ValueOf(record.TextValue("x")))
+		return
+	case time.Time:
+		v.Set(reflect.ValueOf(epoch))
+		return
+	}
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString("x")
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Int, reflect.Int64:
+		v.SetInt(7)
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(v.Elem())
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		fill(v.Index(0))
+	case reflect.Map:
+		k, e := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+		fill(k)
+		fill(e)
+		v.Set(reflect.MakeMap(v.Type()))
+		v.SetMapIndex(k, e)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if f := v.Field(i); f.CanSet() {
+				fill(f)
+			}
+		}
+	}
+}

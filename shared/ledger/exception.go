@@ -169,7 +169,7 @@ func (l *Ledger) Reconcile(ctx context.Context, s *State, now time.Time, rightfu
 		out = append(out, x.met(old, some, now))
 	}
 	for _, id := range s.Open {
-		if x, some := known[id]; some && !slices.Contains(open, id) && x.Status != ExceptionResolved {
+		if x, some := known[id]; some && !slices.Contains(open, id) {
 			out = append(out, x.over(now))
 		}
 	}

@@ -3,7 +3,10 @@
 //
 // The unit of consistency is one record: its state item is rewritten, with its revision as the condition, by
 // every commit that concerns it, so that what is due, which exceptions are open and what each platform holds
-// can never disagree.
+// can never disagree. A merge commits several records at once, under the same conditions.
+//
+// Each change and each decision appends an entry to the record's audit log. Entries are chained by their hashes, and the
+// hash of the last one stands in the state: Verify finds what was altered or removed.
 //
 // Price of each verb on DynamoDB, in requests and request units by the price rules, for a state of n KB
 // (rounded up; a transaction costs double, a strongly consistent read 1 unit per 4 KB). TestPrices measures it.
@@ -187,7 +190,7 @@ func (l *Ledger) Open(ctx context.Context, sightings []Sighting, refs []record.R
 	}
 	states, err := l.follow(ctx, ids, keys, got)
 	if err != nil {
-		return nil, nil, fault.Wrap("", "ledger.open", "", err)
+		return nil, nil, err
 	}
 	out := make([]Found, len(sightings))
 	for i, s := range sightings {

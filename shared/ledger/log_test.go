@@ -309,3 +309,58 @@ func TestNotesAtOnce(t *testing.T) {
 		t.Errorf("%d notes, broken: %+v", len(log), got.Broken)
 	}
 }
+
+// first lets somebody else be first: it does something right before the next commit.
+type first struct {
+	store.Store
+	do func()
+}
+
+func (f *first) Commit(ctx context.Context, ops ...store.Op) error {
+	if do := f.do; do != nil {
+		f.do = nil
+		do()
+	}
+	return f.Store.Commit(ctx, ops...)
+}
+
+// Whoever notes or parks something does not have to care that somebody else was first.
+func TestNoteAndParkBeginAgain(t *testing.T) {
+	t.Parallel()
+	m := store.NewMemory(clock)
+	other := New(m, clock)
+	x := Exception{Type: "unmatched", Native: order7.String(), Platform: "netsuite"}
+	busy := &first{Store: m, do: func() { check(t, other.Note(t.Context(), LogEntry{By: "bob"})) }}
+	l := New(busy, clock)
+	check(t, l.Note(t.Context(), LogEntry{By: "ada"}))
+	if log := must[[]LogEntry](t)(l.Log(t.Context(), General)); len(log) != 2 || log[0].By != "bob" || log[1].By != "ada" {
+		t.Errorf("log %+v", log)
+	}
+	busy.do = func() {
+		check(t, other.Park(t.Context(), x))
+		x.Identify()
+		parked := must[Exception](t)(other.Exception(t.Context(), x.ID))
+		ignore(&parked)
+		check(t, other.SaveException(t.Context(), parked, LogEntry{By: "ada"}))
+	}
+	check(t, l.Park(t.Context(), x))
+	if got := must[Exception](t)(l.Exception(t.Context(), x.ID)); got.Status != ExceptionIgnored {
+		t.Errorf("parking it undid what somebody did: %+v", got)
+	}
+}
+
+// A state that was put back to what it once was does not let anyone write over the log.
+func TestTheLogIsNotWrittenOver(t *testing.T) {
+	t.Parallel()
+	l, m := logged(t)
+	id := Mint("order", order7)
+	old := must[store.Entry](t)(m.Get(t.Context(), stateKey(id)))
+	check(t, l.Commit(t.Context(), said(t, l, order7, "e", 5, "t")))
+	edit(t, m, stateKey(id), func([]byte) []byte { return old.Value })
+	if err := l.Commit(t.Context(), said(t, l, order7, "f", 6, "t")); !fault.Is(err, fault.Conflict) {
+		t.Errorf("a commit over an entry that exists: %v", err)
+	}
+	if log := must[[]LogEntry](t)(l.Log(t.Context(), string(id))); len(log) != 5 || log[4].Changes[0].After != "e" {
+		t.Errorf("log %+v", log)
+	}
+}

@@ -204,3 +204,18 @@ func TestMarkDueIncludesOwnersOfApprovedProposals(t *testing.T) {
 		t.Errorf("woken: %v", wake)
 	}
 }
+
+// What two entries write without a condition is written once, as the later one says.
+func TestEntriesMayConcernOneThing(t *testing.T) {
+	t.Parallel()
+	l, _ := metered()
+	a, b := said(t, l, order7, "billed", 1, "t1"), said(t, l, account, "billed", 1, "t1")
+	a.Rechecks, b.Rechecks = []Recheck{{Ref: order7, Reason: "one"}}, []Recheck{{Ref: order7, Reason: "two"}}
+	check(t, l.Commit(t.Context(), a, b))
+	for r, err := range l.Rechecks(t.Context()) {
+		check(t, err)
+		if r.Reason != "two" {
+			t.Errorf("recheck %+v", r)
+		}
+	}
+}
