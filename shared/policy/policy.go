@@ -97,7 +97,7 @@ type file struct {
 	root source.Node
 }
 
-// Load reads contract/*.json, policy/*.yaml and mapping/*.yaml. With any problem there is no Set.
+// Load reads contract/*.json, policy/*.yaml, mapping/*.yaml and, if there is one, people.yaml. With any problem there is no Set.
 func Load(fsys fs.FS) (*Set, []Problem) {
 	var ps source.Problems
 	s := load(fsys, &ps)
