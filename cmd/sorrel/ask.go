@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/url"
@@ -9,7 +10,6 @@ import (
 	"time"
 
 	"sorrel/shared/flow/operate"
-	"sorrel/shared/ledger"
 	"sorrel/shared/record"
 )
 
@@ -95,24 +95,13 @@ func (s screen) trace(t operate.Trace) {
 }
 
 type whyCommand struct {
-	Record string `arg:"" help:"Record id (order/…), or platform:native-id with --object."`
-	Field  string `arg:"" optional:"" help:"Field; all when left out."`
-	Object string `help:"Native object, when the record is named by platform:native-id, such as salesOrder."`
-	asking
+	naming
+	Field string `arg:"" optional:"" help:"Field; all when left out."`
 }
 
 // Run explains a field, or all fields of a record.
 func (c whyCommand) Run(ctx binding, s screen) error {
-	if p, id, ok := strings.Cut(c.Record, ":"); ok {
-		var found map[string]string
-		plain := c.asking
-		plain.JSON = false
-		if _, err := plain.get(ctx, s, "/v1/links/"+url.PathEscape(p)+"/"+url.PathEscape(id)+"?object="+url.QueryEscape(c.Object), &found); err != nil {
-			return err
-		}
-		c.Record = found["record"]
-	}
-	path, err := recordPath(c.Record)
+	path, err := c.find(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -127,18 +116,48 @@ func (c whyCommand) Run(ctx binding, s screen) error {
 }
 
 func (s screen) why(w record.Why) {
-	s.printf("%s = %s\n", s.paint(bold, fmt.Sprintf("%s %s", w.Record, w.Field)), w.Value)
+	s.printf("%s = %s\n", s.paint(bold, fmt.Sprintf("%s %s", w.Record, w.Field)), shown(w.Value))
+	if w.MergedInto != "" {
+		s.printf("  merged into %s, which has the value\n", w.MergedInto)
+	}
 	if w.From != "" {
-		s.printf("  set on %s at %s (correlation id %s)\n", w.From, w.Said.Format(time.RFC3339), w.Trace)
+		s.printf("  set on %s at %s%s (correlation id %s)\n", w.From, w.Said.Format(time.RFC3339), by(w.Actor), w.Trace)
+	}
+	if o := w.Override; o != nil {
+		end := "until a platform says something new"
+		if !o.Until.IsZero() {
+			end = "until " + o.Until.Format(time.RFC3339)
+		}
+		s.printf("  overridden by %s at %s, %s: %s\n", o.By, o.When.Format(time.RFC3339), end, o.Reason)
+	}
+	if g := w.Approved; g != nil {
+		s.printf("  approved by %s at %s, as %s asked%s (proposal %s) %s\n", g.By, g.Decided.Format(time.RFC3339), g.Platform, by(g.Actor), g.Proposal, g.Comment)
+	}
+	if a := w.Assigned; a != nil {
+		s.printf("  assigned by %s at %s\n", a.By, a.When.Format(time.RFC3339))
+	}
+	if d := w.Deactivation; d != nil {
+		s.printf("  deactivated, as a record was deleted: %s\n", d.At)
 	}
 	s.printf("  by the rule: %s, %s (policy version %s)\n", w.Rule, w.At, w.Policy)
+	for _, in := range w.Inputs {
+		s.printf("  from: %s = %s\n", in.Name, shown(in.Value))
+	}
+	if w.Failed != "" {
+		s.printf("  no value: %s\n", w.Failed)
+	}
+	if w.Split {
+		s.printf("  the platforms differ, and people decide: see sorrel exceptions\n")
+	}
 	for _, l := range w.Losers {
-		s.printf("  lost: %s said %s at %s; path: %s\n", l.Platform, l.Value, l.Said.Format(time.RFC3339), l.Path)
+		s.printf("  lost: %s said %s at %s%s; path: %s: %s\n", l.Platform, l.Value, l.Said.Format(time.RFC3339), by(l.Actor), cmp.Or(string(l.Path), "none"), l.Effect)
 	}
 	for _, p := range w.On {
-		s.printf("  %-10s %-11s holds %s: %s\n", p.Platform, p.Role, p.Holds, p.Status)
+		s.printf("  %-10s %-11s holds %s: %s\n", p.Platform, p.Role, shown(p.Holds), p.Status)
 		if p.Write != "" {
 			s.printf("  %22s written %s (correlation id %s)\n", "", p.Written.Format(time.RFC3339), p.Write)
+		} else if p.NoWrite != "" && p.NoWrite != p.Status {
+			s.printf("  %22s not written: %s\n", "", p.NoWrite)
 		}
 		if b := p.PutBack; b != nil {
 			s.printf("  %22s put back: someone set %s at %s;\n  %22s path %s, %s (correlation id %s)\n", "", b.Value, b.Said.Format(time.RFC3339), "", b.Path, b.At, b.Trace)
@@ -146,28 +165,10 @@ func (s screen) why(w record.Why) {
 	}
 }
 
-type exceptionsCommand struct {
-	All bool `help:"Resolved ones too."`
-	asking
-}
-
-// Run lists exceptions.
-func (c exceptionsCommand) Run(ctx binding, s screen) error {
-	var list []ledger.Exception
-	if done, err := c.get(ctx, s, fmt.Sprintf("/v1/exceptions?all=%t", c.All), &list); done || err != nil {
-		return err
+// by names an actor, if there is one.
+func by(actor string) string {
+	if actor == "" {
+		return ""
 	}
-	if len(list) == 0 {
-		s.printf("nothing to look at\n")
-		return nil
-	}
-	for _, x := range list {
-		about := string(x.Record)
-		if about == "" {
-			about = x.Native
-		}
-		s.printf("%s  %s  %s  %s %s %s\n", x.ID, s.paint(amber, x.Type), x.Status, about, x.Platform, x.Field)
-		s.printf("    %s\n    %s\n", x.Detail, x.Remedy)
-	}
-	return nil
+	return " by " + actor
 }

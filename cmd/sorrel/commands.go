@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -8,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -34,7 +34,14 @@ type commands struct {
 	Status     statusCommand     `cmd:"" help:"Ask a running process how things stand."`
 	Trace      traceCommand      `cmd:"" help:"Show one business transaction by its correlation id."`
 	Why        whyCommand        `cmd:"" help:"Explain why a record's fields have their values."`
-	Exceptions exceptionsCommand `cmd:"" help:"List what a person must look at."`
+	Log        logCommand        `cmd:"" help:"Show what happened to a record, and who did it."`
+	Proposals  proposalsCommand  `cmd:"" help:"List and decide what platforms ask for."`
+	Exceptions exceptionsCommand `cmd:"" help:"List what a person must look at, and act on it."`
+	Override   overrideCommand   `cmd:"" help:"Set a field to a value that wins over every rule, until its end."`
+	Assign     assignCommand     `cmd:"" help:"Set a field that the policy leaves to a workflow."`
+	Merge      mergeCommand      `cmd:"" help:"Make one record of two."`
+	Unmerge    unmergeCommand    `cmd:"" help:"Take a record out of the one that it was merged into."`
+	Audit      auditCommand      `cmd:"" help:"Check the audit log."`
 	Bench      benchCommand      `cmd:"" help:"Measure, side by side with floors in the same run."`
 }
 
@@ -73,10 +80,26 @@ func (a asking) stack(ctx context.Context) (address string, stop func() error, e
 	return "http://" + l.Addr().String(), server.Close, nil
 }
 
+// question is one request to a process.
+type question struct {
+	method, path string
+	as           string // the person who asks
+	body         any    // nil for none
+	patient      bool   // it may take as long as it takes
+}
+
 // get asks for path and decodes the answer into out; with --json it prints the answer and reports true.
 func (a asking) get(ctx context.Context, s screen, path string, out any) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
-	defer cancel()
+	return a.ask(ctx, s, question{method: http.MethodGet, path: path}, out)
+}
+
+// ask sends a question and decodes the answer into out; with --json it prints the answer, too, and reports true.
+func (a asking) ask(ctx context.Context, s screen, q question, out any) (bool, error) {
+	if !q.patient {
+		in, cancel := context.WithTimeout(ctx, 15*time.Second)
+		defer cancel()
+		ctx = in
+	}
 	if a.Table != "" {
 		address, stop, err := a.stack(ctx)
 		if err != nil {
@@ -85,22 +108,33 @@ func (a asking) get(ctx context.Context, s screen, path string, out any) (bool, 
 		defer stop()
 		a.URL = address
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(a.URL, "/")+path, nil)
+	var body io.Reader
+	if q.body != nil {
+		b, err := json.Marshal(q.body)
+		if err != nil {
+			return false, err
+		}
+		body = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, q.method, strings.TrimRight(a.URL, "/")+q.path, body)
 	if err != nil {
 		return false, fault.Wrap(fault.Malformed, "ask", a.URL, err)
+	}
+	if q.as != "" {
+		req.Header.Set(trigger.PersonHeader, q.as)
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return false, &fault.Error{Class: fault.Down, Op: "ask", Detail: "no Sorrel process answers at " + a.URL, Remedy: "start one with `sorrel dev`, or name it with --url"}
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 16<<20))
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, 16<<20))
 	if err != nil {
 		return false, fault.Wrap(fault.Down, "ask", a.URL, err)
 	}
 	if resp.StatusCode != http.StatusOK {
 		var p intake.Problem
-		if json.Unmarshal(body, &p) != nil || p.Title == "" {
+		if json.Unmarshal(answer, &p) != nil || p.Title == "" {
 			return false, fmt.Errorf("%s answered %s", a.URL, resp.Status)
 		}
 		if p.Remedy != "" {
@@ -109,10 +143,11 @@ func (a asking) get(ctx context.Context, s screen, path string, out any) (bool, 
 		return false, fmt.Errorf("%s: %s%s", strings.ToLower(p.Title), p.Detail, p.Remedy)
 	}
 	if a.JSON {
-		_, err := s.out.Write(body)
-		return true, err
+		if _, err := s.out.Write(answer); err != nil {
+			return true, err
+		}
 	}
-	return false, json.Unmarshal(body, out)
+	return a.JSON, json.Unmarshal(answer, out)
 }
 
 type twinsCommand struct {
@@ -265,12 +300,4 @@ func (c validateCommand) Run(s screen) error {
 		s.printf("ok: %s on %s (version %s)\n", strings.Join(set.Entities(), ", "), strings.Join(set.Platforms(), ", "), set.Version())
 	}
 	return nil
-}
-
-func recordPath(id string) (string, error) {
-	entity, key, ok := strings.Cut(id, "/")
-	if !ok {
-		return "", fmt.Errorf("%q is no record id: want entity/key, such as order/k3jq7m2xw5t6zr2a", id)
-	}
-	return "/v1/records/" + url.PathEscape(entity) + "/" + url.PathEscape(key), nil
 }

@@ -1,6 +1,7 @@
 package trigger
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -388,10 +389,15 @@ func (d Desk) answer(mux *http.ServeMux, pattern string, f func(*http.Request) (
 
 // Answer sends JSON.
 func Answer(w http.ResponseWriter, out any) {
-	w.Header().Set("Content-Type", "application/json")
-	enc := json.NewEncoder(w)
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
 	enc.SetIndent("", "  ")
-	_ = enc.Encode(out) // the caller hung up
+	if err := enc.Encode(out); err != nil { // before the caller is told that all is well
+		Refuse(w, fault.Wrap(fault.Internal, "desk", "", err))
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(text.Bytes()) // the caller hung up
 }
 
 // Refuse sends err as a problem, without its inner causes when they are ours.
