@@ -489,7 +489,7 @@ func (r Record) Expects(platform string) []string {
 }
 
 // Timer is when r changes by the mere passing of time: a proposal expires, an override ends, a held value is tried
-// again. It is zero when it does not.
+// again, a suspicion is looked at again. It is zero when it does not.
 func (r Record) Timer() time.Time {
 	var first time.Time
 	at := func(t time.Time) {
@@ -507,6 +507,9 @@ func (r Record) Timer() time.Time {
 	}
 	for _, h := range r.Held {
 		at(h.Retry)
+	}
+	for _, s := range r.Suspects {
+		at(s.Check)
 	}
 	return first
 }

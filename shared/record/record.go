@@ -160,6 +160,9 @@ func (v View) Clouded(field string) bool {
 // Unsettled lists fields whose value only a read can settle: pushed twice with one version and different
 // values, or pushed with the very version that the platform gave to our own write and a different value.
 func (v View) Unsettled() []string {
+	if v.Gone() {
+		return nil // there is nothing left to read
+	}
 	var out []string
 	for f, c := range v.Said {
 		w, wrote := v.Wrote[f]

@@ -13,6 +13,22 @@ type Suspicion struct {
 	Merged string    `json:"merged,omitempty"` // the platform that merged their native records: they become one as soon as they can
 	Holds  bool      `json:"holds,omitempty"`  // no native record is created for this one until people decide
 	Since  time.Time `json:"since"`
+	Check  time.Time `json:"check"` // when it is looked at again: the other record may have changed
+}
+
+// recheck is how often a suspicion is looked at again.
+const recheck = time.Hour
+
+// Rechecked puts off, to an hour from now, what is to be looked at by now.
+func (r Record) Rechecked(now time.Time) Record {
+	for id, s := range r.Suspects {
+		if !now.Before(s.Check) {
+			s.Check = now.Add(recheck)
+			r.Suspects = maps.Clone(r.Suspects)
+			r.Suspects[id] = s
+		}
+	}
+	return r
 }
 
 // Unite merges from into into: a platform on which only from has a living native record is into's from now on. It
@@ -90,7 +106,7 @@ func (r Record) Suspect(other ID, s Suspicion) Record {
 		return r
 	}
 	if was, some := r.Suspects[other]; some {
-		s.Since = was.Since
+		s.Since, s.Check = was.Since, was.Check
 		s.Holds = s.Holds || was.Holds
 		if s.Merged == "" {
 			s.Rule, s.Detail, s.Merged = was.Rule, was.Detail, was.Merged
@@ -98,6 +114,9 @@ func (r Record) Suspect(other ID, s Suspicion) Record {
 		if s == was {
 			return r
 		}
+	}
+	if s.Check.IsZero() {
+		s.Check = s.Since.Add(recheck)
 	}
 	r.Suspects = maps.Clone(r.Suspects)
 	if r.Suspects == nil {

@@ -353,5 +353,8 @@ func status(r Record, rules Rules, rule Rule, field, p string, as func(string, V
 	case r.Golden[field].Value.IsAbsent(), origin == FromNobody:
 		return role, StatusNothing
 	}
+	if why := r.closed(rules, p); why != "" {
+		return role, StatusHeld + why
+	}
 	return role, StatusAgrees
 }
