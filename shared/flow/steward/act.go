@@ -182,7 +182,7 @@ func (f *Flow) retry(ctx context.Context, a act) (Acted, error) {
 			fields = []string{a.x.Field}
 		}
 		return []record.Event{{Action: "retried", Platform: a.x.Platform, Fields: fields, By: a.by.Name, Detail: "exception " + a.x.ID, Trace: a.cause.Trace}}, nil
-	})
+	}, nil)
 	switch {
 	case err != nil:
 		return Acted{}, err
@@ -265,7 +265,7 @@ func (f *Flow) value(ctx context.Context, a act) (Acted, error) {
 			return nil, errStands
 		}
 		return choose(s, field, Override{Value: v, Reason: reason}, a.cause, map[string]string{Accept: "accepted", Keep: "kept"}[a.Do])
-	})
+	}, nil)
 	return Acted{Record: c.record, Done: words(c, done)}, err
 }
 

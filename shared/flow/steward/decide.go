@@ -32,16 +32,20 @@ func (f *Flow) Decide(ctx context.Context, by policy.Person, v Verdict) (ledger.
 	}
 	cause := f.cause(who, entry.Trace)
 	verdict := record.Verdict{Proposal: v.Proposal, Revision: v.Revision, Approve: v.Approve, By: who.Name, Comment: v.Comment}
-	settled, err := govern.Change(ctx, f.d.Ledger, f.d.Config, entry.Record, cause, func(s *ledger.State) ([]record.Event, error) {
-		now, open := proposal(s.Record, v.Proposal)
-		if open {
+	c, err := f.change(ctx, entry.Record, cause, func(s *ledger.State) ([]record.Event, error) {
+		if now, open := proposal(s.Record, v.Proposal); open {
 			entry = ledger.ProposalEntry{Record: s.Record.ID, Proposal: now}
 		}
-		if err := f.may(who, entry, s.Record); err != nil {
+		if err := f.may(ctx, who, entry); err != nil {
 			return nil, err
 		}
 		r, events, err := record.Decide(s.Record, verdict, cause.Now)
 		switch {
+		case errors.Is(err, record.ErrNoProposal): // it has ended
+			if entry, err = f.d.Ledger.Proposal(ctx, v.Proposal); err != nil {
+				return nil, err
+			}
+			return nil, ended(entry, v)
 		case err != nil:
 			return nil, err
 		case len(events) == 0:
@@ -52,21 +56,13 @@ func (f *Flow) Decide(ctx context.Context, by policy.Person, v Verdict) (ledger.
 		}
 		s.Record = r
 		return events, nil
-	})
-	if errors.Is(err, record.ErrNoProposal) { // it has ended
-		if entry, err = f.d.Ledger.Proposal(ctx, v.Proposal); err == nil {
-			err = ended(entry, v)
-		}
-	}
-	switch {
-	case errors.Is(err, errStands):
-		return entry, nil
-	case err != nil:
+	}, nil)
+	if err != nil {
 		return entry, refusal(entry, v, err)
 	}
-	f.wake(ctx, map[record.ID][]string{entry.Record: settled.Due}, cause)
-	f.tell(ctx, entry.Record, cause, settled.Entry.Events)
-	entry.Proposal = after(entry.Proposal, settled)
+	if !c.already {
+		entry.Proposal = after(entry.Proposal, c.Settled)
+	}
 	return entry, nil
 }
 
@@ -93,8 +89,9 @@ func after(p record.Proposal, s govern.Settled) record.Proposal {
 }
 
 // may refuses whoever is no approver of every field, or has asked for the change and may not decide about it.
-func (f *Flow) may(who policy.Person, p ledger.ProposalEntry, r record.Record) error {
+func (f *Flow) may(ctx context.Context, who policy.Person, p ledger.ProposalEntry) error {
 	rules := f.d.Config.Rules(p.Record.Entity())
+	var distinct *record.Approval
 	for _, field := range slices.Sorted(maps.Keys(p.Fields)) {
 		a := rules.Fields[field].Approval
 		switch {
@@ -103,29 +100,43 @@ func (f *Flow) may(who policy.Person, p ledger.ProposalEntry, r record.Record) e
 				Detail: "the policy has changed and no longer lets this be proposed: it is withdrawn soon", Remedy: "change the value in its owner"}
 		case a == nil:
 			continue
-		}
-		if !shares(who.Roles, a.Roles) {
+		case !shares(who.Roles, a.Roles):
 			return &fault.Error{Class: fault.Forbidden, Op: "steward.decide", ID: p.ID, Fields: []string{field},
 				Detail: fmt.Sprintf("%s may not decide this: it needs the role %s (%s)", who.Name, strings.Join(a.Roles, " or "), a.At), Remedy: "ask " + f.holders(a.Roles...)}
-		}
-		if a.Distinct && f.asked(who, p, r, field) {
-			return &fault.Error{Class: fault.Forbidden, Op: "steward.decide", ID: p.ID,
-				Detail: fmt.Sprintf("%s asks for this change on %s, and somebody else has to decide it (%s)", who.Name, p.Platform, a.At), Remedy: "ask " + f.holders(a.Roles...)}
+		case a.Distinct:
+			distinct = a
 		}
 	}
-	return nil
+	if distinct == nil {
+		return nil
+	}
+	asks, err := f.asked(ctx, who, p)
+	if err == nil && asks {
+		err = &fault.Error{Class: fault.Forbidden, Op: "steward.decide", ID: p.ID,
+			Detail: fmt.Sprintf("%s asks for this change on %s, and somebody else has to decide it (%s)", who.Name, p.Platform, distinct.At), Remedy: "ask " + f.holders(distinct.Roles...)}
+	}
+	return err
 }
 
-// asked reports whether a person is who asks for a field of a proposal, or for the proposal as a whole.
-func (f *Flow) asked(who policy.Person, p ledger.ProposalEntry, r record.Record, field string) bool {
-	actors := []string{p.Actor}
-	if said := r.Views[p.Platform].Said[field]; said.Value == p.Fields[field].After {
-		actors = append(actors, said.Actor)
+// asked reports whether a person has asked for the change that a proposal is about, or for a part of it: its log knows
+// everybody who did, the proposal the last one.
+func (f *Flow) asked(ctx context.Context, who policy.Person, p ledger.ProposalEntry) (bool, error) {
+	log, err := f.d.Ledger.Log(ctx, string(p.Record))
+	if err != nil {
+		return false, err
 	}
-	return slices.ContainsFunc(actors, func(user string) bool {
+	users := []string{p.Actor}
+	for _, entry := range log {
+		for _, e := range entry.Events {
+			if e.Proposal == p.ID && (e.Action == "proposed" || e.Action == "amended") {
+				users = append(users, e.By)
+			}
+		}
+	}
+	return slices.ContainsFunc(users, func(user string) bool {
 		asks, known := f.d.Config.PersonAt(p.Platform, user)
 		return known && asks.Name == who.Name
-	})
+	}), nil
 }
 
 // ended judges a verdict about a proposal that has ended.

@@ -159,30 +159,64 @@ func (f *Flow) cause(by policy.Person, trace string) govern.Cause {
 
 // changed is what a change came to.
 type changed struct {
+	govern.Settled
 	record  record.ID // that was changed: of one that was merged, the one that it is part of
 	already bool
 }
 
-// change changes one record and wakes what is due. The change sees the newest state; errStands says that it is so
-// already.
-func (f *Flow) change(ctx context.Context, id record.ID, cause govern.Cause, do func(*ledger.State) ([]record.Event, error)) (changed, error) {
+// change changes the newest state of a record, commits, again and again until nobody interferes, and wakes what is due.
+// errStands says that it is so already; any other error changes nothing. more, which may be nil, completes the commit.
+// The record that id was merged into is changed instead of it.
+func (f *Flow) change(ctx context.Context, id record.ID, cause govern.Cause, do func(*ledger.State) ([]record.Event, error), more func(*ledger.Entry) error) (changed, error) {
 	if err := id.Validate(); err != nil {
 		return changed{}, fault.Wrap(fault.Malformed, "steward", "", err)
 	}
-	out := changed{record: id}
-	s, err := govern.Change(ctx, f.d.Ledger, f.d.Config, id, cause, func(s *ledger.State) ([]record.Event, error) {
-		out.record = s.Record.ID
-		return do(s)
-	})
-	if errors.Is(err, errStands) {
-		out.already = true
-		return out, nil
+	for attempt := 0; ; attempt++ {
+		before, err := f.d.Ledger.Follow(ctx, id)
+		if err != nil {
+			return changed{}, err
+		}
+		if !before.Exists() {
+			return changed{}, govern.Unknown(id)
+		}
+		out := changed{record: before.Record.ID}
+		after := before.Clone()
+		events, err := do(&after)
+		if errors.Is(err, errStands) {
+			out.already = true
+			return out, nil
+		}
+		if err != nil {
+			return out, err
+		}
+		if out.Settled, err = govern.Settle(ctx, f.d.Ledger, f.d.Config, before, after, cause, events...); err != nil {
+			return out, err
+		}
+		out.Entry.Steps = steps(out, events, cause)
+		if more != nil {
+			if err := more(&out.Entry); err != nil {
+				return out, err
+			}
+		}
+		err = f.d.Ledger.Commit(ctx, out.Entry)
+		if err == nil {
+			f.wake(ctx, map[record.ID][]string{out.record: out.Due}, cause)
+			f.tell(ctx, out.record, cause, events)
+			return out, nil
+		}
+		if !fault.Is(err, fault.Conflict) || attempt >= maxConflict {
+			return out, err
+		}
 	}
-	if err == nil {
-		f.wake(ctx, map[record.ID][]string{out.record: s.Due}, cause)
-		f.tell(ctx, out.record, cause, s.Entry.Events)
+}
+
+// steps are the trace lines of what somebody did.
+func steps(c changed, events []record.Event, cause govern.Cause) []ledger.Step {
+	var out []ledger.Step
+	for _, e := range events {
+		out = append(out, ledger.Step{At: cause.Now, Trace: cause.Trace, Step: e.Action, Platform: e.Platform, Record: c.record, Fields: e.Fields, Detail: "by " + cause.By})
 	}
-	return out, err
+	return out
 }
 
 // wake sends the wake-ups of what became due. A failure loses nothing: the sweep wakes what is due.

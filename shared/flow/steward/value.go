@@ -72,7 +72,7 @@ func (f *Flow) override(ctx context.Context, id record.ID, field string, o Overr
 	}
 	return f.change(ctx, id, cause, func(s *ledger.State) ([]record.Event, error) {
 		return choose(s, field, o, cause, "overridden")
-	})
+	}, nil)
 }
 
 // choose gives a field a steward's value. One that stands already in the same way stays as it is.
@@ -123,7 +123,7 @@ func (f *Flow) Revoke(ctx context.Context, by policy.Person, id record.ID, field
 		s.Record.Overrides = maps.Clone(s.Record.Overrides)
 		delete(s.Record.Overrides, field)
 		return []record.Event{{Action: "override-revoked", Fields: []string{field}, By: cause.By, Trace: cause.Trace}}, nil
-	})
+	}, nil)
 	return Acted{Record: c.record, Done: words(c, "the rule decides "+field)}, err
 }
 
@@ -147,6 +147,6 @@ func (f *Flow) Assign(ctx context.Context, by policy.Person, id record.ID, field
 		}
 		s.Record.Assigned = with(s.Record.Assigned, field, record.Assigned{Value: value, When: cause.Now, By: cause.By, Trace: cause.Trace})
 		return []record.Event{{Action: "assigned", Fields: []string{field}, By: cause.By, Trace: cause.Trace}}, nil
-	})
+	}, nil)
 	return Acted{Record: c.record, Done: words(c, field+" is assigned")}, err
 }
