@@ -23,12 +23,14 @@ import (
 	"sorrel/shared/boot"
 	"sorrel/shared/flow/link"
 	"sorrel/shared/ledger"
+	"sorrel/shared/mapping"
 	"sorrel/shared/match"
 	"sorrel/shared/match/matchtest"
 	"sorrel/shared/platform"
 	"sorrel/shared/policy"
 	"sorrel/shared/record"
 	"sorrel/shared/store"
+	"sorrel/shared/twins"
 )
 
 // LinkOptions of measuring `sorrel link`. Zero values have the defaults that are named.
@@ -41,11 +43,16 @@ type LinkOptions struct {
 	Progress  io.Writer // nil = nobody
 }
 
-const reference = "reference"
+// Legs beside policy.
+const (
+	reference = "reference"
+	overHTTP  = "twins"
+)
 
 // LinkLeg is one run over all customers with one set of match rules.
 type LinkLeg struct {
-	Rules string `json:"rules"` // policy, or reference: those that matchtest holds to be what one would write
+	Rules   string `json:"rules"`             // policy; twins: the same, over HTTP; reference: those that matchtest holds to be what one would write
+	Refused int    `json:"refused,omitempty"` // customers that a twin did not take: Zendesk has no two organizations of one name
 	matchtest.Score
 	Matched   link.Count `json:"matchedRecords"`
 	Created   link.Count `json:"createdRecords"`
@@ -53,7 +60,7 @@ type LinkLeg struct {
 	Unmatched link.Count `json:"unmatchedRecords"`
 	Keyed     []int      `json:"keyed"` // native records with a key, by rule
 	Seconds   float64    `json:"seconds"`
-	PeakMB    float64    `json:"peakHeapMB"`
+	PeakMB    float64    `json:"peakHeapMB,omitempty"`
 	Writes    int        `json:"storeWrites"` // by the report: none
 	Applied   *LinkDone  `json:"applied,omitempty"`
 }
@@ -83,10 +90,10 @@ const (
 	mostHeapMB     = 200
 )
 
-// Link measures `sorrel link` over generated customers of four platforms whose truth is known. The way is the real one
-// from a page of a platform's listing on: JSON decoding, mapping, look-up of links, matching, report. The vendors' HTTP is left out:
-// how long it takes is theirs to say, and Zendesk's twin, like Zendesk, refuses the organizations of one name that the
-// generator makes.
+// Link measures `sorrel link` over generated customers of four platforms whose truth is known. One leg goes the whole way,
+// listing the vendors' twins over HTTP; how long real vendors take is theirs to say. The others, which measure memory
+// and compare rules, take the same native records from files: from there on, JSON decoding, mapping, look-up of links,
+// matching and report are the same.
 func Link(ctx context.Context, o LinkOptions) (LinkReport, error) {
 	if o.Customers <= 0 {
 		o.Customers = 20_000
@@ -124,6 +131,10 @@ func Link(ctx context.Context, o LinkOptions) (LinkReport, error) {
 		return r, err
 	}
 	r.Legs = append(r.Legs, leg)
+	if leg, err = twinsLeg(ctx, o, dir, set); err != nil {
+		return r, err
+	}
+	r.Legs = append(r.Legs, leg)
 	if o.Apply && r.Legs[0].Rules != reference {
 		if r.Legs[0].Applied, err = linkApply(ctx, dir, set, sources); err != nil {
 			return r, err
@@ -134,6 +145,7 @@ func Link(ctx context.Context, o LinkOptions) (LinkReport, error) {
 
 func linkLeg(ctx context.Context, o LinkOptions, set *policy.Set, name string, rules match.Rules, sources map[string]link.Source, truth matchtest.Truth) (LinkLeg, error) {
 	leg := LinkLeg{Rules: name}
+	fmt.Fprintln(o.Progress, "matching by the rules of", name)
 	st := &watched{Store: store.NewMemory(time.Now)}
 	flow := link.New(link.Deps{Ledger: ledger.New(st, time.Now), Config: set, Match: func(string) match.Rules { return rules }, Sources: sources, Now: time.Now,
 		Wait: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }})
@@ -145,17 +157,106 @@ func linkLeg(ctx context.Context, o LinkOptions, set *policy.Set, name string, r
 		return leg, err
 	}
 	leg.Seconds, leg.PeakMB, leg.Writes = time.Since(begin).Seconds(), float64(peak)/(1<<20), st.writes
-	e := found.Entities[0]
-	leg.Score = matchtest.Evaluate(e.Clusters, truth)
-	leg.Matched, leg.Created, leg.Ambiguous, leg.Unmatched = e.Matched, e.Created, e.Ambiguous, e.Unmatched
+	return leg, leg.take(found.Entities[0], truth)
+}
+
+// take scores what was found.
+func (l *LinkLeg) take(e link.Entity, truth matchtest.Truth) error {
+	l.Score = matchtest.Evaluate(e.Clusters, truth)
+	l.Matched, l.Created, l.Ambiguous, l.Unmatched = e.Matched, e.Created, e.Ambiguous, e.Unmatched
 	for _, rule := range e.Rules {
-		leg.Keyed = append(leg.Keyed, rule.Keyed)
+		l.Keyed = append(l.Keyed, rule.Keyed)
 	}
-	if listed := e.Matched.Natives + e.Created.Natives + e.Ambiguous.Natives + e.Unmatched.Natives; listed != len(truth) {
-		return leg, fmt.Errorf("bench link: %d native records are in the report, want %d", listed, len(truth))
+	if n := e.Matched.Natives + e.Created.Natives + e.Ambiguous.Natives + e.Unmatched.Natives; n != len(truth) {
+		return fmt.Errorf("bench link: %s: %d native records are in the report, want %d", l.Rules, n, len(truth))
 	}
-	fmt.Fprintf(o.Progress, "  %-9s %s natives in %.1f s\n", name, thousands(float64(len(truth))), leg.Seconds)
-	return leg, nil
+	return nil
+}
+
+// twinsLeg fills the vendors' twins and runs what the command runs.
+func twinsLeg(ctx context.Context, o LinkOptions, dir string, set *policy.Set) (leg LinkLeg, err error) {
+	leg.Rules = overHTTP
+	clock := newSpread(time.Now)
+	tw, err := twins.Start(twins.Options{Now: clock.now, Seed: o.Seed, Roomy: true})
+	if err != nil {
+		return leg, err
+	}
+	defer func() { err = errors.Join(err, tw.Close(context.WithoutCancel(ctx))) }()
+	fmt.Fprintln(o.Progress, "filling the twins")
+	truth, refused, err := fill(tw, set, o)
+	if err != nil {
+		return leg, err
+	}
+	leg.Refused = refused
+	clock.end()
+	w, err := boot.Embedded(filepath.Join(dir, "data"), set, tw.Endpoints(), quiet)
+	if err != nil {
+		return leg, err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	begin := time.Now()
+	found, err := w.Link(nil, nil).Run(ctx, link.Options{Entities: []string{"customer"}})
+	if err != nil {
+		return leg, err
+	}
+	leg.Seconds = time.Since(begin).Seconds()
+	return leg, leg.take(found.Entities[0], truth)
+}
+
+// fill makes the customers on the twins, and tells who is who by the ids that the twins gave.
+func fill(tw *twins.Twins, set *policy.Set, o LinkOptions) (matchtest.Truth, int, error) {
+	edit := map[string]func(object, id string, fields map[string]any) (string, error){record.NetSuite: tw.NetSuite.Edit, record.Salesforce: tw.Salesforce.Edit,
+		record.Zendesk: tw.Zendesk.Edit, record.ServiceNow: tw.ServiceNow.Edit}
+	items, generated := matchtest.Generate(o.Seed, o.Customers)
+	truth, refused := make(matchtest.Truth, len(generated)), 0
+	for item, err := range items {
+		if err != nil {
+			return nil, 0, err
+		}
+		m, body, err := said(set, item, true)
+		if err != nil {
+			return nil, 0, err
+		}
+		id, err := edit[m.Platform](m.Object, "", body)
+		switch {
+		case err == nil:
+			truth[record.Ref{Platform: m.Platform, Object: m.Object, ID: id}] = generated[item.Ref]
+		case m.Platform == record.Zendesk:
+			refused++
+		default:
+			return nil, 0, fmt.Errorf("bench link: %s: %w", item.Ref, err)
+		}
+	}
+	return truth, refused, nil
+}
+
+// spread is a clock that runs through the last hours by the call and then tells the time: what the twins are filled with in
+// seconds is as old as if people had typed it.
+type spread struct {
+	mu   sync.Mutex
+	real func() time.Time
+	at   time.Time
+	over bool
+}
+
+func newSpread(real func() time.Time) *spread {
+	return &spread{real: real, at: real().Add(-12 * time.Hour)}
+}
+
+func (s *spread) now() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		return s.real()
+	}
+	s.at = s.at.Add(10 * time.Millisecond)
+	return s.at
+}
+
+func (s *spread) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = true
 }
 
 // linkApply commits everything, and once more.
@@ -229,7 +330,7 @@ func (r LinkReport) Print(w io.Writer) error {
 	p("%s customers on each of four platforms, through mapping and matching\n\n", thousands(float64(r.Customers)))
 	p("%-10s %9s %8s %8s %9s %8s %8s\n", "rules", "precision", "recall", "F1", "surfaced", "seconds", "heap MB")
 	for _, l := range r.Legs {
-		p("%-10s %9.5f %8.4f %8.4f %9.4f %8.1f %8.0f\n", l.Rules, l.Precision, l.Recall, l.F1, l.Surfaced, l.Seconds, l.PeakMB)
+		p("%-10s %9.5f %8.4f %8.4f %9.4f %8.1f %8s\n", l.Rules, l.Precision, l.Recall, l.F1, l.Surfaced, l.Seconds, dash(l.PeakMB > 0, thousands(l.PeakMB)))
 	}
 	p("\nrecords (native records):\n%-10s %16s %16s %16s %16s\n", "", "matched", "created", "ambiguous", "unmatched")
 	both := func(c link.Count) string {
@@ -239,6 +340,10 @@ func (r LinkReport) Print(w io.Writer) error {
 		p("%-10s %16s %16s %16s %16s\n", l.Rules, both(l.Matched), both(l.Created), both(l.Ambiguous), both(l.Unmatched))
 	}
 	for _, l := range r.Legs {
+		if l.Rules == overHTTP {
+			p("\ntwins: the policy's rules, listing over HTTP; %s organizations were refused for\ntheir name\n", thousands(float64(l.Refused)))
+			continue
+		}
 		p("\n%-24s %9s %9s %8s\n", l.Rules+" rule", "keyed", "precision", "recall")
 		for i, rule := range l.Score.Rules {
 			p("%-24s %9s %9.5f %8.4f\n", rule.Rule, thousands(float64(l.Keyed[i])), rule.Precision, rule.Recall)
@@ -346,8 +451,7 @@ func (d dump) Changes(_ context.Context, object, cursor string) (platform.Page, 
 	return page, nil
 }
 
-// dumped writes items to files, each as its platform would say it. A field that the platform has no place for is lost,
-// as it is in life.
+// dumped writes items to files, each as its platform would say it.
 func dumped(dir string, set *policy.Set, items iter.Seq2[match.Item, error]) (map[string]link.Source, error) {
 	out := map[string]link.Source{}
 	files := map[string]*bufio.Writer{}
@@ -362,11 +466,11 @@ func dumped(dir string, set *policy.Set, items iter.Seq2[match.Item, error]) (ma
 		if err != nil {
 			return nil, err
 		}
-		p := item.Ref.Platform
-		m, mapped := set.ByEntity("customer", p)
-		if !mapped {
-			return nil, fmt.Errorf("bench: no mapping of customers on %s", p)
+		m, body, err := said(set, item, false)
+		if err != nil {
+			return nil, err
 		}
+		p := m.Platform
 		if files[p] == nil {
 			f, err := os.Create(filepath.Join(dir, p+".jsonl"))
 			if err != nil {
@@ -374,12 +478,6 @@ func dumped(dir string, set *policy.Set, items iter.Seq2[match.Item, error]) (ma
 			}
 			open = append(open, f)
 			files[p], out[p] = bufio.NewWriter(f), dump{f.Name(), m.Object}
-		}
-		fields := maps.Clone(item.Fields)
-		maps.DeleteFunc(fields, func(f string, _ record.Value) bool { _, _, writes := m.Native(f); return !writes })
-		body, _, err := m.Write(fields, false, nil)
-		if err != nil {
-			return nil, err
 		}
 		at = at.Add(time.Second)
 		n := record.Native{Ref: record.Ref{Platform: p, Object: m.Object, ID: item.Ref.ID}, Version: record.Version{At: at, Final: true}, Born: at, Fields: body}
@@ -397,4 +495,16 @@ func dumped(dir string, set *policy.Set, items iter.Seq2[match.Item, error]) (ma
 		}
 	}
 	return out, nil
+}
+
+// said is a customer as its platform would say it. A field that the platform has no place for is lost, as it is in life.
+func said(set *policy.Set, item match.Item, create bool) (*mapping.Mapping, map[string]any, error) {
+	m, mapped := set.ByEntity("customer", item.Ref.Platform)
+	if !mapped {
+		return nil, nil, fmt.Errorf("bench link: no mapping of customers on %s", item.Ref.Platform)
+	}
+	fields := maps.Clone(item.Fields)
+	maps.DeleteFunc(fields, func(f string, _ record.Value) bool { _, _, writes := m.Native(f); return !writes })
+	body, _, err := m.Write(fields, create, nil)
+	return m, body, err
 }

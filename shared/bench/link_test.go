@@ -13,7 +13,10 @@ func TestLinkMeasuresTheRealWay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	leg := r.Legs[len(r.Legs)-1]
+	leg := r.Legs[1]
+	if http := r.Legs[2]; len(r.Legs) != 3 || http.Precision < 0.99 || http.Linked == 0 || http.Refused > 40 || http.Refused == 0 && http.Rates != r.Legs[0].Rates {
+		t.Errorf("%+v", http)
+	}
 	if leg.Rules != "reference" || leg.Precision < leastPrecision || leg.Recall < leastRecall || leg.Writes != 0 || leg.Seconds <= 0 {
 		t.Errorf("%+v", leg)
 	}

@@ -38,7 +38,7 @@ type fake struct {
 	objects map[string][]record.Native
 	size    int          // of a page
 	refuse  func() error // nil = never
-	last    func()       // before the last page is given out; nil = nothing
+	stuck   int          // how often the listing stands still
 }
 
 func (f *fake) Changes(_ context.Context, object, cursor string) (platform.Page, error) {
@@ -55,8 +55,9 @@ func (f *fake) Changes(_ context.Context, object, cursor string) (platform.Page,
 	}
 	all := f.objects[object]
 	to := min(from+f.size, len(all))
-	if to == len(all) && f.last != nil {
-		f.last()
+	if f.stuck > 0 {
+		f.stuck--
+		return platform.Page{Natives: all[from:to], Cursor: cursor, More: true}, nil
 	}
 	return platform.Page{Natives: all[from:to], Cursor: fmt.Sprint(to), More: to < len(all)}, nil
 }
@@ -689,6 +690,10 @@ func TestWaitsForPlatforms(t *testing.T) {
 	}
 	if want := []time.Duration{7 * time.Second, 7 * time.Second}; !slices.Equal(w.waits, want) {
 		t.Errorf("waited %v", w.waits)
+	}
+	w.sources[zd].refuse, w.sources[zd].stuck, w.waits = nil, 3, nil
+	if r := w.must(link.Options{Entities: []string{"customer"}}); r.Entities[0].Matched.Natives != 4 || !slices.Equal(w.waits, []time.Duration{time.Second, 2 * time.Second, 4 * time.Second}) {
+		t.Errorf("a listing that stood still: %v, %+v", w.waits, r.Entities[0])
 	}
 	w.sources[zd].refuse = func() error { return fault.New(fault.Unauthenticated, "zendesk", "credential refused") }
 	if _, err := w.run(link.Options{Entities: []string{"customer"}}); !fault.Is(err, fault.Unauthenticated) {

@@ -16,7 +16,6 @@ import (
 	"sorrel/shared/fault"
 	"sorrel/shared/mapping"
 	"sorrel/shared/match"
-	"sorrel/shared/platform"
 	"sorrel/shared/record"
 )
 
@@ -63,11 +62,25 @@ func (e *entity) pages(ctx context.Context) iter.Seq2[page, error] {
 }
 
 func (e *entity) list(ctx context.Context, src Source, m *mapping.Mapping, out chan<- page) error {
-	cursor, n := "", 0
+	cursor, n, again := "", 0, pauses{}
 	for {
-		p, err := e.ask(ctx, src, m, cursor)
+		p, err := src.Changes(ctx, m.Object, cursor)
+		switch {
+		case err == nil && p.More && p.Cursor == cursor: // as when too much has changed just now to be listed safely
+			err = &fault.Error{Class: fault.Unsettled, Op: "link.list", Detail: "the listing does not move on", Remedy: "run it again when less is changing"}
+		case err == nil:
+			again = pauses{}
+		}
 		if err != nil {
-			return fault.Wrap("", "link.list", m.Platform+"/"+m.Object, err)
+			// There is no queue here that would try again.
+			if fault.RowOf(err).Queue != fault.Keep || !again.next() {
+				return fault.Wrap("", "link.list", m.Platform+"/"+m.Object, err)
+			}
+			e.tell(Progress{Entity: e.name, Platform: m.Platform, Waiting: err})
+			if err := e.d.Wait(ctx, again.until(fault.RetryAt(err), e.d.Now())); err != nil {
+				return err
+			}
+			continue
 		}
 		select {
 		case out <- page{m, p.Natives}:
@@ -79,31 +92,28 @@ func (e *entity) list(ctx context.Context, src Source, m *mapping.Mapping, out c
 		if !p.More {
 			return nil
 		}
-		if p.Cursor == cursor {
-			return &fault.Error{Class: fault.Internal, Op: "link.list", ID: m.Platform + "/" + m.Object, Detail: "the listing does not move on", Remedy: "report it with the platform's version"}
-		}
 		cursor = p.Cursor
 	}
 }
 
-// ask asks for one page until the platform gives it. There is no queue here that would try again.
-func (e *entity) ask(ctx context.Context, src Source, m *mapping.Mapping, cursor string) (platform.Page, error) {
-	wait := firstWait
-	for try := 1; ; try++ {
-		p, err := src.Changes(ctx, m.Object, cursor)
-		if err == nil || try == maxTries || ctx.Err() != nil || fault.RowOf(err).Queue != fault.Keep {
-			return p, err
-		}
-		pause := wait
-		if at := fault.RetryAt(err); !at.IsZero() {
-			pause = max(at.Sub(e.d.Now()), 0)
-		}
-		pause, wait = min(pause, maxWait), min(2*wait, maxWait)
-		e.tell(Progress{Entity: e.name, Platform: m.Platform, Waiting: err})
-		if err := e.d.Wait(ctx, pause); err != nil {
-			return p, err
-		}
+// pauses grow while one page fails again and again.
+type pauses struct {
+	tries int
+	last  time.Duration
+}
+
+// next reports whether one more try is worth it.
+func (p *pauses) next() bool {
+	p.tries++
+	p.last = min(max(firstWait, 2*p.last), maxWait)
+	return p.tries < maxTries
+}
+
+func (p *pauses) until(at, now time.Time) time.Duration {
+	if at.IsZero() {
+		return p.last
 	}
+	return min(max(at.Sub(now), 0), maxWait)
 }
 
 func (e *entity) tell(p Progress) {
