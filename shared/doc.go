@@ -37,8 +37,9 @@
 //
 // flow/intake verifies, decodes, queues and answers. flow/hub governs: one commit per record. flow/deliver projects,
 // writes and confirms. flow/batch lists what changed, as webhooks would have told it. flow/sweep wakes what is due.
-// flow/operate answers questions. The idea: an event is a hint; what is written is the difference between what
-// should be there and what is there. Flows declare the small interfaces that they need, and know no vendor and no cloud.
+// flow/operate answers questions. flow/link matches, before going live, what exists on all platforms. The idea: an event
+// is a hint; what is written is the difference between what should be there and what is there. Flows declare the small
+// interfaces that they need, and know no vendor and no cloud.
 //
 // # Edges
 //
