@@ -102,7 +102,7 @@ func (f *Flow) may(ctx context.Context, who policy.Person, p ledger.ProposalEntr
 			continue
 		case !shares(who.Roles, a.Roles):
 			return &fault.Error{Class: fault.Forbidden, Op: "steward.decide", ID: p.ID, Fields: []string{field},
-				Detail: fmt.Sprintf("%s may not decide this: it needs the role %s (%s)", who.Name, strings.Join(a.Roles, " or "), a.At), Remedy: "ask " + f.holders(a.Roles...)}
+				Detail: fmt.Sprintf("%s may not decide this: it needs the role %s (%s)", who.Name, strings.Join(a.Roles, " or "), a.At), Remedy: "ask " + f.others(who, a.Roles...)}
 		case a.Distinct:
 			distinct = a
 		}
@@ -113,7 +113,7 @@ func (f *Flow) may(ctx context.Context, who policy.Person, p ledger.ProposalEntr
 	asks, err := f.asked(ctx, who, p)
 	if err == nil && asks {
 		err = &fault.Error{Class: fault.Forbidden, Op: "steward.decide", ID: p.ID,
-			Detail: fmt.Sprintf("%s asks for this change on %s, and somebody else has to decide it (%s)", who.Name, p.Platform, distinct.At), Remedy: "ask " + f.holders(distinct.Roles...)}
+			Detail: fmt.Sprintf("%s asks for this change on %s, and somebody else has to decide it (%s)", who.Name, p.Platform, distinct.At), Remedy: "ask " + f.others(who, distinct.Roles...)}
 	}
 	return err
 }

@@ -116,7 +116,7 @@ func TestWhoMayDecide(t *testing.T) {
 	_, err := w.decide("stewart", approve)
 	refused(t, err, fault.Forbidden, "stewart may not decide", "role finance", "policy/account.yaml:", "fiona, frank")
 	_, err = w.decide("fiona", approve)
-	refused(t, err, fault.Forbidden, "fiona asks for this change on salesforce")
+	refused(t, err, fault.Forbidden, "fiona asks for this change on salesforce", "ask frank)")
 	_, err = w.decide("nobody", approve)
 	refused(t, err, fault.Forbidden, "people.yaml")
 	pretender := w.who("stewart")

@@ -124,19 +124,19 @@ func (f *Flow) steward(by policy.Person) (policy.Person, error) {
 	if err != nil || slices.Contains(p.Roles, Role) {
 		return p, err
 	}
-	return p, &fault.Error{Class: fault.Forbidden, Op: "steward", Detail: p.Name + " does not have the role " + Role, Remedy: "ask " + f.holders(Role)}
+	return p, &fault.Error{Class: fault.Forbidden, Op: "steward", Detail: p.Name + " does not have the role " + Role, Remedy: "ask " + f.others(p, Role)}
 }
 
-// holders names the people who have one of some roles.
-func (f *Flow) holders(roles ...string) string {
+// others names the people but one who have one of some roles.
+func (f *Flow) others(but policy.Person, roles ...string) string {
 	var names []string
 	for _, p := range f.d.Config.People() {
-		if shares(p.Roles, roles) {
+		if shares(p.Roles, roles) && p.Name != but.Name {
 			names = append(names, p.Name)
 		}
 	}
 	if len(names) == 0 {
-		return "for the role: nobody in people.yaml has " + strings.Join(roles, " or ")
+		return "for the role: nobody else in people.yaml has " + strings.Join(roles, " or ")
 	}
 	return strings.Join(names, ", ")
 }

@@ -100,6 +100,7 @@ type fake struct {
 	rows   map[string]*row
 	refuse map[string]string // native field → the code with which it is refused
 	down   bool
+	broken bool // fails for no known reason
 	writes int
 	reads  int
 }
@@ -170,6 +171,9 @@ func (f *fake) Write(_ context.Context, writes []platform.Write) []platform.Writ
 func (f *fake) write(w platform.Write) platform.Written {
 	if f.down {
 		return platform.Written{Err: fault.New(fault.Down, "write", "away")}
+	}
+	if f.broken {
+		return platform.Written{Err: fault.New(fault.Internal, "write", "odd")}
 	}
 	for field, code := range f.refuse {
 		if _, written := w.Fields[field]; written {
