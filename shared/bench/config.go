@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,13 +16,11 @@ import (
 	"sorrel/shared/record"
 )
 
-// configWithout writes the deployable configuration to dir without some platforms: one event is then one
-// delivery, as it is for the floor.
-func configWithout(dir string, platforms ...string) error {
+// configTo writes the deployable configuration to dir, as edit leaves each file. What it makes nil is left out.
+func configTo(dir string, edit func(name string, b []byte) ([]byte, error)) error {
 	from := boot.ConfigFS("")
 	return fs.WalkDir(from, ".", func(name string, d fs.DirEntry, err error) error {
-		platform, _, _ := strings.Cut(filepath.Base(name), ".")
-		if err != nil || slices.Contains(platforms, platform) {
+		if err != nil {
 			return err
 		}
 		to := filepath.Join(dir, filepath.FromSlash(name))
@@ -29,19 +28,53 @@ func configWithout(dir string, platforms ...string) error {
 			return os.MkdirAll(to, 0o700)
 		}
 		b, err := fs.ReadFile(from, name)
-		if err != nil {
-			return err
+		if err == nil {
+			b, err = edit(name, b)
 		}
-		if strings.HasPrefix(name, "policy/") {
-			var rules map[string]any
-			if err := yaml.Unmarshal(b, &rules); err != nil {
-				return fmt.Errorf("bench: %s: %w", name, err)
-			}
-			if b, err = yaml.Marshal(without(rules, platforms)); err != nil {
-				return fmt.Errorf("bench: %s: %w", name, err)
-			}
+		if err != nil {
+			return fmt.Errorf("bench: %s: %w", name, err)
+		}
+		if b == nil {
+			return nil
 		}
 		return os.WriteFile(to, b, 0o600)
+	})
+}
+
+// configWithout writes the deployable configuration to dir without some platforms: one event is then one
+// delivery, as it is for the floor.
+func configWithout(dir string, platforms ...string) error {
+	return configTo(dir, func(name string, b []byte) ([]byte, error) {
+		platform, _, _ := strings.Cut(path.Base(name), ".")
+		switch {
+		case slices.Contains(platforms, platform):
+			return nil, nil
+		case !strings.HasPrefix(name, "policy/"):
+			return b, nil
+		}
+		var rules map[string]any
+		if err := yaml.Unmarshal(b, &rules); err != nil {
+			return nil, err
+		}
+		return yaml.Marshal(without(rules, platforms))
+	})
+}
+
+// configWithTier writes the deployable configuration to dir with one more support tier, platinum, which the platforms'
+// lists do not have yet.
+func configWithTier(dir string) error {
+	more := map[string][2]string{
+		"contract/customer.v1.json":        {`"premium", "vip"`, `"premium", "vip", "platinum"`},
+		"mapping/servicenow.customer.yaml": {`premium, vip]`, `premium, vip, platinum]`},
+		"mapping/salesforce.customer.yaml": {`VIP: vip`, `VIP: vip, Platinum: platinum`},
+		"mapping/zendesk.customer.yaml":    {`tier_vip: vip`, `tier_vip: vip, tier_platinum: platinum`},
+	}
+	return configTo(dir, func(name string, b []byte) ([]byte, error) {
+		m, is := more[name]
+		if is && strings.Count(string(b), m[0]) != 1 {
+			return nil, fmt.Errorf("the list of support tiers is not where it was: want %q once", m[0])
+		}
+		return []byte(strings.Replace(string(b), m[0], m[1], 1)), nil
 	})
 }
 

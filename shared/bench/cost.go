@@ -79,12 +79,12 @@ func writeUnits(size float64) float64 { return max(1, math.Ceil(size/1024)) }
 // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-operations.html
 type priced struct {
 	store.Store
-	bill *bill
+	spent func(items)
 }
 
 func (p priced) Get(ctx context.Context, k store.Key) (store.Entry, error) {
 	e, err := p.Store.Get(ctx, k)
-	p.bill.add(items{store: 1, read: readUnits(itemSize(k, e.Value))})
+	p.spent(items{store: 1, read: readUnits(itemSize(k, e.Value))})
 	return e, err
 }
 
@@ -96,7 +96,7 @@ func (p priced) GetMany(ctx context.Context, keys ...store.Key) ([]store.Entry, 
 		units += readUnits(itemSize(k, e.Value))
 		out = append(out, e)
 	}
-	p.bill.add(items{store: 1, read: units})
+	p.spent(items{store: 1, read: units})
 	return out, err
 }
 
@@ -109,14 +109,14 @@ func (p priced) Commit(ctx context.Context, ops ...store.Op) error {
 	if len(ops) > 1 {
 		units *= 2
 	}
-	p.bill.add(items{store: 1, write: units})
+	p.spent(items{store: 1, write: units})
 	return err
 }
 
 func (p priced) Range(ctx context.Context, part, from, to string) iter.Seq2[store.Entry, error] {
 	return func(yield func(store.Entry, error) bool) {
 		size := 0.0
-		defer func() { p.bill.add(items{store: 1, read: readUnits(size)}) }()
+		defer func() { p.spent(items{store: 1, read: readUnits(size)}) }()
 		for e, err := range p.Store.Range(ctx, part, from, to) {
 			size += itemSize(e.Key, e.Value)
 			if !yield(e, err) {
@@ -185,7 +185,7 @@ func costOf(ctx context.Context, o Options, name string, connections, orders, ev
 		return c, err
 	}
 	b := &bill{}
-	w.Ledger = ledger.New(priced{store.NewMemory(w.Now), b}, w.Now)
+	w.Ledger = ledger.New(priced{store.NewMemory(w.Now), b.add}, w.Now)
 	for name, q := range w.Queues {
 		w.Queues[name] = counted{q, b}
 	}
