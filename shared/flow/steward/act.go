@@ -298,7 +298,11 @@ func (f *Flow) kept(a act, r record.Record, field string) (record.Value, error) 
 	if !some || g.Value.IsAbsent() {
 		return record.Value{}, refuse(fault.Refused, a.x.ID, field+" has no golden value to keep", "accept what a platform says, or edit the field")
 	}
-	if p := cmp.Or(a.Platform, a.x.Platform); p != "" && r.Views[p].Clouded(field) {
+	p := cmp.Or(a.Platform, a.x.Platform)
+	if h, held := r.Held[record.HoldKey(p, field)]; held {
+		return record.Value{}, refuse(fault.Refused, a.x.ID, "the golden value stays, but "+p+" refuses it: "+h.Detail, "retry once "+p+" takes it, edit the field, or ignore this")
+	}
+	if r.Views[p].Clouded(field) {
 		switch f.d.Config.Rules(r.ID.Entity()).Fields[field].Paths[p] {
 		case record.Revert, record.Reject:
 		default:

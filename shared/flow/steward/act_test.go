@@ -178,6 +178,21 @@ func TestEditIsHeldAgainstTheContract(t *testing.T) {
 	}
 }
 
+// Where a platform refuses the golden value, what it has can become golden; to keep what it refuses settles nothing.
+func TestAcceptInsteadOfWhatIsRefused(t *testing.T) {
+	t.Parallel()
+	w, id, x := held(t)
+	_, err := w.steward.Act(w.ctx(), w.who("stewart"), steward.Action{Exception: x.ID, Do: steward.Keep})
+	refused(t, err, fault.Refused, "zendesk refuses it: TOO_HIGH", "retry once")
+	if done := w.act("stewart", steward.Action{Exception: x.ID, Do: steward.Accept}); done.Exception.Status != ledger.ExceptionResolved {
+		t.Errorf("%+v", done)
+	}
+	w.settle()
+	if got := w.golden(id, "limit"); got != "1000" || len(w.state(id).Record.Held) != 0 || len(w.state(id).Due) != 0 {
+		t.Errorf("golden %s, %+v", got, w.state(id))
+	}
+}
+
 // A value that the platform may not set is taken all the same: before it is put back, or after.
 func TestAccept(t *testing.T) {
 	t.Parallel()

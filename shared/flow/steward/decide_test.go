@@ -1,11 +1,15 @@
 package steward_test
 
 import (
+	"encoding/json"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"sorrel/shared/fault"
+	"sorrel/shared/flow/operate"
 	"sorrel/shared/flow/steward"
 	"sorrel/shared/ledger"
 	"sorrel/shared/record"
@@ -258,5 +262,66 @@ func TestProposalShowsWhatSomebodyNeedsToDecide(t *testing.T) {
 	list, err := w.operate.Proposals(w.ctx(), true)
 	if err != nil || len(list) != 1 {
 		t.Errorf("all: %+v %v", list, err)
+	}
+}
+
+// What the policy no longer lets be proposed nobody decides: no approver is named for it any more.
+func TestPolicyChangesUnderAProposal(t *testing.T) {
+	t.Parallel()
+	w, _, p := asked(t, "sf-sarah")
+	w.set = config(t, "    paths: {salesforce: propose}\n    approval: {approvers: [finance], expires: 2h}\n", "    paths: {salesforce: revert}\n")
+	_, err := w.bare().Decide(w.ctx(), w.who("fiona"), steward.Verdict{Proposal: p.ID, Approve: true})
+	refused(t, err, fault.Conflict, "policy has changed")
+	shown, err := operate.New(operate.Deps{Ledger: w.ledger, Config: w.set}).Proposal(w.ctx(), p.ID)
+	if err != nil || len(shown.Needs.Approvers) != 0 {
+		t.Errorf("%+v %v", shown, err)
+	}
+}
+
+// Several people decide, and handle an exception, at the same moment: one verdict counts, and who is of the same mind
+// is answered as if it were his.
+func TestManyAtOnce(t *testing.T) {
+	t.Parallel()
+	w, id, p := asked(t, "sf-sarah")
+	w.zendesk.refuse = map[string]string{"limit": "TOO_HIGH"}
+	w.netsuite.set("1", "7", map[string]any{"limit": json.Number("2000")})
+	w.settle()
+	x := w.live("refused-write")
+	var approved, rejected atomic.Int32
+	var g sync.WaitGroup
+	flow := w.bare()
+	for i := range 12 {
+		g.Go(func() {
+			who := w.who([]string{"fiona", "frank"}[i%2])
+			v := steward.Verdict{Proposal: p.ID, Approve: i%2 == 0}
+			switch _, err := flow.Decide(w.ctx(), who, v); {
+			case err == nil && v.Approve:
+				approved.Add(1)
+			case err == nil:
+				rejected.Add(1)
+			case !fault.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "already"):
+				t.Error(err)
+			}
+		})
+		g.Go(func() {
+			if _, err := flow.Act(w.ctx(), w.who("sarah"), steward.Action{Exception: x.ID, Do: steward.Acknowledge}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	g.Wait()
+	if a, r := approved.Load(), rejected.Load(); a+r != 6 || a != 0 && r != 0 {
+		t.Errorf("%d approved and %d rejected", a, r)
+	}
+	count := map[string]int{}
+	log, err := w.operate.Log(w.ctx(), id)
+	w.must(err)
+	for _, entry := range log {
+		for _, e := range entry.Events {
+			count[e.Action]++
+		}
+	}
+	if count["approved"]+count["rejected"] != 1 || count["exception-acknowledged"] != 1 {
+		t.Errorf("logged: %v", count)
 	}
 }
