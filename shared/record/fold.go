@@ -211,8 +211,11 @@ func (r Record) says(owner, field string) (Contribution, bool) {
 	if !wrote {
 		return Contribution{}, false
 	}
-	if _, _, waits := r.approved(owner, field); waits {
-		return Contribution{}, false
+	if ask, _, waits := r.approved(owner, field); waits {
+		if ask.Before.IsAbsent() {
+			return Contribution{}, false
+		}
+		w.Value = ask.Before
 	}
 	return Contribution{owner, w.Value, w.Base, w.Trace, "", FromSorrel, v.Gone(), false}, true
 }
@@ -232,8 +235,11 @@ func contributions(out []Contribution, r Record, platforms []string, field strin
 		}
 		said := v.Said[field]
 		c := Contribution{p, value, said.Since(), said.Trace, said.Actor, origin, v.Gone(), v.blank(field)}
-		if w, wrote := v.Wrote[field]; wrote && origin == FromSorrel && w.Base.Compare(c.Version) >= 0 {
-			c.Version, c.Trace, c.Actor = w.Base, w.Trace, ""
+		if w, wrote := v.Wrote[field]; wrote && origin == FromSorrel {
+			c.Value = w.Value // not what the platform made of it
+			if w.Base.Compare(c.Version) >= 0 {
+				c.Version, c.Trace, c.Actor = w.Base, w.Trace, ""
+			}
 		}
 		out = append(out, c)
 	}

@@ -80,8 +80,9 @@ func Observe(v View, o Observation) (View, bool) {
 // saidBack updates what is known about the form that the platform gives to what we wrote. It returns nil when that is
 // nothing new.
 //
-// What the platform says at the very version of our write, and the first that it says of a later change of ours, is what
-// it made of our value, unless people are known to have set that in between.
+// Where the platform's answer to a write shows the record, Confirm knows. Else the first that the platform says of a later
+// change of ours is what it made of our value, unless people are known to have set that in between; and so is what it
+// says again at the very version of our write, after we have replaced what it said earlier.
 func saidBack(v View, o Observation) map[string]Wrote {
 	var out map[string]Wrote
 	set := func(f string, w Wrote, b Back) {
@@ -95,9 +96,9 @@ func saidBack(v View, o Observation) map[string]Wrote {
 		w, wrote := v.Wrote[f]
 		switch at := o.Version.Compare(w.Base); {
 		case !wrote || value == w.Value:
-		case at == 0 && w.Told && w.Back.Value != value, at > 0 && o.Ours && (w.Back.At.IsZero() || o.Version.Compare(w.Back.At) < 0):
+		case at == 0 && w.Told && w.Over.Value == value && !o.Version.At.Equal(w.Over.Said) && w.Back.Value != value, at > 0 && o.Ours && !w.Told && (w.Back.At.IsZero() || o.Version.Compare(w.Back.At) < 0):
 			set(f, w, Back{value, o.Version})
-		case at > 0 && w.Back.Value == value && o.Version.Compare(w.Back.At) < 0 && !v.Said[f].Ours && v.Said[f].Version.Compare(o.Version) == 0:
+		case at > 0 && w.Back.Value == value && o.Version.Compare(w.Back.At) <= 0 && !o.Ours && !v.Said[f].Ours && v.Said[f].Version.Compare(o.Version) == 0:
 			set(f, w, Back{})
 		}
 	}
@@ -106,7 +107,7 @@ func saidBack(v View, o Observation) map[string]Wrote {
 		said := v.Said[f]
 		people := said.Value == value && said.Version.Compare(w.Base) > 0
 		at := o.Version.Compare(w.Base)
-		if wrote && value != w.Value && !people && (at > 0 || at == 0 && w.Told) && (w.Back.At.IsZero() || o.Version.Compare(w.Back.At) < 0) {
+		if wrote && value != w.Value && !people && at > 0 && !w.Told && (w.Back.At.IsZero() || o.Version.Compare(w.Back.At) < 0) {
 			set(f, w, Back{value, o.Version})
 		}
 	}
@@ -245,14 +246,14 @@ func Confirm(v, before View, fields map[string]Value, version Version, now time.
 		}
 		over := old.Over
 		if was, origin := before.Holds(f); origin == FromPlatform && was != value {
-			over = Over{was, before.Said[f].Version.At, before.Said[f].Trace}
+			over = Over{was, before.Said[f].Since().At, before.Said[f].Trace}
 		}
 		w := Wrote{Value: value, Base: base, When: now, Trace: trace, Over: over, Told: !version.IsZero() && version.Compare(base) == 0}
 		said := v.Said[f]
 		at := said.Version.Compare(base)
 		if v.Echo != nil && v.Echo.Version.Compare(base) >= 0 && !v.Echo.Fields[f].IsAbsent() && v.Echo.Fields[f] != value {
 			w.Back = Back{v.Echo.Fields[f], v.Echo.Version}
-		} else if !said.Value.IsAbsent() && said.Value != value && (at == 0 && w.Told || at > 0 && said.Ours) {
+		} else if !said.Value.IsAbsent() && said.Value != value && (at > 0 && said.Ours) {
 			w.Back = Back{said.Value, said.Version}
 		}
 		wrote[f] = w

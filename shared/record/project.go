@@ -34,6 +34,11 @@ func Project(r Record, rules Rules, platform string, as func(field string, v Val
 		p.Delete = true
 		return p
 	}
+	for _, f := range r.Expects(platform) {
+		if _, golden := r.Golden[f]; !golden {
+			r.grant(&p, platform, f, as)
+		}
+	}
 	for f, g := range r.Golden {
 		rule := rules.Fields[f]
 		if rule.owns(platform) && !(p.Create && rule.vacant(r)) {
@@ -68,7 +73,7 @@ func Project(r Record, rules Rules, platform string, as func(field string, v Val
 			p.Kept[f] = hold.Type + ": " + hold.Detail
 		case set && path == Ignore:
 			p.Kept[f] = "policy ignores what " + platform + " sets here"
-		case set && path == Propose && r.waits(rule, platform):
+		case set && path == Propose && r.waits(rule, platform, f):
 			p.Kept[f] = r.asked(rule, platform)
 		case set && g.Split && path == Accept:
 			p.Kept[f] = "the platforms differ, and the rule leaves it to people"
@@ -158,12 +163,13 @@ func (r Record) kept(rules Rules, platform, why string) map[string]string {
 
 // waits reports whether what a platform set in a field stays there: while it is undecided, or approved and not yet
 // said by the owner, or while there is nobody to ask.
-func (r Record) waits(rule Rule, platform string) bool {
+func (r Record) waits(rule Rule, platform, field string) bool {
 	if rule.vacant(r) {
 		return !slices.Contains(rule.Meanwhile, platform)
 	}
-	p, some := r.Proposals[ProposalKey(platform, rule.Group)]
-	return !some || !p.settled() && !p.PutBack
+	p := r.Proposals[ProposalKey(platform, rule.Group)]
+	_, asked := p.Fields[field]
+	return asked && !p.settled() && !p.PutBack
 }
 
 func (r Record) asked(rule Rule, platform string) string {

@@ -117,6 +117,10 @@ type asking struct {
 func asks(r Record, rules Rules, forms Forms, decisions []Decision) map[string]asking {
 	var out map[string]asking
 	add := func(rule Rule, field string, c Contribution, after Value) {
+		says, _ := r.says(rule.Owner, field)
+		if forms.same(rule.Owner, field, says.Value, after) {
+			return // the owner says so; golden is something else for another reason
+		}
 		k := ProposalKey(c.Platform, rule.Group)
 		if out == nil {
 			out = map[string]asking{}
@@ -125,7 +129,6 @@ func asks(r Record, rules Rules, forms Forms, decisions []Decision) map[string]a
 		if a.fields == nil {
 			a = asking{fields: map[string]Ask{}, approval: rule.Approval}
 		}
-		says, _ := r.says(rule.Owner, field)
 		a.fields[field] = Ask{Owner: rule.Owner, Before: says.Value, After: after}
 		if a.newest.Platform == "" || c.Version.Compare(a.newest.Version) > 0 {
 			a.newest = c
@@ -142,7 +145,7 @@ func asks(r Record, rules Rules, forms Forms, decisions []Decision) map[string]a
 			continue
 		}
 		for f, value := range rules.Deactivated {
-			if rule := rules.Fields[f]; rule.Approval != nil && !rule.owns(p) && !forms.same(rule.Owner, f, r.Golden[f].Value, value) {
+			if rule := rules.Fields[f]; rule.Approval != nil && !rule.owns(p) {
 				add(rule, f, Contribution{Platform: p, Version: v.Died}, value)
 			}
 		}

@@ -83,7 +83,7 @@ type Echo struct {
 // Over is a value that someone set on a platform and that we replaced: the evidence of a field put back.
 type Over struct {
 	Value Value
-	Said  time.Time // by the platform's clock
+	Said  time.Time // since when, by the platform's clock
 	Trace string
 }
 

@@ -177,7 +177,7 @@ func Explain(r Record, rules Rules, field string, forms Forms) (Why, bool) {
 	w.Deactivation = deactivation(r, rules, field)
 	for _, c := range all {
 		if c.Platform != g.From && c.Origin == FromPlatform && !c.Blank && !forms.same(c.Platform, field, c.Value, g.Value) {
-			w.Losers = append(w.Losers, WhyLoser{c.Platform, c.Value, c.Version.At, c.Actor, rule.Paths[c.Platform], r.effect(rule, c, g), c.Trace})
+			w.Losers = append(w.Losers, WhyLoser{c.Platform, c.Value, c.Version.At, c.Actor, rule.Paths[c.Platform], r.effect(rule, field, c, g), c.Trace})
 		}
 	}
 	for _, p := range concerned(r, rules, rule) {
@@ -266,7 +266,7 @@ func deactivation(r Record, rules Rules, field string) *WhyDeactivation {
 }
 
 // effect says in words what happens to a value that did not win.
-func (r Record) effect(rule Rule, c Contribution, g Golden) string {
+func (r Record) effect(rule Rule, field string, c Contribution, g Golden) string {
 	path := rule.Paths[c.Platform]
 	contributes := path == Accept || rule.owns(c.Platform) || rule.vacant(r) && slices.Contains(rule.Meanwhile, c.Platform)
 	switch {
@@ -282,7 +282,7 @@ func (r Record) effect(rule Rule, c Contribution, g Golden) string {
 		return "stays: people decide"
 	case contributes:
 		return "contributes, but the rule prefers " + g.From
-	case path == Propose && r.waits(rule, c.Platform):
+	case path == Propose && r.waits(rule, c.Platform, field):
 		return "stays: " + r.asked(rule, c.Platform)
 	case path == Ignore:
 		return "stays: policy ignores it"

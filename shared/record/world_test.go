@@ -37,18 +37,18 @@ type side struct {
 }
 
 type world struct {
-	rng      *rand.Rand
-	rules    Rules
-	now      time.Time
-	r        Record
-	on       map[string]*side
-	storm    bool // observations are delivered whenever it suits
-	log      []string
-	trace    int
-	others   map[ID]Record // records that were merged into this one
-	natives  int
-	approved int  // how often something was approved or applied in this step
-	created  bool // a native record was, in this step
+	rng     *rand.Rand
+	rules   Rules
+	now     time.Time
+	r       Record
+	on      map[string]*side
+	storm   bool // observations are delivered whenever it suits
+	log     []string
+	trace   int
+	others  map[ID]Record // records that were merged into this one
+	natives int
+	moved   int  // how often something took effect by itself or by a decision in this step
+	created bool // a native record was made in this step
 }
 
 // broken is what a world panics with when a law is broken; play turns it into an error.
@@ -313,8 +313,8 @@ func (w *world) settled(out Outcome) {
 		w.must(false, "folding again at the same moment changes something: %+v\n%s", nothing, difference(w.r, still))
 	}
 	for _, e := range out.Events {
-		if e.Action == "approved" || e.Action == "applied" {
-			w.approved++
+		if e.Action == "approved" || e.Action == "applied" || e.Action == "override-ended" {
+			w.moved++
 		}
 		w.note("      %s %s %v %s %s", e.Action, e.Platform, e.Fields, e.Proposal, e.Detail)
 	}

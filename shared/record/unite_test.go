@@ -1,0 +1,97 @@
+package record
+
+import (
+	"maps"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// Uniting two records and dividing them again restores both, as their platforms are now.
+func TestUniteAndDivide(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := merged(drawHistory(t)), merged(drawHistory(t))
+		b.ID = "order/2"
+		for p := range b.Views { // no platform may have a living one of both
+			if a.Views[p].Exists() && b.Views[p].Exists() {
+				if rapid.Bool().Draw(t, "whose") {
+					delete(a.Views, p)
+				} else {
+					delete(b.Views, p)
+				}
+			}
+		}
+		a, _ = Fold(a, rules(), plain, epoch)
+		b, _ = Fold(b, rules(), plain, epoch)
+		a.Held = map[string]Hold{HoldKey(NetSuite, "status"): {Type: "a"}}
+		b.Held = map[string]Hold{HoldKey(Salesforce, "status"): {Type: "b"}, HoldKey(Zendesk, "status"): {Type: "b"}}
+		wasA, wasB := a.Clone(), b.Clone()
+		into, from, ok := Unite(a, b)
+		if !ok || from.Into != a.ID || len(into.Absorbed) != 1 {
+			t.Fatalf("not united: %v %+v", ok, from)
+		}
+		for p, v := range b.Views {
+			if v.Exists() && !alikeViews(into.Views[p], v) {
+				t.Fatalf("%s did not come", p)
+			}
+		}
+		for p, v := range a.Views {
+			if v.Exists() && !alikeViews(into.Views[p], v) {
+				t.Fatalf("%s did not stay", p)
+			}
+		}
+		Fold(into, rules(), plain, epoch)
+		if _, _, again := Unite(into, from); again {
+			t.Fatal("united twice")
+		}
+		backA, backB := Divide(into, from)
+		if !alike(a, wasA) || !alike(b, wasB) {
+			t.Fatal("an argument was modified")
+		}
+		if !maps.EqualFunc(backA.Views, a.Views, alikeViews) || !maps.EqualFunc(backB.Views, b.Views, alikeViews) {
+			t.Fatalf("not restored:\n%s\n%s", difference(a, backA), difference(b, backB))
+		}
+		backA, _ = Fold(backA, rules(), plain, epoch)
+		backB, _ = Fold(backB, rules(), plain, epoch)
+		if !maps.Equal(backA.Golden, a.Golden) || !maps.Equal(backB.Golden, b.Golden) {
+			t.Fatalf("golden fields are not restored:\n%s\n%s", difference(a, backA), difference(b, backB))
+		}
+		if len(backA.Absorbed) > 0 || backA.Apart[0] != b.ID || backB.Apart[0] != a.ID || backB.Into != "" {
+			t.Fatalf("%+v\n%+v", backA, backB)
+		}
+		if backA = backA.Suspect(b.ID, Suspicion{Rule: "name"}); len(backA.Suspects) > 0 {
+			t.Fatal("suspected again though people said that they differ")
+		}
+	})
+}
+
+func TestTwoLivingNativeRecordsAreNotUnited(t *testing.T) {
+	t.Parallel()
+	a, b := newCase(t, rules().Fields), newCase(t, rules().Fields)
+	a.say(NetSuite, "status", TextValue("a"))
+	b.say(NetSuite, "status", TextValue("b"))
+	b.r.ID = "customer/2"
+	if _, _, ok := Unite(a.r, b.r); ok {
+		t.Error("united, and one native record is lost")
+	}
+	b.now = b.now.Add(time.Minute)
+	b.observe(Observation{Ref: Ref{NetSuite, "customer", "7"}, Version: Version{At: b.now}, Gone: true, Into: "8"})
+	if _, _, ok := Unite(a.r, b.r); !ok {
+		t.Error("not united though one of the two was merged away")
+	}
+}
+
+// The proposals of a record that is merged into another end, and whoever lists them sees that.
+func TestMergedRecordsProposalsEnd(t *testing.T) {
+	t.Parallel()
+	c := agreed(t, Approval{})
+	c.say(Salesforce, "street", TextValue("new"))
+	_, c.r, _ = Unite(Record{ID: "customer/2"}, c.r)
+	c.fold()
+	c.happened("withdrawn")
+	if len(c.out.Closed) != 1 || len(c.r.Proposals)+len(c.r.Golden) > 0 {
+		t.Errorf("closed %+v, left %+v", c.out.Closed, c.r)
+	}
+}
