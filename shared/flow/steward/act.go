@@ -163,7 +163,7 @@ func (f *Flow) retry(ctx context.Context, a act) (Acted, error) {
 		return Acted{Done: native.String() + " is read again"}, f.hint(ctx, native, a.cause, "somebody retries it")
 	}
 	if a.x.Platform == "" {
-		return Acted{}, refuse(fault.Refused, a.x.ID, "there is nothing to try again: it is about values, not about a write", "accept, keep or edit")
+		return Acted{}, refuse(fault.Refused, a.x.ID, "there is nothing to try again: it needs a decision", cmp.Or(a.x.Remedy, "accept, keep or edit"))
 	}
 	var tried []string
 	c, err := f.change(ctx, a.x.Record, a.cause, func(s *ledger.State) ([]record.Event, error) {

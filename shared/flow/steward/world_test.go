@@ -25,6 +25,7 @@ import (
 	"sorrel/shared/queue"
 	"sorrel/shared/record"
 	"sorrel/shared/store"
+	"sorrel/shared/store/storetest"
 	"sorrel/shared/telemetry"
 )
 
@@ -197,6 +198,7 @@ func (f *fake) write(w platform.Write) platform.Written {
 type world struct {
 	t                             testing.TB
 	now                           time.Time
+	store                         *storetest.Faulty
 	ledger                        *ledger.Ledger
 	set                           *policy.Set
 	inbound                       *queue.Memory
@@ -214,7 +216,8 @@ func newWorld(t testing.TB, edit ...string) *world {
 	t.Helper()
 	w := &world{t: t, now: time.Date(2026, 11, 2, 8, 0, 0, 0, time.UTC), set: config(t, edit...), out: map[string]*queue.Memory{}}
 	clock := func() time.Time { return w.now }
-	w.ledger = ledger.New(store.NewMemory(clock), clock)
+	w.store = &storetest.Faulty{Store: store.NewMemory(clock)}
+	w.ledger = ledger.New(w.store, clock)
 	w.inbound = queue.NewMemory(queue.Settings{Name: "inbound"}, nil, clock)
 	recorder := telemetry.New(nil, clock, nil)
 	w.netsuite, w.salesforce, w.zendesk = &fake{name: record.NetSuite}, &fake{name: record.Salesforce}, &fake{name: record.Zendesk}
