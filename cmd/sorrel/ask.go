@@ -159,7 +159,7 @@ func (s screen) why(w record.Why) {
 		} else if p.NoWrite != "" && p.NoWrite != p.Status {
 			s.printf("  %22s not written: %s\n", "", p.NoWrite)
 		}
-		if b := p.PutBack; b != nil {
+		if b := p.PutBack; b != nil && b.Path != "" { // without a path it is an owner's value that an approved one replaced
 			s.printf("  %22s put back: someone set %s at %s;\n  %22s path %s, %s (correlation id %s)\n", "", b.Value, b.Said.Format(time.RFC3339), "", b.Path, b.At, b.Trace)
 		}
 	}

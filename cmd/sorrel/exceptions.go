@@ -57,9 +57,9 @@ func (c exceptionsList) Run(ctx binding, s screen) error {
 		}
 		var rows [][]string
 		for _, x := range causes {
-			rows = append(rows, []string{fmt.Sprint(x.Count), x.Oldest.Local().Format("2 Jan 15:04"), x.Cause, strings.Join(x.Examples, " ")})
+			rows = append(rows, []string{fmt.Sprint(x.Count), x.Oldest.Local().Format("2 Jan 15:04"), strings.Join(x.Examples[:min(1, len(x.Examples))], ""), x.Cause})
 		}
-		s.table([]string{"n", "oldest", "cause", "such as"}, rows)
+		s.table([]string{"n", "oldest", "such as", "cause"}, rows)
 		return s.nothing(len(causes))
 	}
 	var list []ledger.Exception
@@ -85,11 +85,15 @@ func (s screen) exception(x ledger.Exception) {
 		about = x.Native
 	}
 	status := x.Status
-	if x.Assignee != "" {
+	if x.Status == ledger.ExceptionAssigned {
 		status += " to " + x.Assignee
 	}
-	s.printf("%s  %s  %s  %s\n", x.ID, s.paint(amber, x.Type), status, strings.Join(strings.Fields(about+" "+x.Platform+" "+x.Field), " "))
-	s.printf("    %s\n    %s\n", x.Detail, x.Remedy)
+	s.printf("%s  %s  %s\n", x.ID, s.paint(amber, x.Type), status)
+	for _, line := range []string{strings.Join(strings.Fields(about+" "+x.Platform+" "+x.Field), " "), x.Detail, x.Remedy} {
+		if line != "" {
+			s.printf("    %s\n", line)
+		}
+	}
 }
 
 type exceptionsShow struct {
@@ -105,7 +109,7 @@ func (c exceptionsShow) Run(ctx binding, s screen) error {
 	}
 	s.exception(x)
 	for _, line := range [][2]string{
-		{"other record", string(x.Other)}, {"native record", x.Native}, {"vendor's code", x.Code}, {"last acted", x.By}, {"reason", x.Reason},
+		{"other record", string(x.Other)}, {"assigned to", x.Assignee}, {"native record", x.Native}, {"vendor's code", x.Code}, {"last acted", x.By}, {"reason", x.Reason},
 		{"correlation id", x.Trace}, {"first", stamp(x.First)}, {"last", stamp(x.Last)}, {"resolved", stamp(x.Resolved)},
 	} {
 		if line[1] != "" {

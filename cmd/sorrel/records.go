@@ -118,12 +118,20 @@ func (c logCommand) Run(ctx binding, s screen) error {
 
 func (s screen) logged(e ledger.LogEntry) {
 	s.printf("%s %s%s (policy %s, correlation id %s)\n", s.paint(bold, fmt.Sprintf("#%d", e.Seq)), e.At.Format(time.RFC3339), by(e.By), e.Policy, e.Trace)
+	empty := 0
 	for _, c := range e.Changes {
+		if c.Before == nil && c.After == nil { // first said to have no value
+			empty++
+			continue
+		}
 		from := c.From
 		if c.Actor != "" {
 			from += ", " + c.Actor
 		}
 		s.printf("  %s: %s → %s (%s)\n", c.Field, plain(c.Before), plain(c.After), from)
+	}
+	if empty > 0 {
+		s.printf("  %d field(s) said to have no value\n", empty)
 	}
 	for _, x := range e.Events {
 		s.printf("  %s\n", strings.Join(strings.Fields(strings.Join([]string{x.Action, x.Platform, strings.Join(x.Fields, " "), x.Proposal, x.Detail}, " ")), " "))

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"go.etcd.io/bbolt"
 
 	"sorrel/infra/config"
 	"sorrel/shared/ledger"
@@ -33,6 +34,10 @@ import (
 //	dev ARG…                    starts `sorrel dev` over them, at the address in $SORREL_URL
 //	field NAME                  adds a custom field of orders to all three platforms, as their administrators do
 //	edit OBJECT VAR JSON        a person creates a record in NetSuite; $VAR is its id and $VAR_record Sorrel's
+//	change PLATFORM OBJECT F=V USER JSON   that user changes the one native record whose field F has value V
+//	only VAR PATH               waits until the list at PATH has one entry; $VAR is its id
+//	stop                        ends dev as a person does
+//	tamper OLD NEW              replaces OLD in the store of a dev that was stopped, by NEW, which is as long
 //	shows PLATFORM OBJECT F=V   waits until one native record has field F (dots lead inside) with value V
 //	trace RECORD                sets $TRACE to the correlation id of the record's first change
 //	settled                     waits until nothing is due, in flight or on its way
@@ -52,7 +57,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "config": writeConfig, "replace": replace, "twins": bootTwins, "dev": startDev,
-			"field": addField, "edit": edit, "shows": shows, "trace": traceOf, "settled": settled,
+			"field": addField, "edit": edit, "change": change, "only": only, "stop": stop, "tamper": tamper, "shows": shows, "trace": traceOf, "settled": settled,
 		},
 	})
 }
@@ -176,6 +181,84 @@ func edit(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[1]+"_record", string(ledger.Mint(entity, record.Ref{Platform: record.NetSuite, Object: args[0], ID: id})))
 }
 
+func change(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, args, 5, "change PLATFORM OBJECT FIELD=VALUE USER JSON")
+	w := of(ts)
+	type platform struct {
+		all  func(string) []map[string]any
+		edit func(user, object, id string, fields map[string]any) (string, error)
+		id   string
+	}
+	p := map[string]platform{
+		record.NetSuite:   {w.twins.NetSuite.All, w.twins.NetSuite.EditAs, "id"},
+		record.Salesforce: {w.twins.Salesforce.All, w.twins.Salesforce.EditAs, "Id"},
+		record.Zendesk:    {w.twins.Zendesk.All, w.twins.Zendesk.EditAs, "id"},
+	}[args[0]]
+	name, value, _ := strings.Cut(args[2], "=")
+	var ids []string
+	for _, r := range p.all(args[1]) {
+		if fmt.Sprint(r[name]) == value {
+			ids = append(ids, fmt.Sprint(r[p.id]))
+		}
+	}
+	if len(ids) != 1 {
+		ts.Fatalf("%d records of %s %s have %s", len(ids), args[0], args[1], args[2])
+	}
+	var fields map[string]any
+	ts.Check(json.Unmarshal([]byte(args[4]), &fields))
+	_, err := p.edit(args[3], args[1], ids[0], fields)
+	ts.Check(err)
+}
+
+func only(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, args, 2, "only VAR PATH")
+	eventually(ts, func() error {
+		var all []struct{ ID string }
+		if _, err := (asking{URL: ts.Getenv("SORREL_URL")}).get(context.Background(), screen{}, args[1], &all); err != nil {
+			return err
+		}
+		if len(all) != 1 {
+			return fmt.Errorf("%s lists %+v", args[1], all)
+		}
+		ts.Setenv(args[0], all[0].ID)
+		return nil
+	})
+}
+
+func stop(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, args, 0, "stop")
+	w := of(ts)
+	ts.Check(w.dev.Process.Signal(os.Interrupt))
+	ts.Check(w.dev.Wait())
+	w.dev = nil
+}
+
+func tamper(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, args, 2, "tamper OLD NEW")
+	db, err := bbolt.Open(ts.MkAbs(filepath.Join("data", "sorrel.db")), 0o600, &bbolt.Options{Timeout: 5 * time.Second})
+	ts.Check(err)
+	defer db.Close()
+	changed := 0
+	ts.Check(db.Update(func(tx *bbolt.Tx) error {
+		return tx.ForEach(func(_ []byte, b *bbolt.Bucket) error {
+			found := map[string][]byte{}
+			err := b.ForEach(func(k, v []byte) error {
+				if bytes.Contains(v, []byte(args[0])) {
+					found[string(k)] = bytes.ReplaceAll(v, []byte(args[0]), []byte(args[1]))
+				}
+				return nil
+			})
+			for k, v := range found {
+				err, changed = errors.Join(err, b.Put([]byte(k), v)), changed+1
+			}
+			return err
+		})
+	}))
+	if len(args[0]) != len(args[1]) || changed != 1 {
+		ts.Fatalf("%q was in %d entries, want 1; %q must be as long", args[0], changed, args[1])
+	}
+}
+
 // eventually repeats test until it gives no error.
 func eventually(ts *testscript.TestScript, test func() error) {
 	deadline := time.Now().Add(20 * time.Second)
@@ -192,7 +275,7 @@ func eventually(ts *testscript.TestScript, test func() error) {
 func shows(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, neg, args, 3, "shows PLATFORM OBJECT FIELD=VALUE")
 	w := of(ts)
-	all := map[string]func(string) []map[string]any{record.NetSuite: w.twins.NetSuite.All, record.Salesforce: w.twins.Salesforce.All, record.Zendesk: w.twins.Zendesk.All}[args[0]]
+	all := map[string]func(string) []map[string]any{record.NetSuite: w.twins.NetSuite.All, record.Salesforce: w.twins.Salesforce.All, record.Zendesk: w.twins.Zendesk.All, record.ServiceNow: w.twins.ServiceNow.All}[args[0]]
 	path, want, _ := strings.Cut(args[2], "=")
 	eventually(ts, func() error {
 		n := 0

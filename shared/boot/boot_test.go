@@ -26,7 +26,7 @@ import (
 
 var at = time.Date(2026, 11, 2, 8, 15, 0, 0, time.UTC)
 
-func names() []string { return []string{"intake", "hub", "deliver", "batch", "sweep"} }
+func names() []string { return []string{"intake", "hub", "deliver", "batch", "sweep", "operate"} }
 
 // environment sets every variable that a function reads.
 func environment(function string) map[string]string {
@@ -100,6 +100,26 @@ func TestVariables(t *testing.T) {
 	}
 	if v := Variables("intake"); slices.Contains(v, EnvTable) || slices.Contains(v, "SORREL_ZENDESK_URL") {
 		t.Errorf("intake touches neither the table nor a vendor, yet reads %v", v)
+	}
+}
+
+// Operate decides by the policy and wakes; it has neither the platforms' credentials nor connections to them.
+func TestOperateKnowsNoPlatform(t *testing.T) {
+	t.Parallel()
+	if v := Variables("operate"); slices.Contains(v, EnvSecret) || slices.Contains(v, "SORREL_ZENDESK_URL") {
+		t.Errorf("operate reads %v", v)
+	}
+	env := environment("operate")
+	env["AWS_REGION"], env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"] = "eu-central-1", "x", "y"
+	w, err := Lambda(t.Context(), "operate", getenv(env), io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.Config == nil || w.Ledger == nil || w.Inbound == nil || len(w.Outbound) != len(Platforms()) || len(w.Connectors) != 0 {
+		t.Errorf("operate is wired %+v", w)
+	}
+	if w.Operate() == nil || w.Steward() == nil {
+		t.Error("no flows")
 	}
 }
 
