@@ -112,7 +112,7 @@ func (w *world) step() {
 	}
 	calm := !w.storm
 	for p, n := range w.quiet() {
-		allowed := 1 + w.moved     // an owner that answers, and what is computed from its answer
+		allowed := 1 + w.moved                     // an owner that answers, and what is computed from its answer
 		if p == who || w.created || w.returned() { // put back after it waited; what a new native record says of itself
 			allowed++
 		}

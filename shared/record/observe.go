@@ -81,8 +81,7 @@ func Observe(v View, o Observation) (View, bool) {
 // nothing new.
 //
 // Where the platform's answer to a write shows the record, Confirm knows. Else the first that the platform says of a later
-// change of ours is what it made of our value, unless people are known to have set that in between; and so is what it
-// says again at the very version of our write, after we have replaced what it said earlier.
+// change of ours is what it made of our value, unless people are known to have set that in between.
 func saidBack(v View, o Observation) map[string]Wrote {
 	var out map[string]Wrote
 	set := func(f string, w Wrote, b Back) {
@@ -96,9 +95,9 @@ func saidBack(v View, o Observation) map[string]Wrote {
 		w, wrote := v.Wrote[f]
 		switch at := o.Version.Compare(w.Base); {
 		case !wrote || value == w.Value:
-		case at == 0 && w.Told && w.Over.Value == value && !o.Version.At.Equal(w.Over.Said) && w.Back.Value != value, at > 0 && o.Ours && !w.Told && (w.Back.At.IsZero() || o.Version.Compare(w.Back.At) < 0):
+		case o.Ours && w.echoed(o.Version) && (w.Back.At.IsZero() || o.Version.Compare(w.Back.At) < 0):
 			set(f, w, Back{value, o.Version})
-		case at > 0 && w.Back.Value == value && o.Version.Compare(w.Back.At) <= 0 && !o.Ours && !v.Said[f].Ours && v.Said[f].Version.Compare(o.Version) == 0:
+		case at > 0 && w.Back.Value == value && o.Version.Compare(w.Back.At) <= 0 && !o.Ours:
 			set(f, w, Back{})
 		}
 	}
@@ -106,13 +105,20 @@ func saidBack(v View, o Observation) map[string]Wrote {
 		w, wrote := v.Wrote[f]
 		said := v.Said[f]
 		people := said.Value == value && said.Version.Compare(w.Base) > 0
-		at := o.Version.Compare(w.Base)
-		if wrote && value != w.Value && !people && at > 0 && !w.Told && (w.Back.At.IsZero() || o.Version.Compare(w.Back.At) < 0) {
+		if wrote && value != w.Value && !people && w.echoed(o.Version) && (w.Back.At.IsZero() || o.Version.Compare(w.Back.At) < 0) {
 			set(f, w, Back{value, o.Version})
 		}
 	}
 	return out
 }
+
+// echoed reports whether what was said by us at a version can be the echo of this write: its version was not told, and
+// the change is not much later. Clocks differ a little.
+func (w Wrote) echoed(at Version) bool {
+	return !w.Told && !w.When.IsZero() && at.Compare(w.Base) > 0 && at.At.Before(w.When.Add(echoWithin))
+}
+
+const echoWithin = 2 * time.Minute
 
 // mergeCells is the join of two cells: associative, commutative, idempotent.
 func mergeCells(a, b Cell) Cell {
@@ -251,7 +257,8 @@ func Confirm(v, before View, fields map[string]Value, version Version, now time.
 		w := Wrote{Value: value, Base: base, When: now, Trace: trace, Over: over, Told: !version.IsZero() && version.Compare(base) == 0}
 		said := v.Said[f]
 		at := said.Version.Compare(base)
-		if v.Echo != nil && v.Echo.Version.Compare(base) >= 0 && !v.Echo.Fields[f].IsAbsent() && v.Echo.Fields[f] != value {
+		people := at > 0 && !said.Ours && v.Echo != nil && said.Value == v.Echo.Fields[f]
+		if v.Echo != nil && !people && v.Echo.Version.Compare(base) >= 0 && !v.Echo.Fields[f].IsAbsent() && v.Echo.Fields[f] != value {
 			w.Back = Back{v.Echo.Fields[f], v.Echo.Version}
 		} else if !said.Value.IsAbsent() && said.Value != value && (at > 0 && said.Ours) {
 			w.Back = Back{said.Value, said.Version}

@@ -108,9 +108,6 @@ func (r Rules) Timed() map[string]bool {
 	return out
 }
 
-// asks reports whether changes that platform makes to the field are proposals.
-func (r Rule) asks(platform string) bool { return r.Paths[platform] == Propose }
-
 func (r Rule) owns(platform string) bool { return r.Kind == Owner && r.Owner == platform }
 
 func targets(rule Rule, platform string) bool {

@@ -28,7 +28,7 @@ type side struct {
 	clouded map[string]bool // fields that hold something unusable
 	normal  func(Value) Value
 	knows   bool // the mapping knows what the platform makes of a value
-	told    bool // an answer to a write tells its version
+	told    bool // an answer to a write tells its version, and shows what was made of it
 	ours    bool // changes that we make are marked
 	full    bool // an event carries the whole record
 	refuses map[string]Value
@@ -418,6 +418,10 @@ func (w *world) write(p string) bool {
 	told := Version{}
 	if s.told {
 		told = v
+		view.Echo = &Echo{Version: v, Fields: map[string]Value{}}
+		for f := range written {
+			view.Echo.Fields[f] = s.fields[f]
+		}
 	}
 	after.Views[p] = Confirm(view, before, written, told, w.now, fmt.Sprintf("t%d", w.trace))
 	w.r = after
