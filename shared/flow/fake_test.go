@@ -318,7 +318,7 @@ func (f *fake) apply(w platform.Write) (platform.Written, record.Native) {
 	r.external, r.at, r.ours = w.External, f.now().Truncate(f.resolution), true
 	done := platform.Written{ID: ref.ID, Created: created}
 	if f.tellsNumber {
-		done.Version = record.Version{At: r.at}
+		done.Version, done.Fields = record.Version{At: r.at}, decoded(r.fields)
 	}
 	n := f.native(ref, r)
 	n.Version.Final = false

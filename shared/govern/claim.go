@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"sorrel/shared/ledger"
 	"sorrel/shared/match"
@@ -52,7 +51,7 @@ func KeysOf(rules match.Rules, entity string, fields map[string]record.Value) ma
 // claim brings the match claims of a record up to date, and suspects it of being a duplicate of those that claim the
 // same: by any key when the record is new, by strong ones later. known are other records that this one is known to be,
 // or not to be. Two workers who make records with one key at the same moment conflict, and the second finds the first.
-func claim(ctx context.Context, l *ledger.Ledger, rules match.Rules, before ledger.State, after *ledger.State, now time.Time, known []record.ID) (map[ledger.Claim]ledger.Claiming, error) {
+func claim(ctx context.Context, l *ledger.Ledger, rules match.Rules, before ledger.State, after *ledger.State, cause Cause, known []record.ID) (map[ledger.Claim]ledger.Claiming, error) {
 	wanted := Keys(rules, after.Record)
 	touched := map[ledger.Claim]bool{}
 	for _, c := range before.Claims {
@@ -95,8 +94,8 @@ func claim(ctx context.Context, l *ledger.Ledger, rules match.Rules, before ledg
 		}
 		for _, other := range others {
 			shared[other] = true
-			if (key.Strong || !before.Exists()) && !slices.Contains(known, other) {
-				after.Record = after.Record.Suspect(other, record.Suspicion{Rule: key.Rule, Detail: "both have " + key.Shown(), Holds: !before.Exists(), Since: now})
+			if (key.Strong || !before.Exists() && !cause.Known) && !slices.Contains(known, other) {
+				after.Record = after.Record.Suspect(other, record.Suspicion{Rule: key.Rule, Detail: "both have " + key.Shown(), Holds: !before.Exists(), Since: cause.Now})
 			}
 		}
 	}
@@ -105,6 +104,7 @@ func claim(ctx context.Context, l *ledger.Ledger, rules match.Rules, before ledg
 			after.Record = after.Record.Clear(other) // they have nothing in common any more
 		}
 	}
+	after.Record = after.Record.Rechecked(cause.Now)
 	return out, nil
 }
 

@@ -22,6 +22,10 @@ type Cause struct {
 	By    string // the person who acts, if one does
 	Now   time.Time
 	News  bool // targets that are due already are woken again
+	Known bool // who a new record is was decided by all its keys together: a weak one raises no suspicion
+	// Patience is how long a new record waits before it gets a native record on a platform whose own new ones become
+	// records: people may be making the same one there at this moment, and what says so may be on its way.
+	Patience time.Duration
 }
 
 // Settled is a record ready to be committed. Links and Steps may be added to Entry; everything else is as it must be.
@@ -46,7 +50,7 @@ func settle(ctx context.Context, l *ledger.Ledger, set *policy.Set, before, afte
 	entity := after.Record.ID.Entity()
 	rules, forms := set.Rules(entity), set.On(entity)
 	retry(&after.Record, cause.Now)
-	claims, err := claim(ctx, l, set.Match(entity), before, &after, cause.Now, known)
+	claims, err := claim(ctx, l, set.Match(entity), before, &after, cause, known)
 	if err != nil {
 		return Settled{}, err
 	}
@@ -64,6 +68,9 @@ func settle(ctx context.Context, l *ledger.Ledger, set *policy.Set, before, afte
 	after.Record.Held = needed(after.Record, rules, forms)
 	news := cause.News || len(out.Changes) > 0 || len(events) > 0 || len(out.Events) > 0
 	due := after.MarkDue(rules, set.As, cause.Trace, cause.Now, news)
+	if !before.Exists() && cause.Patience > 0 && len(set.Match(entity)) > 0 {
+		due = wait(&after, rules.Origins, due, cause.Now.Add(cause.Patience))
+	}
 	exceptions, err := l.Reconcile(ctx, &after, cause.Now, ledger.Rightful(after, rules, out.Decisions))
 	if err != nil {
 		return Settled{}, err
@@ -72,6 +79,20 @@ func settle(ctx context.Context, l *ledger.Ledger, set *policy.Set, before, afte
 	return Settled{Due: due, Outcome: out, Entry: ledger.Entry{Before: before, After: after, Links: map[record.Ref]record.ID{},
 		Relinks: map[record.Ref]record.ID{}, Changes: out.Changes, Events: out.Events, Closed: out.Closed, Claims: claims,
 		Exceptions: exceptions, By: cause.By, Now: cause.Now, Trace: cause.Trace}}, nil
+}
+
+// wait puts off what is due for platforms that make records of their own, and returns who may be woken now. The sweep
+// wakes the others.
+func wait(s *ledger.State, origins, due []string, until time.Time) []string {
+	return slices.DeleteFunc(due, func(p string) bool {
+		if !slices.Contains(origins, p) {
+			return false
+		}
+		d := s.Due[p]
+		d.NotBefore = until
+		s.Due[p] = d
+		return true
+	})
 }
 
 // retry lets held values be tried again whose time has come.

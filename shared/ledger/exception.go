@@ -357,7 +357,7 @@ func Rightful(s State, rules record.Rules, decisions []record.Decision) []Except
 				Detail: "deleted on " + p + ", but not elsewhere; nothing is written there any more", Remedy: "restore it on " + p + ", or delete it elsewhere too"})
 		}
 		for f, c := range v.Said {
-			if v.Clouded(f) {
+			if v.Clouded(f) && !putBack(rules.Fields[f], p) {
 				add(Exception{Type: c.Doubt.Type, Platform: p, Native: v.Ref.String(), Field: f,
 					Detail: c.Doubt.Detail, Remedy: "correct the value on " + p + ", or extend the mapping; the field is held until then", Trace: c.Doubt.Trace})
 			}
@@ -398,6 +398,13 @@ func Rightful(s State, rules record.Rules, decisions []record.Decision) []Except
 	return out
 }
 
+// moot reports whether it does not matter what a platform says in a field, such as the customer number of an account that
+// sales has just made: it has no say there, and nobody who has says anything yet. Once somebody does, it is put back.
+func moot(r record.Record, rule record.Rule, platform, field string) bool {
+	path := rule.Paths[platform]
+	return (path == record.Revert || path == record.Reject) && r.Golden[field].Value.IsAbsent()
+}
+
 // unanswered reports whether a platform deleted its native record, others live on, and nothing says what follows. What
 // was merged is dead only.
 func unanswered(r record.Record, rules record.Rules, platform string) bool {
@@ -431,4 +438,9 @@ func saying(r record.Record, rule record.Rule, field string) string {
 		parts = append(parts, c.Platform+" says "+string(shown))
 	}
 	return strings.Join(parts, ", ")
+}
+
+// putBack reports whether what a platform says in a field is put back whatever it is, so that nobody has to look at it.
+func putBack(rule record.Rule, platform string) bool {
+	return rule.Paths[platform] == record.Revert && slices.Contains(rule.Targets, platform)
 }

@@ -107,5 +107,6 @@ type Written struct {
 	ID      string         // native id
 	Version record.Version // zero where the vendor does not say
 	Created bool
+	Fields  map[string]any // with Version: the native record as the answer shows it, which tells what became of the values
 	Err     error
 }

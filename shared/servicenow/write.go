@@ -221,7 +221,7 @@ func (c *Connector) save(ctx context.Context, object, id string, body map[string
 	if err != nil {
 		return platform.Written{ID: id, Err: fault.Wrap(fault.Unknown, "servicenow."+op, "", err)}
 	}
-	return platform.Written{ID: n.ID, Version: n.Version, Created: resp.Status == http.StatusCreated, Err: dropped(op, body, n)}
+	return platform.Written{ID: n.ID, Version: n.Version, Created: resp.Status == http.StatusCreated, Fields: n.Fields, Err: dropped(op, body, n)}
 }
 
 // dropped says which sent fields the answer does not know: the vendor ignores them in silence. Journal fields

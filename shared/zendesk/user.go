@@ -56,7 +56,7 @@ func (c *Connector) updateUser(ctx context.Context, w platform.Write, p place, b
 	if err != nil {
 		return platform.Written{ID: w.Ref.ID, Err: err}
 	}
-	out := platform.Written{ID: n.ID, Version: n.Version}
+	out := platform.Written{ID: n.ID, Version: n.Version, Fields: n.Fields}
 	if !said || strings.EqualFold(text(email), text(n.Fields["email"])) {
 		return out
 	}

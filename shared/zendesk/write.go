@@ -199,7 +199,7 @@ func (c *Connector) save(ctx context.Context, ref record.Ref, p place, method, p
 	if err != nil {
 		return platform.Written{ID: ref.ID, Err: err}
 	}
-	return platform.Written{ID: n.ID, Version: n.Version, Created: status == http.StatusCreated}
+	return platform.Written{ID: n.ID, Version: n.Version, Created: status == http.StatusCreated, Fields: n.Fields}
 }
 
 func (c *Connector) saved(ctx context.Context, object string, p place, method, path string, query url.Values, header http.Header, body map[string]any) (record.Native, int, error) {

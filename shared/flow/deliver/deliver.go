@@ -160,7 +160,7 @@ func (f *Flow) deliver(ctx context.Context, name string, ids []record.ID, depth 
 	var jobs []*job
 	for _, id := range ids {
 		due, is := states[id].Due[name]
-		if !is || due.NotBefore.After(f.d.Now()) {
+		if !is || due.NotBefore.After(f.d.Now()) && (depth == 0 || due.Attempts > 0) { // who is referred to need not wait for its first attempt
 			continue
 		}
 		m, mapped := f.d.Config.ByEntity(id.Entity(), name)
@@ -222,11 +222,12 @@ func (f *Flow) prepare(ctx context.Context, p Platform, j *job) (bool, error) {
 }
 
 // unlisted takes values out of the patch that are tried again although no list of the platform has them yet: writing
-// them would refuse the whole write.
+// them would refuse the whole write. Somebody who asks for a try (Tries is 0 then) may know of a list more than its last
+// answer says, which connectors keep for a while: that is written.
 func (f *Flow) unlisted(ctx context.Context, p Platform, j *job) {
 	for field := range j.patch.Fields {
 		h, held := j.before.Record.Held[record.HoldKey(j.platform, field)]
-		if held && h.Trying && h.Code != "" && !f.accepts(ctx, p, j, field) {
+		if held && h.Trying && h.Tries > 0 && h.Code != "" && !f.accepts(ctx, p, j, field) {
 			j.hold(field, h)
 			delete(j.patch.Fields, field)
 		}
@@ -428,7 +429,7 @@ func (f *Flow) settle(ctx context.Context, j *job, w platform.Written) error {
 func (f *Flow) finish(ctx context.Context, j *job, w platform.Written, written bool) error {
 	return f.commit(ctx, j, func(s *ledger.State, e *ledger.Entry, now time.Time) {
 		view := s.Record.Views[j.platform]
-		if written {
+		if written && (view.ID == "" || view.ID == w.ID) { // else another native record has become this record's meanwhile
 			if view.ID == "" { // a view that an echo made meanwhile brought its link with it
 				view.Ref = record.Ref{Platform: j.platform, Object: j.mapping.Object, ID: w.ID}
 				e.Links[view.Ref] = j.id()
@@ -443,7 +444,7 @@ func (f *Flow) finish(ctx context.Context, j *job, w platform.Written, written b
 		f.end(j, s)
 		step := ledger.Step{Step: "unchanged", Detail: "nothing to write"}
 		if written {
-			step = ledger.Step{Step: "written", Native: record.Ref{Platform: j.platform, Object: j.mapping.Object, ID: view.ID}.String(), Fields: slices.Sorted(maps.Keys(j.patch.Fields))}
+			step = ledger.Step{Step: "written", Native: record.Ref{Platform: j.platform, Object: j.mapping.Object, ID: w.ID}.String(), Fields: slices.Sorted(maps.Keys(j.patch.Fields))}
 			if w.Created {
 				step.Detail = "created"
 			}
@@ -476,6 +477,9 @@ func (f *Flow) confirm(j *job, r record.Record, view record.View, w platform.Wri
 	if j.patch.Delete {
 		return record.Buried(view)
 	}
+	if said := f.answered(j, w); said != nil {
+		view.Echo = said
+	}
 	echo, expects := view.Echo, r.Expects(j.platform)
 	view = record.Confirm(view, j.view, j.forms(), w.Version, now, f.trace(j))
 	if j.write.Ref.ID == "" || w.Created {
@@ -493,6 +497,24 @@ func (f *Flow) confirm(j *job, r record.Record, view record.View, w platform.Wri
 	}
 	view, _ = record.Observe(view, o)
 	return view
+}
+
+// answered is what the answer to a write shows of the fields written, in canonical fields; nil when it shows nothing.
+func (f *Flow) answered(j *job, w platform.Written) *record.Echo {
+	if w.Fields == nil || w.Version.IsZero() {
+		return nil
+	}
+	o, _, err := j.mapping.Observe(record.Native{Ref: record.Ref{Platform: j.platform, Object: j.mapping.Object, ID: w.ID}, Version: w.Version, Fields: w.Fields})
+	if err != nil {
+		return nil
+	}
+	e := &record.Echo{Version: w.Version, Fields: map[string]record.Value{}}
+	for field := range j.patch.Fields {
+		if v, said := o.Fields[field]; said {
+			e.Fields[field] = v
+		}
+	}
+	return e
 }
 
 // readBack adds what was found on the platform to the newest state: it is true whatever comes next.

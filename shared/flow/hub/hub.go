@@ -40,6 +40,7 @@ type Deps struct {
 	Config    *policy.Set
 	Readers   map[string]Reader
 	Wake      map[string]queue.Sender
+	Patience  time.Duration // with new records: see govern.Cause
 	Now       func() time.Time
 	Telemetry *telemetry.Recorder
 }
@@ -326,7 +327,11 @@ func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, re
 		return f.merged(ctx, before.Record, trace, w, depth)
 	}
 	now := f.d.Now().UTC()
-	settled, err := govern.Settle(ctx, f.d.Ledger, f.d.Config, before, after, govern.Cause{Trace: trace, Now: now})
+	cause := govern.Cause{Trace: trace, Now: now}
+	if said[0].source == message.Webhook { // what is listed was not made just now
+		cause.Patience = f.d.Patience
+	}
+	settled, err := govern.Settle(ctx, f.d.Ledger, f.d.Config, before, after, cause)
 	if err != nil {
 		return err
 	}

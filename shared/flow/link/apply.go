@@ -138,7 +138,7 @@ func (e *entity) try(ctx context.Context, c cluster, links map[record.Ref]record
 	if len(c.rules) > 0 {
 		detail += " by " + strings.Join(c.rules, ", ")
 	}
-	settled, err := govern.Settle(ctx, e.d.Ledger, e.d.Config, before, after, govern.Cause{Trace: trace, By: e.o.By, Now: now, News: true},
+	settled, err := govern.Settle(ctx, e.d.Ledger, e.d.Config, before, after, govern.Cause{Trace: trace, By: e.o.By, Now: now, News: true, Known: true},
 		record.Event{Action: "linked", By: e.o.By, Detail: detail, Trace: trace})
 	if err != nil {
 		return err
