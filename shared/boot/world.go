@@ -307,9 +307,13 @@ func (w *World) Intake() *intake.Flow {
 	return intake.New(d)
 }
 
+// patience is how long a new customer waits before it is made on a platform where somebody may be entering the same one
+// at this moment. Events take a second or two to arrive.
+const patience = 2 * time.Second
+
 // Hub makes the hub function.
 func (w *World) Hub() *hub.Flow {
-	d := hub.Deps{Ledger: w.Ledger, Config: w.Config, Readers: map[string]hub.Reader{}, Wake: w.Outbound, Now: w.Now, Telemetry: w.Telemetry}
+	d := hub.Deps{Ledger: w.Ledger, Config: w.Config, Readers: map[string]hub.Reader{}, Wake: w.Outbound, Patience: patience, Now: w.Now, Telemetry: w.Telemetry}
 	for name, c := range w.Connectors {
 		d.Readers[name] = c
 	}

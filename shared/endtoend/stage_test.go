@@ -46,7 +46,13 @@ func embedded(dir string) opener {
 // startTwins boots twins that end with the test.
 func startTwins(t testing.TB) *twins.Twins {
 	t.Helper()
-	w, err := twins.Start(twins.Options{Now: time.Now, Seed: 11, Roomy: true})
+	return startSuchTwins(t, twins.Options{})
+}
+
+func startSuchTwins(t testing.TB, o twins.Options) *twins.Twins {
+	t.Helper()
+	o.Now, o.Seed, o.Roomy = time.Now, 11, true
+	w, err := twins.Start(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +70,12 @@ func startTwins(t testing.TB) *twins.Twins {
 // newStage boots twins and a world that end with the test. Listings are fired by the test.
 func newStage(t testing.TB, open opener) *stage {
 	t.Helper()
-	s := &stage{TB: t, twins: startTwins(t), open: open, sweep: 250 * time.Millisecond}
+	return stageOver(t, open, startTwins(t))
+}
+
+func stageOver(t testing.TB, open opener, w *twins.Twins) *stage {
+	t.Helper()
+	s := &stage{TB: t, twins: w, open: open, sweep: 250 * time.Millisecond}
 	t.Cleanup(func() {
 		s.twins.SendTo("")
 		s.halt()

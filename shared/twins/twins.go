@@ -32,6 +32,17 @@ type Options struct {
 	// Roomy lifts the limits that a load would meet at once (Zendesk's per-minute and per-record budgets), and
 	// shows Zendesk's exports without their lag.
 	Roomy bool
+	// Normalise is what an account makes of a value that anybody saves there; see the twins' own options. ServiceNow's
+	// has business rules for that: servicenowtwin's AddRule.
+	Normalise func(platform, object, field string, value any) any
+	Push      map[string]salesforcetwin.Push // how changes leave Salesforce; see salesforcetwin.Options
+}
+
+func (o Options) normalise(platform string) func(object, field string, value any) any {
+	if o.Normalise == nil {
+		return nil
+	}
+	return func(object, field string, value any) any { return o.Normalise(platform, object, field, value) }
 }
 
 // Twins are running twins.
@@ -49,11 +60,11 @@ type Twins struct {
 func Start(o Options) (*Twins, error) {
 	t := &Twins{endpoints: map[string]boot.Endpoint{}}
 	var err error
-	if t.NetSuite, err = netsuitetwin.New(netsuitetwin.Options{Now: o.Now, Seed: o.Seed, First: o.First}); err != nil {
+	if t.NetSuite, err = netsuitetwin.New(netsuitetwin.Options{Now: o.Now, Seed: o.Seed, First: o.First, Normalise: o.normalise(record.NetSuite)}); err != nil {
 		return nil, err
 	}
-	t.Salesforce = salesforcetwin.New(salesforcetwin.Options{Now: o.Now, Seed: o.Seed, First: int(o.First)})
-	z := zendesktwin.Options{Now: o.Now, Seed: o.Seed, First: o.First}
+	t.Salesforce = salesforcetwin.New(salesforcetwin.Options{Now: o.Now, Seed: o.Seed, First: int(o.First), Push: o.Push, Normalise: o.normalise(record.Salesforce)})
+	z := zendesktwin.Options{Now: o.Now, Seed: o.Seed, First: o.First, Normalise: o.normalise(record.Zendesk)}
 	if o.Roomy {
 		z.Limits, z.ExportLag = zendesktwin.NoLimits(), time.Nanosecond
 	}

@@ -205,7 +205,7 @@ func again(s *ledger.State, platform, field string) []string {
 		if p != platform || field != "" && name != field || h.Trying {
 			continue
 		}
-		h.Trying, h.Retry = true, time.Time{}
+		h.Trying, h.Retry, h.Tries = true, time.Time{}, 0
 		s.Record.Held = with(s.Record.Held, k, h)
 		tried = append(tried, name)
 	}
