@@ -22,6 +22,7 @@ type Cause struct {
 	By    string // the person who acts, if one does
 	Now   time.Time
 	News  bool // targets that are due already are woken again
+	Known bool // who a new record is was decided by all its keys together: a weak one raises no suspicion
 	// Patience is how long a new record waits before it gets a native record on a platform whose own new ones become
 	// records: people may be making the same one there at this moment, and what says so may be on its way.
 	Patience time.Duration
@@ -49,7 +50,7 @@ func settle(ctx context.Context, l *ledger.Ledger, set *policy.Set, before, afte
 	entity := after.Record.ID.Entity()
 	rules, forms := set.Rules(entity), set.On(entity)
 	retry(&after.Record, cause.Now)
-	claims, err := claim(ctx, l, set.Match(entity), before, &after, cause.Now, known)
+	claims, err := claim(ctx, l, set.Match(entity), before, &after, cause, known)
 	if err != nil {
 		return Settled{}, err
 	}
