@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"sorrel/shared/bench"
@@ -13,6 +14,7 @@ type benchCommand struct {
 	Sync   benchSync   `cmd:"" help:"Accepted to seen by the target, against a durable delivering floor (W)."`
 	Soak   benchSoak   `cmd:"" help:"Kill -9 under load, with repeats and wrong order: nothing lost, nothing twice."`
 	Link   benchLink   `cmd:"" help:"sorrel link over customers of which it is known who is who: precision, recall."`
+	Cost   benchCost   `cmd:"" help:"What each kind of change costs in DynamoDB, SQS and provider requests."`
 	Child  benchChild  `cmd:"" hidden:"" help:"One measured peer."`
 }
 
@@ -70,6 +72,21 @@ type benchSoak struct {
 func (c benchSoak) Run(ctx binding, s screen) error {
 	r, err := bench.Soak(ctx, bench.SoakOptions{Webhooks: c.Webhooks, Kills: c.Kills, Duplicates: c.Duplicates, Reordered: c.Reordered,
 		Failing: c.Failing, Lost: c.Lost, Seed: c.Seed, Progress: s.err})
+	if c.JSON {
+		return errors.Join(s.json(r), err)
+	}
+	return errors.Join(r.Print(s.out), err)
+}
+
+type benchCost struct {
+	EndpointURL string `name:"endpoint-url" help:"Count over servers of DynamoDB's and SQS's protocols that have nothing else to do, two addresses, comma-separated; default is memory, priced alike."`
+	JSON        bool   `help:"Print JSON, by stage."`
+}
+
+// Run fails where a change does not cost what it should.
+func (c benchCost) Run(ctx binding, s screen) error {
+	dynamo, sqs, _ := strings.Cut(c.EndpointURL, ",")
+	r, err := bench.Changes(ctx, bench.ChangesOptions{DynamoDB: dynamo, SQS: sqs, Progress: s.err})
 	if c.JSON {
 		return errors.Join(s.json(r), err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -76,18 +77,33 @@ type ChangeCost struct {
 	Inbound   int                 `json:"inbound"` // messages that tell of the change itself
 	Echoes    int                 `json:"echoes"`  // inbound messages after Sorrel's first write
 	Wakes     int                 `json:"wakes"`   // messages to deliver
+	DynamoDB  Units               `json:"dynamodb"`
 	Stages    map[string]Units    `json:"stages"`
 	SQS       Messages            `json:"sqs"`
 	Providers map[string]Provider `json:"providers"`
 }
 
-// DynamoDB is the sum of all stages.
-func (c ChangeCost) DynamoDB() Units {
-	var all Units
+// total sets what is a sum of the stages.
+func (c ChangeCost) total() ChangeCost {
+	c.DynamoDB = Units{}
 	for _, u := range c.Stages {
-		all = all.and(u)
+		c.DynamoDB = c.DynamoDB.and(u)
 	}
-	return all
+	return c
+}
+
+// shape is all that does not depend on the sizes of items: messages, commits, DynamoDB requests, SQS requests, provider
+// reads and writes, as in the table.
+func (c ChangeCost) shape() string {
+	return fmt.Sprintf("%d+%d %d+%d+%d %d %d / %s / %s", c.Inbound, c.Echoes, c.Stages[stageHub].Commits+c.Stages[stagePeople].Commits,
+		c.Stages[stageDeliver].Commits, c.Stages[stageEcho].Commits, c.DynamoDB.Requests, c.SQS.Requests(),
+		c.calls(func(p Provider) int { return p.Reads }), c.calls(func(p Provider) int { return p.Writes }))
+}
+
+// itsEchoes is the part of a cost that comes after Sorrel's writes.
+func (c ChangeCost) itsEchoes(name string) ChangeCost {
+	return ChangeCost{Change: name, Echoes: c.Echoes, Stages: map[string]Units{stageEcho: c.Stages[stageEcho]},
+		SQS: Messages{Sends: c.Echoes, Receives: c.Echoes, Deletes: c.Echoes}, Providers: map[string]Provider{}}.total()
 }
 
 // Stages of ChangeCost. The sweep goes by time, not by change: it is no part of a cost.
@@ -117,17 +133,18 @@ func (r ChangesReport) Print(w io.Writer) error {
 	p("%-26s %-5s %-7s %14s %4s  %-7s  %s\n", "", "in +", "commits", "--- DynamoDB", "SQS", "reads", "writes")
 	p("%-26s %-5s %-7s %4s %4s %4s %4s  %-7s  %s\n", "", "echo", "h+d+e", "req", "RRU", "WRU", "req", "N S Z V", "N S Z V")
 	for _, c := range r.Changes {
-		u := c.DynamoDB()
+		u := c.DynamoDB
 		p("%-26s %-5s %-7s %4d %4.0f %4.0f %4d  %s  %s\n", c.Change, fmt.Sprintf("%d+%d", c.Inbound, c.Echoes),
 			fmt.Sprintf("%d+%d+%d", c.Stages[stageHub].Commits+c.Stages[stagePeople].Commits, c.Stages[stageDeliver].Commits, c.Stages[stageEcho].Commits),
 			u.Requests, u.Read, u.Write, c.SQS.Requests(),
 			c.calls(func(p Provider) int { return p.Reads }), c.calls(func(p Provider) int { return p.Writes }))
 	}
 	p("\nin: messages of the change itself; echo: those after Sorrel's first write.\n")
-	p("commits: by the hub or a person, by deliver, by the hub for echoes. RRU and WRU:\n")
-	p("request units by the price rules. SQS: send, receive and delete, each message by\n")
-	p("itself. N S Z V: calls to NetSuite, Salesforce, Zendesk, ServiceNow. What goes by\n")
-	p("time is left out: empty polls, the sweep, sign-ins.\n")
+	p("commits: by the hub or a person, by deliver, by the hub for echoes.\n")
+	p("RRU, WRU: request units by the price rules. They grow with the record.\n")
+	p("SQS: send, receive and delete, each message by itself. N S Z V: calls to\n")
+	p("NetSuite, Salesforce, Zendesk, ServiceNow. What goes by time is left out:\n")
+	p("empty polls, the sweep, sign-ins.\n")
 	return err
 }
 
@@ -141,6 +158,8 @@ func (c ChangeCost) calls(of func(Provider) int) string {
 
 // Changes counts what kinds of change cost, over the twins and the store and queues of the options. One thing happens
 // after the other, so that all counts are the same in each run: no commit is lost to another worker, and nothing shares a batch.
+// It fails, with the report, where a change does not cost what it should; only request units, which grow with what is
+// known of a record, are not judged.
 func Changes(ctx context.Context, o ChangesOptions) (r ChangesReport, err error) {
 	if o.Seed == 0 {
 		o.Seed = 1
@@ -149,7 +168,7 @@ func Changes(ctx context.Context, o ChangesOptions) (r ChangesReport, err error)
 		o.Progress = io.Discard
 	}
 	if (o.DynamoDB == "") != (o.SQS == "") {
-		return r, errors.New("bench cost: only one endpoint is given: name both DynamoDB's and SQS's, or none")
+		return r, errors.New("bench cost: only one endpoint is given; name DynamoDB's and SQS's, or none")
 	}
 	t, err := newTally(ctx, o)
 	if err != nil {
@@ -160,6 +179,7 @@ func Changes(ctx context.Context, o ChangesOptions) (r ChangesReport, err error)
 	if o.DynamoDB != "" {
 		r.Over = "servers of DynamoDB's and SQS's protocols"
 	}
+	var wrong []error
 	for _, k := range t.kinds() {
 		for _, prepare := range k.before {
 			if err := prepare(ctx); err != nil {
@@ -180,18 +200,26 @@ func Changes(ctx context.Context, o ChangesOptions) (r ChangesReport, err error)
 			}
 		}
 		r.Changes = append(r.Changes, c)
+		if got := c.shape(); got != k.costs {
+			wrong = append(wrong, fmt.Errorf("bench cost: %q costs %s, want %s (in + echo, commits, DynamoDB, SQS / reads / writes)", k.name, got, k.costs))
+		}
+		if k.echoes != "" {
+			r.Changes = append(r.Changes, c.itsEchoes(k.echoes))
+		}
 		t.pass(2 * time.Second)
 		fmt.Fprintf(o.Progress, "  %s\n", k.name)
 	}
-	return r, nil
+	return r, errors.Join(wrong...)
 }
 
 // change is one kind of change. What has to be there before is done, and settled, step by step.
 type change struct {
 	name   string
+	costs  string // as ChangeCost.shape has it
 	before []step
 	do     step
 	check  func() error // that it had its effect
+	echoes string       // if not "", its echoes are shown by themselves, too, under this name
 }
 
 // tally is a world whose queues are worked off step by step, and counted.
@@ -202,8 +230,9 @@ type tally struct {
 	hub     *hub.Flow
 	deliver *deliver.Flow
 	steward *steward.Flow
-	ahead   atomic.Int64 // of the clock of flows and twins
-	undo    func()
+	ahead   atomic.Int64                // of the clock of flows and twins
+	later   func() (*boot.World, error) // the same world in another process
+	undo    []func() error
 
 	mu    sync.Mutex
 	stage string
@@ -215,7 +244,7 @@ func newTally(ctx context.Context, o ChangesOptions) (t *tally, err error) {
 	if err != nil {
 		return nil, err
 	}
-	t = &tally{undo: undo}
+	t = &tally{undo: []func() error{func() error { undo(); return nil }}, sum: fresh("")}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, t.close(context.WithoutCancel(ctx)))
@@ -231,10 +260,14 @@ func newTally(ctx context.Context, o ChangesOptions) (t *tally, err error) {
 	if t.twins, err = twins.Start(twins.Options{Now: t.now, Seed: o.Seed, Roomy: true}); err != nil {
 		return t, err
 	}
-	if err := t.open(ctx, o, filepath.Join(dir, "data"), set); err != nil {
+	t.later = func() (*boot.World, error) {
+		return t.open(ctx, o, filepath.Join(dir, fmt.Sprint("data-", len(t.undo))), set)
+	}
+	w, err := t.later()
+	if err != nil {
 		return t, err
 	}
-	w := t.world
+	t.world = w
 	w.Now = t.now
 	for name, q := range w.Queues {
 		if d, err := q.Depth(ctx); err != nil || d.Visible+d.InFlight > 0 {
@@ -250,31 +283,45 @@ func newTally(ctx context.Context, o ChangesOptions) (t *tally, err error) {
 	if t.host, err = local.Start(w, local.Options{Listen: "127.0.0.1:0", BatchEvery: -1, SweepEvery: -1, HubWorkers: -1, DeliverWorkers: -1}); err != nil {
 		return t, err
 	}
-	t.twins.SendTo(t.host.URL())
+	t.speak(true)
 	return t, nil
 }
 
-// open makes the world, and puts its ledger over a store that tells its price.
-func (t *tally) open(ctx context.Context, o ChangesOptions, dir string, set *policy.Set) (err error) {
+// open makes a world, and puts its ledger over a store that tells its price.
+func (t *tally) open(ctx context.Context, o ChangesOptions, dir string, set *policy.Set) (*boot.World, error) {
 	if o.DynamoDB == "" {
-		if t.world, err = boot.Embedded(dir, set, t.twins.Endpoints(), quiet); err == nil {
-			t.world.Ledger = ledger.New(priced{store.NewMemory(t.now), t.spent}, t.now)
+		w, err := boot.Embedded(dir, set, t.twins.Endpoints(), quiet)
+		if err != nil {
+			return nil, err
 		}
-		return err
+		t.undo = append(t.undo, w.Close)
+		w.Ledger = ledger.New(priced{store.NewMemory(t.now), t.spent}, t.now)
+		return w, nil
 	}
-	endpoints, table := boot.AWSEndpoints(o.DynamoDB, o.SQS), fmt.Sprintf("sorrel-cost-%d", time.Now().UnixNano())
-	if t.world, err = boot.Endpointed(ctx, endpoints, table, set, t.twins.Endpoints(), quiet); err != nil {
-		return err
+	endpoints, table := boot.AWSEndpoints(o.DynamoDB, o.SQS), "sorrel-cost-"+boot.NewID(time.Now)()
+	w, err := boot.Endpointed(ctx, endpoints, table, set, t.twins.Endpoints(), quiet)
+	if err != nil {
+		return nil, err
 	}
+	t.undo = append(t.undo, w.Close)
 	account, err := cloud.Open(cloud.Settings{Endpoints: endpoints, Region: "us-east-1", AccessKeyID: "local", SecretKey: "local"})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	s := account.Store(table, cloud.StoreOptions{Calls: cloud.Calls{Now: t.now}, OnUnits: func(_ string, read, write float64) {
+	w.Ledger = ledger.New(account.Store(table, cloud.StoreOptions{Calls: cloud.Calls{Now: t.now}, OnUnits: func(_ string, read, write float64) {
 		t.spent(items{store: 1, read: read, write: write})
-	}})
-	t.world.Ledger = ledger.New(s, t.now)
-	return nil
+	}}), t.now)
+	return w, nil
+}
+
+// forget makes the connectors anew, as in a process that has just started: what they remember goes by time.
+func (t *tally) forget() error {
+	w, err := t.later()
+	if err == nil {
+		t.world.Connectors = w.Connectors
+		t.hub, t.deliver = t.world.Hub(), t.world.Deliver()
+	}
+	return err
 }
 
 func (t *tally) close(ctx context.Context) error {
@@ -287,13 +334,12 @@ func (t *tally) close(ctx context.Context) error {
 	if t.host != nil {
 		errs = append(errs, t.host.Close(ctx))
 	}
-	if t.world != nil {
-		errs = append(errs, t.world.Close())
-	}
 	if t.twins != nil {
 		errs = append(errs, t.twins.Close(ctx))
 	}
-	t.undo()
+	for _, undo := range slices.Backward(t.undo) {
+		errs = append(errs, undo())
+	}
 	return errors.Join(errs...)
 }
 
@@ -302,6 +348,14 @@ func (t *tally) close(ctx context.Context) error {
 func (t *tally) now() time.Time {
 	const fraction = 7*time.Millisecond + 123456*time.Nanosecond
 	return time.Now().Add(time.Duration(t.ahead.Load())).Truncate(10 * time.Millisecond).Add(fraction)
+}
+
+// speak has the twins tell of what happens. Salesforce tells by its change events; by its Outbound Messages as well only if asked to.
+func (t *tally) speak(once bool) {
+	t.twins.SendTo(t.host.URL())
+	if once {
+		t.twins.Salesforce.Kit().SendTo("")
+	}
 }
 
 // pass puts the clock of flows and twins forward, so that a change is not of the second of the one before it.
@@ -421,7 +475,7 @@ func (t *tally) writes() int {
 // count does one change and returns its cost.
 func (t *tally) count(ctx context.Context, c change) (ChangeCost, error) {
 	t.mu.Lock()
-	t.sum, t.stage = ChangeCost{Change: c.name, Stages: map[string]Units{}, Providers: map[string]Provider{}}, stagePeople
+	t.sum, t.stage = fresh(c.name), stagePeople
 	t.mu.Unlock()
 	before := map[string]twin.Stats{}
 	for p, k := range t.twins.Kits() {
@@ -433,10 +487,18 @@ func (t *tally) count(ctx context.Context, c change) (ChangeCost, error) {
 	if err := t.settle(ctx); err != nil {
 		return ChangeCost{}, err
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := t.sum
+	t.sum = fresh("")
 	for p, k := range t.twins.Kits() {
-		t.sum.Providers[p] = between(before[p], k.Stats())
+		out.Providers[p] = between(before[p], k.Stats())
 	}
-	return t.sum, nil
+	return out.total(), nil
+}
+
+func fresh(name string) ChangeCost {
+	return ChangeCost{Change: name, Stages: map[string]Units{}, Providers: map[string]Provider{}}
 }
 
 // between tells reads from writes by the twins' names of operations.

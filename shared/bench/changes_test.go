@@ -2,18 +2,68 @@ package bench
 
 import (
 	"bytes"
+	"encoding/json"
+	"strings"
 	"testing"
+	"unicode/utf8"
+
+	"sorrel/shared/record"
+	"sorrel/shared/twin"
 )
 
+// All kinds of change cost what they should; see also TestCostOfChanges of package endtoend, over real servers.
 func TestChanges(t *testing.T) {
 	t.Parallel()
-	r, err := Changes(t.Context(), ChangesOptions{Dir: t.TempDir(), Progress: t.Output()})
-	var b bytes.Buffer
-	if err := r.Print(&b); err != nil {
+	r, err := Changes(t.Context(), ChangesOptions{Dir: t.TempDir()})
+	var table bytes.Buffer
+	if err := r.Print(&table); err != nil {
 		t.Fatal(err)
 	}
-	t.Log("\n" + b.String())
+	t.Logf("\n%s", &table)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for line := range strings.Lines(table.String()) {
+		if utf8.RuneCountInString(line) > 81 {
+			t.Errorf("wider than 80: %q", line)
+		}
+	}
+	again, err := Changes(t.Context(), ChangesOptions{Dir: t.TempDir(), Seed: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b [2][]byte
+	for i, report := range []ChangesReport{r, again} {
+		if b[i], err = json.Marshal(report); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !bytes.Equal(b[0], b[1]) {
+		t.Errorf("two runs differ, units included:\n%s\n%s", b[0], b[1])
+	}
+}
+
+// A cost that is not as it should be is told.
+func TestChangesCanFail(t *testing.T) {
+	t.Parallel()
+	x, err := newTally(t.Context(), ChangesOptions{Dir: t.TempDir(), Seed: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := x.close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}()
+	k := x.kinds()
+	if c, err := x.count(t.Context(), k[0]); err != nil || c.shape() != k[0].costs {
+		t.Fatalf("%s, want %s (%v)", c.shape(), k[0].costs, err)
+	}
+	x.twins.Kits()[record.Zendesk].SetFaults(twin.Faults{Outage: true})
+	if c, err := x.count(t.Context(), k[1]); err == nil && c.shape() == k[1].costs {
+		t.Errorf("with Zendesk away it costs the same: %s", c.shape())
+	}
+	if _, err := Changes(t.Context(), ChangesOptions{SQS: "http://127.0.0.1:1"}); err == nil {
+		t.Error("one endpoint of two is taken")
 	}
 }
