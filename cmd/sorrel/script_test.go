@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -20,6 +21,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"sorrel/infra/config"
+	"sorrel/shared/flow/operate"
 	"sorrel/shared/ledger"
 	"sorrel/shared/record"
 	"sorrel/shared/twins"
@@ -34,12 +36,14 @@ import (
 //	dev ARG…                    starts `sorrel dev` over them, at the address in $SORREL_URL
 //	field NAME                  adds a custom field of orders to all three platforms, as their administrators do
 //	edit OBJECT VAR JSON        a person creates a record in NetSuite; $VAR is its id and $VAR_record Sorrel's
-//	change PLATFORM OBJECT F=V USER JSON   that user changes the one native record whose field F has value V
+//	change PLATFORM OBJECT F=V USER JSON   that user changes the one native record whose field F has value V; - for a new one
 //	only VAR PATH               waits until the list at PATH has one entry; $VAR is its id
+//	absorbed RECORD VAR         $VAR is the record that was merged into RECORD
 //	stop                        ends dev as a person does
 //	tamper OLD NEW              replaces OLD in the store of a dev that was stopped, by NEW, which is as long
 //	shows PLATFORM OBJECT F=V   waits until one native record has field F (dots lead inside) with value V
 //	trace RECORD                sets $TRACE to the correlation id of the record's first change
+//	until PATTERN COMMAND ARG…  repeats a command until PATTERN matches its standard output
 //	settled                     waits until nothing is due, in flight or on its way
 func TestScripts(t *testing.T) {
 	bin := t.TempDir()
@@ -57,7 +61,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "config": writeConfig, "replace": replace, "twins": bootTwins, "dev": startDev,
-			"field": addField, "edit": edit, "change": change, "only": only, "stop": stop, "tamper": tamper, "shows": shows, "trace": traceOf, "settled": settled,
+			"field": addField, "edit": edit, "change": change, "only": only, "absorbed": absorbed, "until": untilSaid, "stop": stop, "tamper": tamper, "shows": shows, "trace": traceOf, "settled": settled,
 		},
 	})
 }
@@ -194,12 +198,15 @@ func change(ts *testscript.TestScript, neg bool, args []string) {
 		record.Salesforce: {w.twins.Salesforce.All, w.twins.Salesforce.EditAs, "Id"},
 		record.Zendesk:    {w.twins.Zendesk.All, w.twins.Zendesk.EditAs, "id"},
 	}[args[0]]
-	name, value, _ := strings.Cut(args[2], "=")
-	var ids []string
+	name, value, found := strings.Cut(args[2], "=")
+	ids := []string{}
 	for _, r := range p.all(args[1]) {
-		if fmt.Sprint(r[name]) == value {
+		if found && fmt.Sprint(r[name]) == value {
 			ids = append(ids, fmt.Sprint(r[p.id]))
 		}
+	}
+	if !found {
+		ids = []string{""}
 	}
 	if len(ids) != 1 {
 		ts.Fatalf("%d records of %s %s have %s", len(ids), args[0], args[1], args[2])
@@ -221,6 +228,36 @@ func only(ts *testscript.TestScript, neg bool, args []string) {
 			return fmt.Errorf("%s lists %+v", args[1], all)
 		}
 		ts.Setenv(args[0], all[0].ID)
+		return nil
+	})
+}
+
+func absorbed(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, args, 2, "absorbed RECORD VAR")
+	var r operate.Record
+	path, err := recordPath(args[0])
+	ts.Check(err)
+	_, err = asking{URL: ts.Getenv("SORREL_URL")}.get(context.Background(), screen{}, path, &r)
+	ts.Check(err)
+	if len(r.Absorbed) != 1 {
+		ts.Fatalf("merged into %s are %v", args[0], r.Absorbed)
+	}
+	for id := range r.Absorbed {
+		ts.Setenv(args[1], string(id))
+	}
+}
+
+func untilSaid(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, args, 2, "until PATTERN COMMAND ARG…")
+	want, err := regexp.Compile(args[0])
+	ts.Check(err)
+	eventually(ts, func() error {
+		if err := ts.Exec(args[1], args[2:]...); err != nil {
+			return err
+		}
+		if said := ts.ReadFile("stdout"); !want.MatchString(said) {
+			return fmt.Errorf("%s is not said:\n%s", args[0], said)
+		}
 		return nil
 	})
 }
