@@ -161,14 +161,18 @@ func losers(out []Decision, r Record, forms Forms, all []Contribution, field str
 	return out
 }
 
-// agreement is a value that a platform set by itself and that is the golden one.
+// agreement is a value that a platform set by itself and that is the golden one, or the owner's.
 type agreement struct{ platform, field string }
 
 // agreements appends where platforms that may differ from golden, for a while or for ever, do not.
 func agreements(out []agreement, r Record, forms Forms, all []Contribution, field string, rule Rule, won Golden) []agreement {
 	for _, c := range all {
 		path := rule.Paths[c.Platform]
-		if (path == Propose || path == Ignore) && c.Origin == FromPlatform && !c.Gone && !rule.vacant(r) && forms.same(c.Platform, field, c.Value, won.Value) {
+		if path != Propose && path != Ignore || c.Origin != FromPlatform || c.Gone || rule.vacant(r) {
+			continue
+		}
+		owner, _ := r.says(rule.Owner, field) // golden may be something else for a while, such as an override
+		if forms.same(c.Platform, field, c.Value, won.Value) || rule.Kind == Owner && forms.same(c.Platform, field, c.Value, owner.Value) {
 			out = append(out, agreement{c.Platform, field})
 		}
 	}
@@ -273,8 +277,8 @@ func dead(r Record, rules Rules) (string, Version) {
 	return first, r.Views[first].Died
 }
 
-// winner applies one rule. For latest and rank, null is a say like any other, but latest prefers what somebody has set to
-// what was never filled; the rules about length, completeness
+// winner applies one rule. For latest and rank, null is a say like any other once somebody has set it, but a field that
+// was never filled says less than any other; the rules about length, completeness
 // and age prefer any value to null. Values that we wrote ourselves count only when nobody else says anything, and
 // those of deleted native records only when no other is left.
 func winner(r Record, all []Contribution, field string, rule Rule, golden map[string]Golden) (Golden, bool) {
@@ -325,6 +329,8 @@ func beats(r Record, a, b Contribution, rule Rule) bool {
 	newest := a.Version.At.Compare(b.Version.At)
 	some := func(v Value) int { return truth(!v.IsNull()) }
 	switch rule.Kind {
+	case Rank:
+		prefer = truth(!a.Blank) - truth(!b.Blank)
 	case Latest:
 		prefer = cmp.Or(truth(!a.Blank)-truth(!b.Blank), newest)
 	case Longest:

@@ -38,6 +38,8 @@ func TestSurvivorship(t *testing.T) {
 		"latest skips a blank":       {Latest, everyPlatform, []said{{NetSuite, a}, {Zendesk, null}}, a, NetSuite},
 		"latest of the permitted":    {Latest, []string{NetSuite}, []said{{NetSuite, a}, {Zendesk, b}}, a, NetSuite},
 		"rank":                       {Rank, []string{Zendesk, NetSuite}, []said{{Zendesk, a}, {NetSuite, b}}, a, Zendesk},
+		"rank skips a blank":         {Rank, []string{Zendesk, NetSuite}, []said{{NetSuite, b}, {Zendesk, null}}, b, NetSuite},
+		"rank takes a clearing":      {Rank, []string{Zendesk, NetSuite}, []said{{NetSuite, b}, {Zendesk, a}, {Zendesk, null}}, null, Zendesk},
 		"rank of those who speak":    {Rank, []string{Zendesk, NetSuite}, []said{{NetSuite, b}}, b, NetSuite},
 		"longest counts characters":  {Longest, everyPlatform, []said{{NetSuite, long}, {Zendesk, TextValue("abcdefg")}}, long, NetSuite},
 		"longest prefers any value":  {Longest, everyPlatform, []said{{NetSuite, TextValue("")}, {Zendesk, null}}, TextValue(""), NetSuite},
@@ -248,6 +250,19 @@ func TestDeletionByPolicy(t *testing.T) {
 	}
 }
 
+// When only values that we wrote are left, golden is what we wrote, not what one of the platforms made of it.
+func TestWhatWeWroteStaysGolden(t *testing.T) {
+	t.Parallel()
+	c := newCase(t, survivorship(First, NetSuite, Zendesk))
+	c.say(NetSuite, "f", TextValue(" a "))
+	c.write(Zendesk, "f", TextValue(" a "))
+	c.observe(Observation{Ref: Ref{Zendesk, "customer", "7"}, Version: Version{At: c.now.Add(time.Second)}, Fields: map[string]Value{"f": TextValue("a")}, Ours: true})
+	c.now = c.now.Add(time.Minute)
+	c.observe(Observation{Ref: Ref{NetSuite, "customer", "7"}, Version: Version{At: c.now}, Gone: true})
+	c.golden("f", TextValue(" a "))
+	c.silent(Zendesk)
+}
+
 // What others decided while the owner had no native record is what it is created with, and stays golden meanwhile.
 func TestOwnerIsCreatedWithWhatOthersDecided(t *testing.T) {
 	t.Parallel()
@@ -260,4 +275,25 @@ func TestOwnerIsCreatedWithWhatOthersDecided(t *testing.T) {
 	c.say(Salesforce, "name", TextValue("Vins fins"))
 	c.golden("name", TextValue("Vins"))
 	c.proposal(Salesforce, "name")
+}
+
+// A deletion asks once. An owner that takes the deactivation back is not asked again, nor do others who had agreed
+// with it fight about it.
+func TestDeletionAsksOnce(t *testing.T) {
+	t.Parallel()
+	always := &Approval{Auto: []Auto{{Text: "always", Holds: func(Lookup) (bool, error) { return true, nil }}}}
+	c := newCase(t, map[string]Rule{"active": {Kind: Owner, Owner: NetSuite, Paths: map[string]Path{Salesforce: Propose, Zendesk: Propose}, Group: "active",
+		Targets: []string{Salesforce}, Approval: always}})
+	c.rules.Deletes, c.rules.Deactivated = map[string]Deletion{Salesforce: DeleteProposed}, map[string]Value{"active": BoolValue(false)}
+	for _, p := range []string{NetSuite, Salesforce, Zendesk} {
+		c.say(p, "active", BoolValue(true))
+	}
+	c.now = c.now.Add(time.Minute)
+	c.observe(Observation{Ref: Ref{Salesforce, "customer", "7"}, Version: Version{At: c.now}, Gone: true})
+	c.write(NetSuite, "active", BoolValue(false))
+	c.say(NetSuite, "active", BoolValue(false))
+	c.silent(NetSuite)
+	c.say(NetSuite, "active", BoolValue(true))
+	c.silent(NetSuite)
+	c.golden("active", BoolValue(true))
 }

@@ -2,6 +2,7 @@ package record
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -85,9 +86,13 @@ func (id ID) Entity() string {
 // External is the id in the form that every platform accepts as an external id: letters, digits, '-'.
 func (id ID) External() string { return strings.Replace(string(id), "/", "-", 1) }
 
-// ParseExternal turns an external id back into a record id, or reports that it is none of ours.
+// ParseExternal turns an external id (see Record.External) back into a record id, or reports that it is none of ours.
 func ParseExternal(s string) (ID, bool) {
 	e, rest, ok := strings.Cut(s, "-")
+	rest, again, parted := strings.Cut(rest, "-")
+	if n, err := strconv.Atoi(again); parted && (err != nil || n < 1) {
+		return "", false
+	}
 	id := ID(e + "/" + rest)
 	if !ok || id.Validate() != nil {
 		return "", false

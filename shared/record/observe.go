@@ -84,6 +84,12 @@ func Observe(v View, o Observation) (View, bool) {
 // change of ours is what it made of our value, unless people are known to have set that in between.
 func saidBack(v View, o Observation) map[string]Wrote {
 	var out map[string]Wrote
+	var last time.Time // an echo of our last write says nothing about what earlier ones wrote: people may have set that since
+	for _, w := range v.Wrote {
+		if w.When.After(last) {
+			last = w.When
+		}
+	}
 	set := func(f string, w Wrote, b Back) {
 		if out == nil {
 			out = maps.Clone(v.Wrote)
@@ -95,7 +101,7 @@ func saidBack(v View, o Observation) map[string]Wrote {
 		w, wrote := v.Wrote[f]
 		switch at := o.Version.Compare(w.Base); {
 		case !wrote || value == w.Value:
-		case o.Ours && w.echoed(o.Version) && (w.Back.At.IsZero() || o.Version.Compare(w.Back.At) < 0):
+		case o.Ours && w.When.Equal(last) && w.echoed(o.Version) && (w.Back.At.IsZero() || o.Version.Compare(w.Back.At) < 0):
 			set(f, w, Back{value, o.Version})
 		case at > 0 && w.Back.Value == value && o.Version.Compare(w.Back.At) <= 0 && !o.Ours:
 			set(f, w, Back{})
@@ -105,7 +111,7 @@ func saidBack(v View, o Observation) map[string]Wrote {
 		w, wrote := v.Wrote[f]
 		said := v.Said[f]
 		people := said.Value == value && said.Version.Compare(w.Base) > 0
-		if wrote && value != w.Value && !people && w.echoed(o.Version) && (w.Back.At.IsZero() || o.Version.Compare(w.Back.At) < 0) {
+		if wrote && value != w.Value && !people && w.When.Equal(last) && w.echoed(o.Version) && (w.Back.At.IsZero() || o.Version.Compare(w.Back.At) < 0) {
 			set(f, w, Back{value, o.Version})
 		}
 	}
@@ -118,7 +124,7 @@ func (w Wrote) echoed(at Version) bool {
 	return !w.Told && !w.When.IsZero() && at.Compare(w.Base) > 0 && at.At.Before(w.When.Add(echoWithin))
 }
 
-const echoWithin = 2 * time.Minute
+const echoWithin = 2 * time.Second
 
 // mergeCells is the join of two cells: associative, commutative, idempotent.
 func mergeCells(a, b Cell) Cell {

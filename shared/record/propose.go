@@ -110,30 +110,36 @@ type asking struct {
 	fields   map[string]Ask
 	approval *Approval
 	newest   Contribution
+	deleted  map[string]Value // what the deletion of the native record asks for, whatever the owner says by now
 }
 
 // asks collects what platforms ask for: their values on paths that propose, and the deactivation that a deletion there
 // asks for.
 func asks(r Record, rules Rules, forms Forms, decisions []Decision) map[string]asking {
 	var out map[string]asking
+	at := func(rule Rule, platform string) asking {
+		k := ProposalKey(platform, rule.Group)
+		if out == nil {
+			out = map[string]asking{}
+		}
+		a, some := out[k]
+		if !some {
+			a = asking{fields: map[string]Ask{}, deleted: map[string]Value{}, approval: rule.Approval}
+			out[k] = a
+		}
+		return a
+	}
 	add := func(rule Rule, field string, c Contribution, after Value) {
 		says, _ := r.says(rule.Owner, field)
 		if forms.same(rule.Owner, field, says.Value, after) {
 			return // the owner says so; golden is something else for another reason
 		}
-		k := ProposalKey(c.Platform, rule.Group)
-		if out == nil {
-			out = map[string]asking{}
-		}
-		a := out[k]
-		if a.fields == nil {
-			a = asking{fields: map[string]Ask{}, approval: rule.Approval}
-		}
+		a := at(rule, c.Platform)
 		a.fields[field] = Ask{Owner: rule.Owner, Before: says.Value, After: after}
 		if a.newest.Platform == "" || c.Version.Compare(a.newest.Version) > 0 {
 			a.newest = c
+			out[ProposalKey(c.Platform, rule.Group)] = a
 		}
-		out[k] = a
 	}
 	for _, d := range decisions {
 		if d.Path == Propose {
@@ -146,6 +152,7 @@ func asks(r Record, rules Rules, forms Forms, decisions []Decision) map[string]a
 		}
 		for f, value := range rules.Deactivated {
 			if rule := rules.Fields[f]; rule.Approval != nil && !rule.owns(p) {
+				at(rule, p).deleted[f] = value
 				add(rule, f, Contribution{Platform: p, Version: v.Died}, value)
 			}
 		}
@@ -292,6 +299,9 @@ func (p Proposal) retreat(was map[string]Ask, a asking, out *Outcome) (Proposal,
 // rest keeps of a settled proposal what the platform still asks for. It reports false when that is nothing, or more
 // than what was decided about.
 func (p Proposal) rest(a asking) (Proposal, bool) {
+	if a.repeats(p) {
+		return p, true // a deletion asks once, not whenever the owner changes the field
+	}
 	left := make(map[string]Ask, len(a.fields))
 	for f, ask := range a.fields {
 		was, asked := p.Fields[f]
@@ -302,6 +312,16 @@ func (p Proposal) rest(a asking) (Proposal, bool) {
 	}
 	p.Fields = left
 	return p, len(left) > 0
+}
+
+// repeats reports whether a proposal asks for what the deletion of the native record asks for.
+func (a asking) repeats(p Proposal) bool {
+	for f, v := range a.deleted {
+		if p.Fields[f].After != v {
+			return false
+		}
+	}
+	return len(a.deleted) > 0
 }
 
 // withdraw ends the proposals of a record that was merged into another.
@@ -489,6 +509,20 @@ func (r Record) Expects(platform string) []string {
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
+}
+
+// Unsaid lists the fields that a platform decides and has never said, nor been told, although its native record is
+// there: one that we made, where it fills in what nobody told it, such as a number. The first thing that it says is its
+// own word.
+func (r Record) Unsaid(rules Rules, platform string) []string {
+	var out []string
+	for f, rule := range rules.Fields {
+		if _, origin := r.Views[platform].Holds(f); rule.owns(platform) && origin == FromNobody {
+			out = append(out, f)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // Timer is when r changes by the mere passing of time: a proposal expires, an override ends, a held value is tried

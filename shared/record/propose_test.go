@@ -110,6 +110,7 @@ func TestOwnerNormalisesWhatWasApproved(t *testing.T) {
 	c.write(NetSuite, "street", TextValue(" new "))
 	c.observe(Observation{Ref: Ref{NetSuite, "customer", "7"}, Version: Version{At: c.now}, Fields: map[string]Value{"street": TextValue("new")}})
 	c.happened("applied")
+	c.decide(c.proposal(Salesforce, "billing").ID, true) // again: nothing happens
 	c.golden("street", TextValue("new"))
 	c.write(Salesforce, "street", TextValue("new"))
 	c.write(Zendesk, "street", TextValue("new"))
@@ -140,6 +141,22 @@ func TestOwnerMovesMeanwhile(t *testing.T) {
 	c.happened("withdrawn")
 	if len(c.out.Closed) != 1 || len(c.out.Closed[0].Fields) != 1 {
 		t.Errorf("closed: %+v", c.out.Closed)
+	}
+}
+
+// The owner has said what is asked for before, and something else since: it is written again.
+func TestSameValueIsApprovedTwice(t *testing.T) {
+	t.Parallel()
+	c := agreed(t, Approval{})
+	for range 2 {
+		c.say(Salesforce, "street", TextValue("new"))
+		c.decide(c.proposal(Salesforce, "billing").ID, true)
+		c.write(NetSuite, "street", TextValue("new"))
+		c.say(NetSuite, "street", TextValue("new"))
+		c.write(Zendesk, "street", TextValue("new"))
+		c.say(NetSuite, "street", TextValue("old"))
+		c.write(Salesforce, "street", TextValue("old"))
+		c.write(Zendesk, "street", TextValue("old"))
 	}
 }
 

@@ -9,6 +9,7 @@ package record
 import (
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -224,6 +225,15 @@ type Record struct {
 	Apart     []ID                // records that people found to be something else, sorted
 	Absorbed  map[ID][]string     // records merged into this one, and the platforms that came with each
 	Into      ID                  // the record that this one was merged into: it is nothing but a redirect
+	Parted    int                 // how often another was taken out of it again: its external id may have gone with native records
+}
+
+// External is the external id that native records of r get from now on.
+func (r Record) External() string {
+	if r.Parted == 0 {
+		return r.ID.External()
+	}
+	return r.ID.External() + "-" + strconv.Itoa(r.Parted)
 }
 
 // Clone returns a record whose Views can be set without changing r. The maps within are shared:

@@ -12,7 +12,7 @@ type Survivorship string
 const (
 	Owner        Survivorship = "owner"         // one platform decides, at any time
 	Latest       Survivorship = "latest"        // the newest value that someone set on a permitted platform
-	Rank         Survivorship = "rank"          // the first platform in Order that has said anything
+	Rank         Survivorship = "rank"          // the first platform in Order that has set anything
 	Longest      Survivorship = "longest"       // the text with the most characters
 	MostComplete Survivorship = "most-complete" // the platform where people have filled most fields of Set, for all of them
 	First        Survivorship = "first"         // the value that was said before all others and still is
@@ -92,12 +92,12 @@ type Rules struct {
 	DeletesAt   string
 }
 
-// Timed names the fields whose rule asks since when a value is said.
+// Timed names the fields whose rule asks since when a value is said, or whether any other ever was.
 func (r Rules) Timed() map[string]bool {
 	var out map[string]bool
 	for f, rule := range r.Fields {
 		switch rule.Kind {
-		case Owner, Rank, Expr, Assign:
+		case Owner, Expr, Assign:
 		default:
 			if out == nil {
 				out = map[string]bool{}

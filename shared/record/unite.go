@@ -90,6 +90,7 @@ func Divide(into, from Record) (Record, Record) {
 	into.Absorbed = maps.Clone(into.Absorbed)
 	delete(into.Absorbed, from.ID)
 	from.Into = ""
+	into.Parted++
 	return into.Tell(from.ID), from.Tell(into.ID)
 }
 

@@ -123,6 +123,8 @@ func (c say) strength(kind string, order []string) []int64 {
 		at = -1 << 62
 	}
 	switch kind {
+	case "rank":
+		out = append(out, -one(c.NeverFilled))
 	case "latest":
 		out = append(out, -one(c.NeverFilled), at)
 	case "longest":
@@ -199,6 +201,10 @@ func (e evidence) express(kind string) (json.RawMessage, string) {
 
 // explained asks why for every field, and recomputes it from what is answered.
 func (w *world) explained() {
+	patches := map[string]Patch{}
+	for _, p := range everyPlatform {
+		patches[p] = Project(w.r, w.rules, p, w.forms(p))
+	}
 	for f, rule := range w.rules.Fields {
 		why, some := Explain(w.r, w.rules, f, w.forms)
 		w.must(some, "%s is governed, and there is no why", f)
@@ -212,24 +218,24 @@ func (w *world) explained() {
 		stated, _ := json.Marshal(golden.Value)
 		w.must(golden.Value.IsAbsent() && e.Value == nil || bytes.Equal(stated, e.Value), "%s is %s, but why says %s", f, stated, e.Value)
 		w.must(e.Rule != "" && e.At != "" && e.Policy == w.rules.Version, "%s: the rule is not told: %s", f, doc)
-		w.mustLose(f, rule, why)
-		w.mustStand(f, why)
+		w.mustLose(f, rule, why, patches)
+		w.mustStand(f, why, patches)
 	}
 }
 
 // mustLose checks that the losers are those who set something else, each with what happens to it.
-func (w *world) mustLose(f string, rule Rule, why Why) {
+func (w *world) mustLose(f string, rule Rule, why Why, patches map[string]Patch) {
 	for _, l := range why.Losers {
 		holds, origin := w.r.Views[l.Platform].Holds(f)
 		w.must(origin == FromPlatform && holds == l.Value && l.Value != why.Value, "%s: %+v is no loser", f, l)
 		w.must(l.Path == rule.Paths[l.Platform] && l.Effect != "", "%s: it is not told what happens to %+v", f, l)
-		_, written := Project(w.r, w.rules, l.Platform, w.forms(l.Platform)).Fields[f]
+		_, written := patches[l.Platform].Fields[f]
 		w.must(!written || !strings.HasPrefix(l.Effect, "stays"), "%s: %+v does not stay", f, l)
 	}
 }
 
 // mustStand checks that the status of each platform is one of the known ones and what Project says.
-func (w *world) mustStand(f string, why Why) {
+func (w *world) mustStand(f string, why Why, patches map[string]Patch) {
 	known := []string{StatusDecides, StatusNobody, StatusAgrees, StatusPending, StatusDoomed, StatusNothing, StatusSay, StatusUnmapped, StatusElsewhere}
 	w.must(len(why.On) == len(everyPlatform), "%s: %d platforms are told about", f, len(why.On))
 	for _, on := range why.On {
@@ -239,7 +245,7 @@ func (w *world) mustStand(f string, why Why) {
 			reason = ""
 		}
 		w.must(slices.Contains(known, on.Status) || held || strings.HasPrefix(on.Status, StatusDoubt), "%s on %s: unknown status %q", f, on.Platform, on.Status)
-		patch := Project(w.r, w.rules, on.Platform, w.forms(on.Platform))
+		patch := patches[on.Platform]
 		value, pending := patch.Fields[f]
 		w.must(pending == (on.Status == StatusPending), "%s on %s: status %q, but to be written: %v %v", f, on.Platform, on.Status, pending, value)
 		w.must(patch.Kept[f] == reason || patch.Kept[f] == "" && v.Gone(), "%s on %s: status %q, but kept because %q", f, on.Platform, on.Status, patch.Kept[f])
