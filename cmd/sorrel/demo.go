@@ -66,6 +66,7 @@ type demo struct {
 	host   *local.Host
 	checks []check
 	chap   int
+	cast   map[string]company // customers of the governed chapters, by number
 }
 
 type check struct {
@@ -78,7 +79,7 @@ type check struct {
 // patience is how long anything in the story may take.
 const patience = 30 * time.Second
 
-// story has the seven chapters in order.
+// story has the chapters in order: how data travels, then who decides about it.
 func (d *demo) story() []chapter {
 	return []chapter{
 		{"A sales order appears in Salesforce and for Zendesk's agents", d.appears},
@@ -88,6 +89,14 @@ func (d *demo) story() []chapter {
 		{"Someone edits the order's status in Salesforce", d.edited},
 		{"Forged, expired and oversized webhooks", d.refusals},
 		{"The process is killed between commit and delivery", d.killed},
+		{"A credit limit is raised in NetSuite", d.credit},
+		{"A sales rep moves a customer's billing address, twice: finance decides", d.approved},
+		{"Sales, support and finance edit one customer in the same second", d.sameSecond},
+		{"Finance and sales enter the same customer at the same moment", d.twice},
+		{"A duplicate account is merged in Salesforce", d.merging},
+		{"A customer is deactivated", d.deactivated},
+		{"A picklist in Salesforce has lost a value", d.drift},
+		{"No loops, and nothing forgotten", d.noLoops},
 	}
 }
 
@@ -98,11 +107,15 @@ type chapter struct {
 
 func (d *demo) play(ctx context.Context) error {
 	begun := time.Now()
-	t, err := twins.Start(twins.Options{Now: time.Now, Seed: 7, Roomy: true})
+	t, err := twins.Start(twins.Options{Now: time.Now, Seed: 7, Roomy: true, Normalise: tidy})
 	if err != nil {
 		return err
 	}
 	d.twins = t
+	t.ServiceNow.AddRule(companies[record.ServiceNow], "phone numbers", func(_, now map[string]string) error {
+		now["phone"], _ = tidy(record.ServiceNow, "", "phone", now["phone"]).(string)
+		return nil
+	})
 	if err := d.start(); err != nil {
 		return err
 	}

@@ -290,6 +290,32 @@ func TestCreatedTwiceAtOnce(t *testing.T) {
 	g.still()
 }
 
+// An account that sales wins becomes a customer everywhere. What NetSuite fills in by itself, such as the number, is its
+// own word: everybody gets it at once.
+func TestAccountWonBySales(t *testing.T) {
+	g := governedStage(t, nil)
+	account := g.personAtOnce(record.Salesforce, "", map[string]any{"Name": "Ottilies Käseladen", "Phone": "0221-0644327", "BillingCity": "Köln", "BillingPostalCode": "50739", "BillingCountry": "DE", "Industry": "Retail"})
+	g.settle(soon)
+	c := party{ledger.Mint("customer", record.Ref{Platform: record.Salesforce, Object: "Account", ID: account}), map[string]string{}}
+	for p, v := range g.record(c.id).Views {
+		c.on[p] = v.ID
+	}
+	number := g.field(record.NetSuite, c.on[record.NetSuite], "entityId")
+	if number == "" {
+		t.Error("NetSuite gave it no number")
+	}
+	g.shows(c, map[string]string{"netsuite companyName": "Ottilies Käseladen", "netsuite billing.city": "Köln", "salesforce ERP_Customer_Number__c": number, "salesforce ERP_Credit_Hold__c": "Auto",
+		"zendesk name": "Ottilies Käseladen", "zendesk organization_fields.erp_number": number, "servicenow u_erp_number": number, "servicenow u_industry": "retail", "servicenow u_credit_hold": "auto"})
+	if n := g.writes(record.NetSuite) + g.writes(record.Salesforce); n != 2 {
+		t.Errorf("%d writes to NetSuite and Salesforce, want one each", n)
+	}
+	for _, p := range platforms {
+		g.counted[p] = g.writes(p)
+	}
+	g.noTrouble()
+	g.still()
+}
+
 // pair is two customers that are different as far as Sorrel can know, on all platforms.
 func (g governed) pair() (party, party) {
 	g.Helper()

@@ -485,15 +485,21 @@ func (f *Flow) confirm(j *job, r record.Record, view record.View, w platform.Wri
 	if j.write.Ref.ID == "" || w.Created {
 		view.External = j.id()
 	}
-	if echo == nil || len(expects) == 0 {
+	if echo == nil {
 		return view
 	}
-	// The platform owns fields of this write, which somebody approved: what it has made of them is its own word.
+	r = r.Clone()
+	r.Views[j.platform] = view
+	// The platform decides these fields. Somebody approved what this write says of them, or nobody has ever said anything:
+	// what it has made of them is its own word.
 	o := record.Observation{Ref: view.Ref, Version: echo.Version, Ours: true, Trace: f.trace(j), Fields: map[string]record.Value{}, Timed: j.rules.Timed()}
-	for _, field := range expects {
-		if v, said := echo.Fields[field]; said {
+	for _, field := range append(expects, r.Unsaid(j.rules, j.platform)...) {
+		if v, said := echo.Fields[field]; said && (!v.IsNull() || slices.Contains(expects, field)) {
 			o.Fields[field] = v
 		}
+	}
+	if len(o.Fields) == 0 {
+		return view
 	}
 	view, _ = record.Observe(view, o)
 	return view

@@ -302,7 +302,7 @@ func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, re
 			}
 			said[i].Fields[field] = id
 		}
-		v, news := record.Observe(view, confirmed(before, said[i].Observation))
+		v, news := record.Observe(view, confirmed(before, rules, said[i].Observation))
 		view, changed = v, changed || news
 		if e := pending(before, f.d.Config.On(m.Entity), said[i].Observation); e != nil {
 			view.Echo, changed = e, true
@@ -386,13 +386,15 @@ func (f *Flow) named(ctx context.Context, r record.Record, field string, id reco
 }
 
 // confirmed lets a platform say the fields that an approved change of ours was to set there: it is the owner, and what
-// it made of the change is its own word. While the write is under way, its answer comes first.
-func confirmed(s ledger.State, o record.Observation) record.Observation {
+// it made of the change is its own word. So is what it fills in where nobody ever said anything. While the write is under
+// way, its answer comes first.
+func confirmed(s ledger.State, rules record.Rules, o record.Observation) record.Observation {
 	if _, writing := s.Due[o.Platform]; writing || o.Echo == nil {
 		return o
 	}
-	for _, field := range s.Record.Expects(o.Platform) {
-		if v, said := o.Echo[field]; said {
+	expects := s.Record.Expects(o.Platform)
+	for _, field := range append(expects, s.Record.Unsaid(rules, o.Platform)...) {
+		if v, said := o.Echo[field]; said && (!v.IsNull() || slices.Contains(expects, field)) {
 			if o.Fields == nil {
 				o.Fields = map[string]record.Value{}
 			}
