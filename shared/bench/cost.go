@@ -203,7 +203,11 @@ func costOf(ctx context.Context, o Options, name string, connections, orders, ev
 		err = errors.Join(err, h.Close(stop), w.Close())
 	}()
 	address := strings.TrimPrefix(h.URL(), "http://")
-	if err := introduce(ctx, address, to.HasCustomer); err != nil {
+	arrived := func() bool { // a new customer is not made elsewhere before the sweep wakes it, which is off
+		_, err := w.Sweep().Apply(ctx)
+		return err == nil && to.HasCustomer()
+	}
+	if err := introduce(ctx, address, arrived); err != nil {
 		return c, err
 	}
 	s := load.NewSender(load.Options{Address: func() string { return address }, Connections: connections, Orders: orders, Seed: o.Seed, Tracker: tracker, Now: time.Now})

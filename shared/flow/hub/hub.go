@@ -133,7 +133,7 @@ func (f *Flow) take(ctx context.Context, in []message.Inbound, w *wakes, depth i
 		return f.park(ctx, ledger.Exception{Type: "unmatched", Native: ref.Platform + "/" + ref.Object, Platform: ref.Platform,
 			Detail: "no mapping for this object", Remedy: "add a mapping, or stop the webhook that sends it", Trace: in[0].CorrelationID})
 	}
-	natives, read, err := f.complete(ctx, in)
+	natives, read, err := f.complete(ctx, m, in)
 	if err != nil || len(natives) == 0 {
 		return err
 	}
@@ -161,21 +161,21 @@ type sourced struct {
 
 // complete replaces hints by one read. A platform that is away leaves a recheck, so that the message need not
 // come back.
-func (f *Flow) complete(ctx context.Context, in []message.Inbound) ([]sourced, bool, error) {
+func (f *Flow) complete(ctx context.Context, m *mapping.Mapping, in []message.Inbound) ([]sourced, bool, error) {
 	var out []sourced
 	var hint *message.Inbound
-	for i, m := range in {
-		if m.Native.Hint() {
+	for i, said := range in {
+		if said.Native.Hint() {
 			hint = &in[i]
 			continue
 		}
-		out = append(out, sourced{m.Native, m.CorrelationID, m.Source, m.ReceivedAt})
+		out = append(out, sourced{said.Native, said.CorrelationID, said.Source, said.ReceivedAt})
 	}
 	if hint == nil {
 		return out, false, nil
 	}
 	ref := hint.Native.Ref
-	if known, err := f.known(ctx, ref, in); err != nil || known {
+	if known, err := f.known(ctx, m, ref, in); err != nil || known {
 		return out, false, err
 	}
 	n, err := f.read(ctx, ref, hint.CorrelationID)
@@ -201,28 +201,29 @@ func (f *Flow) complete(ctx context.Context, in []message.Inbound) ([]sourced, b
 // known reports whether every hint tells of a version that one of our own confirmed writes already covers: the
 // echo of a write on a platform whose events carry no fields. An edit by a person in that very second would be
 // missed here, and is found by the next listing.
-func (f *Flow) known(ctx context.Context, ref record.Ref, in []message.Inbound) (bool, error) {
+func (f *Flow) known(ctx context.Context, m *mapping.Mapping, ref record.Ref, in []message.Inbound) (bool, error) {
+	sighting := ledger.Sighting{Ref: ref, Entity: m.Entity}
 	var newest record.Version
-	for _, m := range in {
-		if m.Native.Hint() && m.Native.Version.IsZero() {
+	for _, said := range in {
+		if said.Native.Hint() && said.Native.Version.IsZero() {
 			return false, nil
 		}
-		if m.Native.Hint() && m.Native.Version.Compare(newest) > 0 {
-			newest = m.Native.Version
+		if said.Native.Hint() && said.Native.Version.Compare(newest) > 0 {
+			newest = said.Native.Version
+		}
+		if id, ok := record.ParseExternal(said.Native.External); ok && id.Entity() == m.Entity {
+			sighting.External = id
 		}
 	}
-	id, linked, err := f.d.Ledger.Lookup(ctx, ref)
-	if err != nil || !linked {
+	found, _, err := f.d.Ledger.Open(ctx, []ledger.Sighting{sighting}, nil)
+	if err != nil || !found[0].Linked {
 		return false, err
 	}
-	states, err := f.d.Ledger.Load(ctx, id)
-	if err != nil {
-		return false, err
-	}
-	if len(states[id].Record.Expects(ref.Platform)) > 0 {
+	r := found[0].State.Record
+	if len(r.Expects(ref.Platform)) > 0 {
 		return false, nil // what it says now decides whether an approved change has arrived
 	}
-	for _, w := range states[id].Record.Views[ref.Platform].Wrote {
+	for _, w := range r.Views[ref.Platform].Wrote {
 		if newest.Compare(w.Base) <= 0 {
 			f.d.Telemetry.Count("Echoes", ref.Platform, 1)
 			return true, nil
