@@ -30,7 +30,7 @@ import (
 // desk is the desk over a memory store and the embedded configuration, with one customer whose billing address sales
 // wants changed.
 type desk struct {
-	*testing.T
+	testing.TB
 	ledger *ledger.Ledger
 	config *policy.Set
 	routes http.Handler
@@ -40,13 +40,23 @@ type desk struct {
 
 const one, other = record.ID("customer/aaaaaaaaaaaaaaaa"), record.ID("customer/bbbbbbbbbbbbbbbb")
 
-func newDesk(t *testing.T, who func(*policy.Set) trigger.Who) *desk {
+func load(t testing.TB) *policy.Set {
 	t.Helper()
 	set, problems := policy.Load(config.FS)
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	d := &desk{T: t, ledger: ledger.New(store.NewMemory(now), now), config: set, sent: map[string]*queue.Memory{}}
+	return set
+}
+
+func newDesk(t testing.TB, who func(*policy.Set) trigger.Who) *desk {
+	t.Helper()
+	return deskOver(t, load(t), who)
+}
+
+func deskOver(t testing.TB, set *policy.Set, who func(*policy.Set) trigger.Who) *desk {
+	t.Helper()
+	d := &desk{TB: t, ledger: ledger.New(store.NewMemory(now), now), config: set, sent: map[string]*queue.Memory{}}
 	wake := map[string]queue.Sender{}
 	for _, p := range []string{record.NetSuite, record.Salesforce, record.Zendesk, record.ServiceNow} {
 		d.sent[p] = queue.NewMemory(queue.Settings{Name: p}, nil, now)
@@ -509,4 +519,46 @@ func TestOperateReadsItsEvent(t *testing.T) {
 	if a, err := handle(t.Context(), asked("GET", "/v1/x", "", "x")); err != nil || a.StatusCode != 413 || len(a.Body) > 1000 {
 		t.Errorf("a large answer: %d, %d bytes (%v)", a.StatusCode, len(a.Body), err)
 	}
+}
+
+// FuzzDecisions sends anything as a decision. It is answered or refused as the caller's mistake, never a failure of ours.
+func FuzzDecisions(f *testing.F) {
+	for _, seed := range []string{``, `null`, `{"decision":"approve","revision":1}`, `{"action":"edit","text":"x","until":"2027-01-31T00:00:00Z"}`, `{"action":"accept","platform":"zendesk","field":"name"}`,
+		`{"value":{"a":[1,null]},"until":"0000-00-00"}`, `{"value":1e400}`, `{"text":"\ud800"}`, `{"from":"customer/bbbbbbbbbbbbbbbb"}`, `{"decision":"approve","decision":"reject"}`, "\xff"} {
+		f.Add(seed)
+	}
+	set := load(f)
+	f.Fuzz(func(t *testing.T, body string) {
+		d := deskOver(t, set, trigger.Trusted)
+		d.as = "frank@northwind.example"
+		for _, route := range [][2]string{{"POST", "/v1/proposals/" + d.proposal().ID}, {"POST", "/v1/exceptions/" + d.exception("type=unmatched").ID},
+			{"PUT", "/v1/records/" + string(one) + "/overrides/creditLimit"}, {"PUT", "/v1/records/" + string(one) + "/overrides/name"}, {"POST", "/v1/records/" + string(one) + "/merge"}} {
+			var out any
+			if status, p := d.do(route[0], route[1], body, &out); status >= http.StatusInternalServerError {
+				t.Errorf("%v: %+v", route, p)
+			}
+		}
+		var v ledger.Verified
+		if d.ok("GET", "/v1/audit", "", &v); len(v.Broken) > 0 {
+			t.Errorf("the log is broken: %+v", v)
+		}
+	})
+}
+
+// FuzzOperate gives the operate function any request. It answers, and a failure is the caller's.
+func FuzzOperate(f *testing.F) {
+	f.Add("GET", "/v1/proposals", "all=true", "", false)
+	f.Add("POST", "//v1/x", "%zz", "***", true)
+	f.Add("DELETE", "/v1/records/customer/../x/overrides/%2e%2e", "", "e30=", true)
+	f.Add("\n", "v1 %", "a&b;c", "\xff", false)
+	d := newDesk(f, trigger.Signed)
+	handle := trigger.Operate(d.routes, func() {})
+	f.Fuzz(func(t *testing.T, method, path, query, body string, encoded bool) {
+		e := asked(method, path, body, "arn:aws:iam::123456789012:user/frank")
+		e.RawQueryString, e.IsBase64Encoded = query, encoded
+		a, err := handle(t.Context(), e)
+		if (err != nil) != (method == "") || err == nil && (a.StatusCode < 200 || a.StatusCode >= 500) {
+			t.Errorf("answered %+v (%v)", a, err)
+		}
+	})
 }
