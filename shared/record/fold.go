@@ -153,12 +153,22 @@ func losers(out []Decision, r Record, forms Forms, all []Contribution, field str
 			continue
 		}
 		path := rule.Paths[c.Platform]
-		if path == "" || path == Accept || path == Propose && rule.vacant(r) || forms.same(c.Platform, field, c.Value, won.Value) {
+		if path == "" || path == Accept || path == Propose && rule.vacant(r) || r.agrees(forms, c, field, rule, won) {
 			continue
 		}
 		out = append(out, Decision{field, c, path, won.Value, rule.At})
 	}
 	return out
+}
+
+// agrees reports whether a platform says what is golden, or what the owner says: golden may be something else for a
+// while, such as an override.
+func (r Record) agrees(forms Forms, c Contribution, field string, rule Rule, won Golden) bool {
+	if forms.same(c.Platform, field, c.Value, won.Value) {
+		return true
+	}
+	owner, some := r.says(rule.Owner, field)
+	return some && rule.Kind == Owner && forms.same(c.Platform, field, c.Value, owner.Value)
 }
 
 // agreement is a value that a platform set by itself and that is the golden one, or the owner's.
@@ -171,8 +181,7 @@ func agreements(out []agreement, r Record, forms Forms, all []Contribution, fiel
 		if path != Propose && path != Ignore || c.Origin != FromPlatform || c.Gone || rule.vacant(r) {
 			continue
 		}
-		owner, _ := r.says(rule.Owner, field) // golden may be something else for a while, such as an override
-		if forms.same(c.Platform, field, c.Value, won.Value) || rule.Kind == Owner && forms.same(c.Platform, field, c.Value, owner.Value) {
+		if r.agrees(forms, c, field, rule, won) {
 			out = append(out, agreement{c.Platform, field})
 		}
 	}

@@ -124,7 +124,10 @@ func (w Wrote) echoed(at Version) bool {
 	return !w.Told && !w.When.IsZero() && at.Compare(w.Base) > 0 && at.At.Before(w.When.Add(echoWithin))
 }
 
-const echoWithin = 2 * time.Second
+const (
+	echoWithin = 2 * time.Second
+	echoAge    = time.Minute // an older one is of another write
+)
 
 // mergeCells is the join of two cells: associative, commutative, idempotent.
 func mergeCells(a, b Cell) Cell {
@@ -264,7 +267,7 @@ func Confirm(v, before View, fields map[string]Value, version Version, now time.
 		said := v.Said[f]
 		at := said.Version.Compare(base)
 		people := at > 0 && !said.Ours && v.Echo != nil && said.Value == v.Echo.Fields[f]
-		if v.Echo != nil && !people && v.Echo.Version.Compare(base) >= 0 && !v.Echo.Fields[f].IsAbsent() && v.Echo.Fields[f] != value {
+		if v.Echo != nil && !people && v.Echo.Version.Compare(base) >= 0 && v.Echo.Version.At.After(now.Add(-echoAge)) && !v.Echo.Fields[f].IsAbsent() && v.Echo.Fields[f] != value {
 			w.Back = Back{v.Echo.Fields[f], v.Echo.Version}
 		} else if !said.Value.IsAbsent() && said.Value != value && (at > 0 && said.Ours) {
 			w.Back = Back{said.Value, said.Version}
