@@ -97,6 +97,10 @@ func (s *stage) price(customer string, patience time.Duration) {
 	s.halt()
 	s.sweep = -1
 	s.start()
+	wrote := map[string]int{}
+	for p := range s.twins.Kits() {
+		wrote[p] = s.writes(p)
+	}
 	for _, o := range orders {
 		s.edit("salesOrder", o, statusField("D"))
 	}
@@ -114,7 +118,21 @@ func (s *stage) price(customer string, patience time.Duration) {
 		}
 		return nil
 	})
+	for p, before := range wrote { // however many workers meet over one record
+		want := 0
+		if p == record.Salesforce || p == record.Zendesk {
+			want = len(orders)
+		}
+		if got := s.writes(p) - before; got != want {
+			s.Errorf("%d milestones cost %d writes to %s, want %d", len(orders), got, p, want)
+		}
+	}
 	c, n := s.world.Telemetry.Snapshot().Counters, float64(len(orders))
+	for p := range wrote {
+		if reads := c["ProviderReads."+p] + c["ReadBacks."+p]; reads > 0 {
+			s.Errorf("milestones cost %v reads of %s", reads, p)
+		}
+	}
 	requests, read, write := c["StoreRequests"]/n, c["StoreReadUnits"]/n, c["StoreWriteUnits"]/n
 	s.Logf("one milestone to two targets: %.1f DynamoDB requests, %.1f read units, %.1f write units", requests, read, write)
 	// By the ledger's table of prices and a state of 4 KB: 16 write units for the hub, 12 for each delivery and up to 12
