@@ -35,6 +35,7 @@ type storedState struct {
 	Apart     []record.ID                    `json:"apart,omitempty"`
 	Absorbed  map[record.ID][]string         `json:"absorbed,omitempty"`
 	Into      record.ID                      `json:"into,omitempty"`
+	Parted    int                            `json:"parted,omitempty"`
 	Claims    []Claim                        `json:"claims,omitempty"`
 	Log       LogHead                        `json:"log,omitzero"`
 }
@@ -224,6 +225,10 @@ func encode(s State) ([]byte, error) {
 	}
 	w.rare(s.Record)
 	w.optional(`,"into":`, string(s.Record.Into))
+	if s.Record.Parted != 0 {
+		w.raw(`,"parted":`)
+		w.b = strconv.AppendInt(w.b, int64(s.Record.Parted), 10)
+	}
 	if len(s.Claims) > 0 {
 		w.raw(`,"claims":`)
 		w.any(s.Claims)
@@ -562,7 +567,7 @@ func decode(b []byte) (State, error) {
 		return State{}, fmt.Errorf("stored state has schema version %d, this program knows 1", in.V)
 	}
 	s := State{Due: in.Due, Open: in.Open, Claims: in.Claims, Log: in.Log, Record: record.Record{ID: in.ID, Seq: in.Seq, Policy: in.Policy, Held: in.Held,
-		Overrides: in.Overrides, Assigned: in.Assigned, Granted: in.Granted, Proposals: in.Proposals, Suspects: in.Suspects, Apart: in.Apart, Absorbed: in.Absorbed, Into: in.Into,
+		Overrides: in.Overrides, Assigned: in.Assigned, Granted: in.Granted, Proposals: in.Proposals, Suspects: in.Suspects, Apart: in.Apart, Absorbed: in.Absorbed, Into: in.Into, Parted: in.Parted,
 		Views: make(map[string]record.View, len(in.Views)), Golden: map[string]record.Golden{}}}
 	var bad error
 	version := func(v storedVersion) record.Version {

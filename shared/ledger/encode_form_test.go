@@ -109,7 +109,7 @@ func (g *group[H]) add(h H, field string, v record.Value) {
 func encodeByReflection(s State) ([]byte, error) {
 	out := storedState{V: 1, ID: s.Record.ID, Seq: s.Record.Seq, Policy: s.Record.Policy, Held: s.Record.Held, Due: s.Due, Open: s.Open,
 		Overrides: s.Record.Overrides, Assigned: s.Record.Assigned, Granted: s.Record.Granted, Proposals: s.Record.Proposals, Suspects: s.Record.Suspects,
-		Apart: s.Record.Apart, Absorbed: s.Record.Absorbed, Into: s.Record.Into, Claims: s.Claims, Log: s.Log}
+		Apart: s.Record.Apart, Absorbed: s.Record.Absorbed, Into: s.Record.Into, Parted: s.Record.Parted, Claims: s.Claims, Log: s.Log}
 	for _, p := range slices.Sorted(maps.Keys(s.Record.Views)) {
 		v := s.Record.Views[p]
 		sv := storedView{Platform: p, Object: v.Object, ID: v.ID, External: carried(s.Record.ID, v.External), Into: v.Into, Echo: v.Echo,

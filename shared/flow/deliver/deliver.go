@@ -318,7 +318,7 @@ func (f *Flow) readAgain(ctx context.Context, p Platform, j *job) (record.Native
 	if j.view.ID != "" {
 		return p.Read(ctx, j.view.Ref)
 	}
-	return p.Find(ctx, j.mapping.Object, j.id().External())
+	return p.Find(ctx, j.mapping.Object, j.before.Record.External())
 }
 
 // targets finds what references point to on the platform. A referenced record that is not there yet is
@@ -355,8 +355,8 @@ func (f *Flow) targets(ctx context.Context, name string, jobs []*job, depth int,
 			}
 			if v := state.Record.Views[name]; v.Exists() {
 				out[id] = mapping.Target{NativeID: v.ID}
-				if v.External == state.Record.ID { // not one that it carries from before a merge
-					out[id] = mapping.Target{NativeID: v.ID, External: v.External.External()}
+				if v.External == state.Record.ID && state.Record.Parted == 0 { // not one that it carries from before a merge
+					out[id] = mapping.Target{NativeID: v.ID, External: state.Record.External()}
 				}
 			} else {
 				missing = append(missing, id)
@@ -374,7 +374,7 @@ func (f *Flow) targets(ctx context.Context, name string, jobs []*job, depth int,
 
 // render turns the patch into a native write. It reports false when nothing can be written now.
 func (f *Flow) render(ctx context.Context, j *job, targets map[record.ID]mapping.Target) (bool, error) {
-	j.write = platform.Write{Ref: record.Ref{Platform: j.platform, Object: j.mapping.Object, ID: j.view.ID}, External: j.id().External(), Key: j.key(), Delete: j.patch.Delete}
+	j.write = platform.Write{Ref: record.Ref{Platform: j.platform, Object: j.mapping.Object, ID: j.view.ID}, External: j.before.Record.External(), Key: j.key(), Delete: j.patch.Delete}
 	if j.patch.Delete {
 		return true, nil
 	}

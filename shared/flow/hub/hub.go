@@ -525,6 +525,11 @@ func (f *Flow) absorbed(ctx context.Context, found ledger.Found, said []saying, 
 	if !view.Exists() {
 		return nil
 	}
+	if parent := before.Record.Into; parent != found.State.Record.ID {
+		return f.park(ctx, ledger.Exception{Type: "conflict", Record: found.Via, Native: ref.String(), Platform: ref.Platform, Trace: trace,
+			Detail: fmt.Sprintf("%s lives again, but %s, which its record was merged into, was merged again since", ref, parent),
+			Remedy: fmt.Sprintf("run `sorrel unmerge %s`, then `sorrel unmerge %s`", parent, found.Via)})
+	}
 	joint, err := govern.Divide(ctx, f.d.Ledger, f.d.Config, found.State.Record.ID, found.Via, cause)
 	if err != nil {
 		return err
