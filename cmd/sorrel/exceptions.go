@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -223,14 +224,19 @@ type null struct{}
 // MarshalJSON gives null.
 func (*null) MarshalJSON() ([]byte, error) { return []byte("null"), nil }
 
-func (e entry) entered() (entered, error) {
-	switch {
-	case e.Clear == (e.Value != ""):
-		return entered{}, fmt.Errorf("give a value, or --clear for none")
-	case e.Clear:
-		return entered{Value: &null{}}, nil
+// Validate makes it a usage error to give neither or both.
+func (e entry) Validate() error {
+	if e.Clear == (e.Value != "") {
+		return errors.New("give a value, or --clear for none")
 	}
-	return entered{Text: &e.Value}, nil
+	return nil
+}
+
+func (e entry) entered() entered {
+	if e.Clear {
+		return entered{Value: &null{}}
+	}
+	return entered{Text: &e.Value}
 }
 
 // override is a value with an end.
@@ -240,18 +246,28 @@ type override struct {
 	Reason string `help:"Why."`
 }
 
-func (o override) entered(now time.Time) (entered, error) {
-	e, err := o.entry.entered()
-	if err != nil || o.Until == "" {
-		return e, err
+// Validate makes it a usage error to give no value, or an end that is no time.
+func (o override) Validate() error {
+	if _, err := until(o.Until, time.Time{}); err != nil {
+		return err
 	}
+	return o.entry.Validate()
+}
+
+func (o override) entered(now time.Time) (entered, error) {
+	e := o.entry.entered()
 	end, err := until(o.Until, now)
-	e.Until = &end
+	if !end.IsZero() {
+		e.Until = &end
+	}
 	return e, err
 }
 
-// until reads a time, or how long from now.
+// until reads a time, or how long from now; nothing is no end.
 func until(text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
 	for _, layout := range []string{time.RFC3339, time.DateOnly} {
 		if t, err := time.Parse(layout, text); err == nil {
 			return t, nil

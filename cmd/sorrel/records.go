@@ -20,6 +20,17 @@ type overrideCommand struct {
 	acting
 }
 
+// Validate makes it a usage error to give a value to what ends.
+func (c overrideCommand) Validate() error {
+	if !c.End {
+		return c.override.Validate()
+	}
+	if c.Value != "" || c.Clear || c.Until != "" {
+		return errors.New("--end takes no value")
+	}
+	return nil
+}
+
 // Run overrides a field, or ends that.
 func (c overrideCommand) Run(ctx binding, s screen) error {
 	path, err := recordPath(c.Record)
@@ -28,9 +39,6 @@ func (c overrideCommand) Run(ctx binding, s screen) error {
 	}
 	path += "/overrides/" + url.PathEscape(c.Field)
 	if c.End {
-		if c.Value != "" || c.Clear || c.Until != "" {
-			return errors.New("--end takes no value")
-		}
 		return c.done(ctx, s, question{method: http.MethodDelete, path: path})
 	}
 	v, err := c.entered(time.Now())
@@ -57,11 +65,7 @@ func (c assignCommand) Run(ctx binding, s screen) error {
 	if err != nil {
 		return err
 	}
-	v, err := c.entered()
-	if err != nil {
-		return err
-	}
-	return c.done(ctx, s, question{method: http.MethodPut, path: path + "/assigned/" + url.PathEscape(c.Field), body: v})
+	return c.done(ctx, s, question{method: http.MethodPut, path: path + "/assigned/" + url.PathEscape(c.Field), body: c.entered()})
 }
 
 type mergeCommand struct {

@@ -45,7 +45,8 @@ type Host struct {
 // functionTimeout is what the template gives the functions.
 const functionTimeout = 30 * time.Second
 
-// Start runs a world until Close. It listens on loopback only unless told otherwise.
+// Start runs a world until Close. It listens on loopback only unless told otherwise; who decides something must be on
+// this machine in any case, see trigger.Trusted.
 func Start(w *boot.World, o Options) (*Host, error) {
 	if o.Listen == "" {
 		o.Listen = "127.0.0.1:8787"
