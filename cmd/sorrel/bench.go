@@ -87,6 +87,9 @@ type benchCost struct {
 func (c benchCost) Run(ctx binding, s screen) error {
 	dynamo, sqs, _ := strings.Cut(c.EndpointURL, ",")
 	r, err := bench.Changes(ctx, bench.ChangesOptions{DynamoDB: dynamo, SQS: sqs, Progress: s.err})
+	if len(r.Changes) == 0 {
+		return err
+	}
 	if c.JSON {
 		return errors.Join(s.json(r), err)
 	}
