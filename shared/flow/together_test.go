@@ -182,7 +182,7 @@ func TestStoreThatFailsNowAndThen(t *testing.T) {
 		w.store.Next = func(string, []store.Key) storetest.Fault {
 			mu.Lock()
 			defer mu.Unlock()
-			if rng.IntN(8) > 0 {
+			if rng.IntN(16) > 0 {
 				return storetest.None
 			}
 			return []storetest.Fault{storetest.FailBefore, storetest.FailAfter, storetest.Throttle}[rng.IntN(3)]

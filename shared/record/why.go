@@ -304,7 +304,7 @@ func explainPlatform(r Record, rules Rules, rule Rule, field, p string, as func(
 	wrote, written := v.Wrote[field]
 	if written && !wrote.When.IsZero() {
 		out.Write, out.Written = wrote.Trace, wrote.When
-		if !wrote.Over.Value.IsAbsent() {
+		if !wrote.Over.Value.IsAbsent() && !rule.owns(p) {
 			out.PutBack = &PutBack{wrote.Over.Value, wrote.Over.Said, wrote.Over.Trace, rule.Paths[p], rule.At, wrote.When}
 		}
 	}

@@ -65,7 +65,7 @@ const (
 	maxDepth    = 3 // prerequisites followed: shipment → order → customer
 	firstWait   = 500 * time.Millisecond
 	longestWait = time.Minute
-	firstRetry  = 30 * time.Second // of a value that is on no list of the platform
+	firstRetry  = 90 * time.Second // of a value that is on no list of the platform
 	lastRetry   = time.Hour
 	// stubborn is how many attempts a failure nobody can classify gets before people are told.
 	stubborn = 5
