@@ -57,6 +57,12 @@ func (v Version) Compare(w Version) int {
 // IsZero reports whether the platform gave no version: such a Native is only a hint.
 func (v Version) IsZero() bool { return v.At.IsZero() && v.Seq == 0 }
 
+// within reports whether v leaves open when in the moment of w it is, as a read does where the clock counts whole seconds
+// and only events are ordered within them.
+func (v Version) within(w Version) bool {
+	return v.At.Equal(w.At) && v.Seq == 0 && !v.Final && w.Seq != 0
+}
+
 // Native is one native record as its platform said it, in the platform's own field names and value shapes.
 type Native struct {
 	Ref

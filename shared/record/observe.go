@@ -103,7 +103,7 @@ func saidBack(v View, o Observation) map[string]Wrote {
 		case !wrote || value == w.Value:
 		case o.Ours && w.When.Equal(last) && w.echoed(o.Version) && (w.Back.At.IsZero() || o.Version.Compare(w.Back.At) < 0):
 			set(f, w, Back{value, o.Version})
-		case at > 0 && w.Back.Value == value && o.Version.Compare(w.Back.At) <= 0 && !o.Ours:
+		case at > 0 && w.Back.Value == value && o.Version.Compare(w.Back.At) <= 0 && !o.Ours && !o.Version.within(w.Back.At):
 			set(f, w, Back{})
 		}
 	}
