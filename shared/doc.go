@@ -3,9 +3,9 @@
 //
 // # Words and the pure core
 //
-// record holds the vocabulary (Value, Version, Ref, View, Record) and three pure functions. Observe merges what a
-// platform said into its view, Fold computes the golden fields, Project computes what a platform still has to be
-// told. The idea: state is kept contributions and truth is a fold over them, so order and repetition change nothing.
+// record holds the vocabulary (Value, Version, Ref, View, Record, Proposal) and pure functions. Observe merges what a
+// platform said into its view, Fold computes the golden fields and moves proposals on, Project computes what a platform
+// still has to be told, Unite and Divide make one record of two and two of one, Explain says why. The idea: state is kept contributions and truth is a fold over them, so order and repetition change nothing.
 //
 // fault is the closed list of failure classes and the one table from class to HTTP status, queue outcome and alarm.
 // The idea: an error says what should happen next, not which line failed.
@@ -18,8 +18,10 @@
 // # Configuration
 //
 // contract, mapping and policy compile infra/config: the shape of each entity, its translation from and to each
-// platform, and who decides which field. contract/source reads the files and remembers positions. The idea: a Set
-// exists only if nothing is wrong, and everything wrong is told at once with file:line:column and a remedy.
+// platform, and who decides which field. contract/source reads the files and remembers positions. expression is the small
+// language of conditions and computed fields in a policy (decision 010); match says by normalised keys which native records
+// mean the same thing (decision 012). The idea: a Set exists only if nothing is wrong, and everything wrong is told at once
+// with file:line:column and a remedy.
 //
 // # Memory
 //
@@ -35,11 +37,15 @@
 //
 // # Flows
 //
-// flow/intake verifies, decodes, queues and answers. flow/hub governs: one commit per record. flow/deliver projects,
-// writes and confirms. flow/batch lists what changed, as webhooks would have told it. flow/sweep wakes what is due.
-// flow/operate answers questions. flow/link matches, before going live, what exists on all platforms. The idea: an event
-// is a hint; what is written is the difference between what should be there and what is there. Flows declare the small
-// interfaces that they need, and know no vendor and no cloud.
+// govern settles a record after anything about it has changed, for whoever changed it: fold, holds, due marks, exceptions,
+// match claims, the audit log's line. The idea: there is one way to end a change, and it is one commit.
+//
+// flow/intake verifies, decodes, queues and answers. flow/hub hears: one commit per record. flow/deliver projects,
+// writes and confirms. flow/batch lists what changed, as webhooks would have told it. flow/sweep wakes what is due, and
+// what time alone changes. flow/steward is everything that people do: approve, override, merge, resolve. flow/operate
+// answers questions. flow/link matches, before going live, what exists on all platforms. The idea: an event is a hint; what
+// is written is the difference between what should be there and what is there. Flows declare the small interfaces that
+// they need, and know no vendor and no cloud.
 //
 // # Edges
 //
@@ -49,7 +55,7 @@
 // a mistake shows here.
 //
 // cloud is everything that knows the AWS SDK. telemetry is events for people and metrics for machines. trigger turns
-// Lambda events into calls of the flows. boot turns an environment into a Config and that into a World, in which the
+// Lambda events into calls of the flows, and is the HTTP interface of people (Desk). boot turns an environment into a Config and that into a World, in which the
 // same flows stand over AWS's adapters or embedded ones. local is the host that triggers the same handlers in one
 // process. The idea: what runs here is what runs on AWS, down to the event's JSON.
 //
@@ -75,7 +81,7 @@
 // # Add an entity
 //
 //  1. infra/config/contract/<entity>.v1.json: flat, dotted names (decision 004).
-//  2. infra/config/policy/<entity>.yaml: its platforms, the owner, targets, paths.
+//  2. infra/config/policy/<entity>.yaml: its platforms, origins, groups, owners, paths, match rules, deletions.
 //  3. infra/config/mapping/<platform>.<entity>.yaml for each of its platforms.
 //  4. A golden pair per mapping: shared/mapping/testdata/golden, and a golden copy in shared/contract/testdata.
 //  5. The native object must be known to the connector: netsuite's catalogue (columns.go), zendesk.Config.CustomObjects;
@@ -104,7 +110,7 @@
 // # Add a flow
 //
 //  1. flow/<name>: Deps, New, an Apply that may be repeated at any point, and interfaces of one or two methods. It may import
-//     record, contract, policy, mapping, ledger, queue, message, platform, fault and telemetry, and no other flow.
+//     record, contract, policy, mapping, match, govern, ledger, queue, message, platform, fault and telemetry, and no other flow.
 //  2. What it remembers becomes verbs of ledger, with a row in the key table and in the table of prices.
 //  3. trigger: decode its event strictly. boot: what it needs of the environment, and a method of World.
 //  4. functions/<name>/main.go; FUNCTIONS and a build-… target in the Makefile; template.yaml with alarms; a sample in events/.

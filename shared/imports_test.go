@@ -68,7 +68,7 @@ func broken(from, to string, standard bool) string {
 		return "test helpers are for tests"
 	case under(from, "shared/expression", "shared/match") && under(to, "shared/policy", "shared/mapping"):
 		return "policy knows expression and match, not the other way round"
-	case own && under(from, "shared/contract", "shared/expression", "shared/match", "shared/mapping", "shared/policy", "shared/message", "shared/telemetry") &&
+	case own && under(from, "shared/contract", "shared/govern", "shared/expression", "shared/match", "shared/mapping", "shared/policy", "shared/message", "shared/telemetry") &&
 		(under(to, vendors...) || under(to, "shared/cloud", "shared/flow", "shared/trigger", "shared/boot", "shared/local")):
 		return "the core points inwards"
 	}
