@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,6 +22,7 @@ import (
 
 	"sorrel/shared/fault"
 	"sorrel/shared/platform"
+	"sorrel/shared/record"
 	"sorrel/shared/telemetry"
 )
 
@@ -385,5 +387,38 @@ func TestLambdaNamesWhatIsMissing(t *testing.T) {
 	w, err := Lambda(t.Context(), "sweep", getenv(env), io.Discard)
 	if err != nil || w.Inbound == nil || len(w.Outbound) != 4 || w.Ledger == nil || w.Connectors != nil {
 		t.Errorf("sweep: %+v (%v)", w, err)
+	}
+}
+
+// What the secret says beside ServiceNow's credentials decides how records are made there.
+func TestServiceNowImportSets(t *testing.T) {
+	t.Parallel()
+	set, err := LoadConfig("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for setting, want := range map[string]string{"": "/api/now/table/customer_account", `,"importSets":true`: "/api/now/import/u_sorrel_customer_account"} {
+		var mu sync.Mutex
+		var paths []string
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasPrefix(r.URL.Path, "/oauth_token") {
+				_, _ = w.Write([]byte(`{"access_token":"t","expires_in":1800,"token_type":"Bearer"}`))
+				return
+			}
+			mu.Lock()
+			paths = append(paths, r.URL.Path)
+			mu.Unlock()
+			w.WriteHeader(http.StatusInternalServerError)
+		}))
+		secret := `{"clientId":"c","clientSecret":"s","username":"u","password":"p","webhookSecrets":["a-secret-of-sixteen-or-more"]` + setting + `}`
+		c, err := connectOne(record.ServiceNow, Endpoint{URL: server.URL, Credentials: json.RawMessage(secret)}, set, bareWorld())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Write(t.Context(), []platform.Write{{Ref: record.Ref{Platform: record.ServiceNow, Object: "customer_account"}, External: "customer-abc", Fields: map[string]any{"name": "x"}}})
+		server.Close()
+		if len(paths) == 0 || paths[0] != want {
+			t.Errorf("with %q: %v, want %s", setting, paths, want)
+		}
 	}
 }

@@ -88,11 +88,14 @@ func connectOne(name string, e Endpoint, set *policy.Set, w *World) (Connector, 
 		}
 		return zendesk.New(cfg)
 	case record.ServiceNow:
-		cfg := servicenow.Config{URL: e.URL, Now: w.Now, Observe: observe}
-		if err := credentials(name, e, &cfg.Credentials); err != nil {
+		var own struct { // a setting of the instance lives beside its credentials
+			servicenow.Credentials
+			ImportSets bool `json:"importSets"`
+		}
+		if err := credentials(name, e, &own); err != nil {
 			return nil, err
 		}
-		return servicenow.New(cfg)
+		return servicenow.New(servicenow.Config{URL: e.URL, Now: w.Now, Observe: observe, Credentials: own.Credentials, ImportSets: own.ImportSets})
 	}
 	return nil, &fault.Error{Class: fault.NotFound, Op: "boot.connect", ID: name, Detail: "no connector for this platform", Remedy: fmt.Sprint("known: ", Platforms())}
 }
