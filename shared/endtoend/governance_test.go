@@ -61,10 +61,20 @@ func ernst() map[string]any {
 		"creditLimit": 20000, "creditHoldOverride": ref("AUTO"), "addressBook": billingIn("Kirchgasse 6", "Graz", "8010", "AT")}
 }
 
-// customer makes a customer in NetSuite and waits until it is everywhere.
+// customer is a customer that NetSuite has had for a while, once it is everywhere.
 func (g governed) customer(fields map[string]any) party {
 	g.Helper()
-	id := g.edit("customer", "", fields)
+	id, err := g.twins.NetSuite.Load("customer", "", fields, time.Now().Add(-time.Hour))
+	if err != nil {
+		g.Fatal(err)
+	}
+	g.list(record.NetSuite)
+	return g.everywhere(id)
+}
+
+// everywhere waits until a customer of NetSuite is on all platforms.
+func (g governed) everywhere(id string) party {
+	g.Helper()
 	g.settle(soon)
 	c := party{minted("customer", "customer", id), map[string]string{record.NetSuite: id}}
 	for p, object := range objects {
@@ -499,7 +509,7 @@ func TestEchoesOfAccountsThatNormalise(t *testing.T) {
 	})
 	fields := ernst()
 	fields["companyName"], fields["phone"], fields["creditLimit"] = "  Ernst   Handel ", "+43 7675 3425", 20000.61
-	c := g.customer(fields)
+	c := g.everywhere(g.edit("customer", "", fields))
 	g.shows(c, map[string]string{"netsuite phone": "(43-7675-3425)", "salesforce Phone": "(43-7675-3425)", "zendesk organization_fields.erp_phone": "(43-7675-3425)", "servicenow phone": "(43-7675-3425)",
 		"netsuite creditLimit": "20000.61", "salesforce ERP_Credit_Limit__c": "20001", "zendesk organization_fields.erp_credit_limit": "20001", "servicenow u_credit_limit": "20000.61",
 		"salesforce Name": "Ernst Handel"})
