@@ -47,8 +47,8 @@ type world struct {
 	trace   int
 	others  map[ID]Record // records that were merged into this one
 	natives int
-	moved   int  // how often something took effect by itself or by a decision in this step
-	created bool // a native record was made in this step
+	moved   int // how often something took effect by itself or by a decision in this step
+	created int // how many native records were made in this step
 }
 
 // broken is what a world panics with when a law is broken; play turns it into an error.
@@ -404,7 +404,8 @@ func (w *world) write(p string) bool {
 	}
 	v := w.tick(s)
 	if patch.Create {
-		s.born, w.created = v.At, true
+		s.born = v.At
+		w.created++
 	}
 	written := map[string]Value{}
 	for f, value := range patch.Fields {
