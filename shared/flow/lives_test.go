@@ -124,25 +124,25 @@ func (l *life) verdict() {
 func (l *life) opinion() {
 	next := l.store.Next
 	l.store.Next = nil
-	suspects := map[record.ID][]record.ID{}
-	ids := l.records()
-	for _, id := range ids {
-		suspects[id] = slices.Sorted(maps.Keys(l.state(id).Record.Suspects))
-	}
-	l.store.Next = next
-	for _, id := range ids {
-		for _, other := range suspects[id] {
-			cause := govern.Cause{Trace: "o", By: "stew", Now: l.clock.now()}
-			if l.rng.IntN(2) == 0 {
-				_, err := govern.Tell(l.t.Context(), l.ledger, l.config, id, other, cause)
-				l.did("stew tells %s and %s apart (%v)", id, other, err)
-			} else {
-				j, err := govern.Unite(l.t.Context(), l.ledger, l.config, id, other, cause)
-				l.did("stew unites %s and %s (%t %v)", id, other, j.Done, err)
-			}
-			return
+	var pairs [][2]record.ID
+	for _, id := range l.records() {
+		for _, other := range slices.Sorted(maps.Keys(l.state(id).Record.Suspects)) {
+			pairs = append(pairs, [2]record.ID{id, other})
 		}
 	}
+	l.store.Next = next
+	if len(pairs) == 0 {
+		return
+	}
+	cause := govern.Cause{Trace: "o", By: "stew", Now: l.clock.now()}
+	id, other := pairs[0][0], pairs[0][1]
+	if l.rng.IntN(2) == 0 {
+		_, err := govern.Tell(l.t.Context(), l.ledger, l.config, id, other, cause)
+		l.did("stew tells %s and %s apart (%v)", id, other, err)
+		return
+	}
+	j, err := govern.Unite(l.t.Context(), l.ledger, l.config, id, other, cause)
+	l.did("stew unites %s and %s (%t %v)", id, other, j.Done, err)
 }
 
 // records are all that native records are linked to.

@@ -398,13 +398,6 @@ func Rightful(s State, rules record.Rules, decisions []record.Decision) []Except
 	return out
 }
 
-// moot reports whether it does not matter what a platform says in a field, such as the customer number of an account that
-// sales has just made: it has no say there, and nobody who has says anything yet. Once somebody does, it is put back.
-func moot(r record.Record, rule record.Rule, platform, field string) bool {
-	path := rule.Paths[platform]
-	return (path == record.Revert || path == record.Reject) && r.Golden[field].Value.IsAbsent()
-}
-
 // unanswered reports whether a platform deleted its native record, others live on, and nothing says what follows. What
 // was merged is dead only.
 func unanswered(r record.Record, rules record.Rules, platform string) bool {

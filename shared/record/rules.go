@@ -108,7 +108,7 @@ func (r Rules) Timed() map[string]bool {
 	return out
 }
 
-func (r Rule) owns(platform string) bool { return r.Kind == Owner && r.Owner == platform }
+func (rule Rule) owns(platform string) bool { return rule.Kind == Owner && rule.Owner == platform }
 
 func targets(rule Rule, platform string) bool {
 	return !rule.owns(platform) && slices.Contains(rule.Targets, platform)
