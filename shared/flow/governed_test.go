@@ -9,8 +9,10 @@ import (
 	"testing/fstest"
 	"time"
 
+	"sorrel/shared/fault"
 	"sorrel/shared/govern"
 	"sorrel/shared/ledger"
+	"sorrel/shared/platform"
 	"sorrel/shared/policy"
 	"sorrel/shared/record"
 )
@@ -522,4 +524,35 @@ func TestNormalisedEchoes(t *testing.T) {
 	w.settle()
 	w.wrote("netsuite 1, salesforce 1, servicenow 1")
 	w.shows("phone", "salesforce 66", w.salesforce)
+}
+
+// A platform that needs a name for what it makes is not asked again and again while the name is held: it gets its copy
+// when there is one that it takes.
+func TestRequiredFieldThatIsHeld(t *testing.T) {
+	t.Parallel()
+	w := worldOf(t, governedConfig(t))
+	w.echoes()
+	w.zendesk.answers(func(p platform.Write) *told {
+		if p.Fields["name"] != "Taken" {
+			return nil
+		}
+		return &told{&fault.Error{Class: fault.Refused, Op: "zendesk.write", Code: "RecordInvalid", Detail: "name has already been taken", Fields: []string{"name"}}, false}
+	})
+	w.push(w.netsuite.set("account", "1", map[string]any{"name": "Taken", "phone": "1", "active": true}))
+	w.settle()
+	if ids := w.zendesk.ids("account"); len(ids) != 0 {
+		t.Fatalf("zendesk has %v", ids)
+	}
+	if n := w.zendesk.total(); n != 1 {
+		t.Errorf("zendesk was asked %d times, want once", n)
+	}
+	if got := w.exceptions(); len(got) != 1 || !strings.HasPrefix(got[0], "refused-write ") {
+		t.Errorf("exceptions: %q", got)
+	}
+	w.clock.pass(time.Minute)
+	w.push(w.netsuite.set("account", "1", map[string]any{"name": "Free"}))
+	w.settle()
+	w.only(w.zendesk)
+	w.shows("name", "Free", w.zendesk)
+	w.expectExceptions()
 }

@@ -238,9 +238,6 @@ func (w *world) waiting() string {
 			if err != nil {
 				w.t.Fatal(err)
 			}
-			if strings.Contains(w.state(p.Record).Due[f.name].Reason, "cannot be created without") {
-				continue // it waits for somebody to say it
-			}
 			out = append(out, fmt.Sprintf("%s for %s", p.Record, f.name))
 		}
 		if d, _ := w.out[f.name].Depth(w.t.Context()); d.Visible+d.InFlight > 0 {

@@ -91,6 +91,18 @@ func (m *Mapping) Lossy(canonical string) bool {
 	return ok && f.lossy
 }
 
+// Required lists the canonical fields without which no native record can be created, sorted.
+func (m *Mapping) Required() []string {
+	var out []string
+	for name, f := range m.fields {
+		if f.required {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
 // NativeFields lists the native paths that Observe reads, sorted, without list selectors.
 func (m *Mapping) NativeFields() []string {
 	var out []string

@@ -54,6 +54,12 @@ func (e *entity) compile(ps *source.Problems) {
 	e.rules = record.Rules{Entity: e.contract.Entity, Fields: map[string]record.Rule{}}
 	e.readPlatforms(ps)
 	e.rules.Platforms = slices.Sorted(maps.Keys(e.platforms))
+	e.rules.Required = map[string][]string{}
+	for p, m := range e.mappings {
+		if required := m.Required(); len(required) > 0 {
+			e.rules.Required[p] = required
+		}
+	}
 	base := e.readLevel(ps, "the policy", root)
 	groups, levels := e.readGroups(ps)
 	fields := e.readFields(ps)

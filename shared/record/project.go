@@ -81,7 +81,29 @@ func Project(r Record, rules Rules, platform string, as func(field string, v Val
 			p.Fields[f] = g.Value
 		}
 	}
+	if p.Create {
+		p.lacks(r, rules.Required[platform], platform)
+	}
 	return p
+}
+
+// lacks empties a patch that would create a native record without what the platform requires of one. Trying would be
+// refused, again and again; the record is looked at anew once anything about it changes.
+func (p Patch) lacks(r Record, required []string, platform string) {
+	for _, f := range required {
+		if v, some := p.Fields[f]; some && !v.IsNull() {
+			continue
+		}
+		why := platform + " makes none without " + f
+		if h, held := r.Held[HoldKey(platform, f)]; held && !h.Trying {
+			why += ", which is held: " + h.Type + ": " + h.Detail
+		}
+		for other := range p.Fields {
+			p.Kept[other] = why
+		}
+		clear(p.Fields)
+		return
+	}
 }
 
 // grant adds what an approved proposal wants written to a field's owner.

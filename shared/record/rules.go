@@ -84,6 +84,7 @@ type Rules struct {
 	Version     string // changes whenever any rule changes
 	Fields      map[string]Rule
 	Platforms   []string            // that the entity is mapped on, sorted
+	Required    map[string][]string // by platform: fields without which no native record is made there, sorted
 	Origins     []string            // whose new native records become records
 	Copies      []string            // where records get native records of their own
 	Strangers   []string            // whose native records that belong to nothing are not worth an exception
