@@ -492,6 +492,32 @@ func TestPicklistDrift(t *testing.T) {
 	w.audited()
 }
 
+// Whatever policy does about an edit is in the audit log, once, with who made it.
+func TestEveryDecisionIsLogged(t *testing.T) {
+	t.Parallel()
+	w, id := governedWorld(t)
+	w.zendesk.actor, w.servicenow.actor = "zoe", "sam"
+	w.edit(w.zendesk, map[string]any{"street": "Elsewhere 1"})
+	w.settle()
+	w.edit(w.servicenow, map[string]any{"city": "Nowhere"})
+	w.settle()
+	log, err := w.ledger.Log(t.Context(), string(id))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range log {
+		for _, v := range e.Events {
+			got = append(got, fmt.Sprintf("%s %s %v by %s: %s", v.Action, v.Platform, v.Fields, v.By, v.Detail))
+		}
+	}
+	want := []string{"put-back zendesk [street] by zoe: Elsewhere 1 was set, golden is Kirchgasse 6", "rejected servicenow [city] by sam: Nowhere was set, golden is Graz"}
+	if !slices.Equal(got, want) {
+		t.Errorf("logged %q, want %q", got, want)
+	}
+	w.audited()
+}
+
 // What a platform makes of our value causes no write, not even when a person there saves the record afterwards, and a
 // person's own edit is seen whoever is said to have made it.
 func TestNormalisedEchoes(t *testing.T) {

@@ -230,6 +230,32 @@ func (l *life) check() {
 	}
 }
 
+// claims expects that each match key is claimed by exactly the records whose living native records have it.
+func (l *life) claims() {
+	l.t.Helper()
+	want := map[ledger.Claim][]record.ID{}
+	for _, id := range l.records() {
+		s := l.state(id)
+		for _, c := range s.Claims { // also those that it should have given up
+			if _, some := want[c]; !some {
+				want[c] = nil
+			}
+		}
+		for c := range govern.Keys(l.config.Match("account"), s.Record) {
+			want[c] = append(want[c], id)
+		}
+	}
+	got, err := l.ledger.Claimed(context.Background(), slices.Collect(maps.Keys(want))...)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	for c, ids := range want {
+		if !slices.Equal(got[c].IDs, ids) {
+			l.t.Errorf("%v is claimed by %v, want %v", c, got[c].IDs, ids)
+		}
+	}
+}
+
 // Whatever people do on four platforms, and whatever gets lost or comes twice: the end is quiet, every platform shows
 // what the rules say, hearing everything again writes nothing, and the audit log is whole. SORREL_LIVES is the number of
 // histories, 40 without it.
@@ -300,6 +326,7 @@ func TestRandomLives(t *testing.T) {
 			t.Errorf("%d writes for %d acts", wrote, len(l.acts))
 		}
 		l.check()
+		l.claims()
 		l.nothingDead()
 		l.audited2()
 		if t.Failed() {

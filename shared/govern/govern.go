@@ -75,10 +75,22 @@ func settle(ctx context.Context, l *ledger.Ledger, set *policy.Set, before, afte
 	if err != nil {
 		return Settled{}, err
 	}
-	out.Events = append(slices.Clone(events), out.Events...)
+	out.Events = append(append(slices.Clone(events), suspected(before.Record, after.Record, cause)...), out.Events...)
 	return Settled{Due: due, Outcome: out, Entry: ledger.Entry{Before: before, After: after, Links: map[record.Ref]record.ID{},
 		Relinks: map[record.Ref]record.ID{}, Changes: out.Changes, Events: out.Events, Closed: out.Closed, Claims: claims,
 		Exceptions: exceptions, By: cause.By, Now: cause.Now, Trace: cause.Trace}}, nil
+}
+
+// suspected tells of each record that this one was not thought to be before.
+func suspected(before, after record.Record, cause Cause) []record.Event {
+	var out []record.Event
+	for _, id := range slices.Sorted(maps.Keys(after.Suspects)) {
+		if _, known := before.Suspects[id]; !known {
+			s := after.Suspects[id]
+			out = append(out, record.Event{Action: "suspected", Detail: fmt.Sprintf("may be %s by %s: %s", id, s.Rule, s.Detail), By: record.Sorrel, Trace: cause.Trace})
+		}
+	}
+	return out
 }
 
 // wait puts off what is due for platforms that make records of their own, and returns who may be woken now. The sweep

@@ -278,7 +278,7 @@ func (f *Flow) translate(ctx context.Context, m *mapping.Mapping, natives []sour
 // govern reads the record, merges what was said into its view, settles, and commits.
 func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, read bool, w *wakes, depth int) error {
 	ref := said[0].Ref
-	found, links, err := f.open(ctx, m, said, w, depth)
+	found, links, matched, err := f.open(ctx, m, said, w, depth)
 	switch {
 	case err != nil:
 		return err
@@ -357,6 +357,10 @@ func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, re
 	decisions := slices.DeleteFunc(settled.Outcome.Decisions, func(d record.Decision) bool { // what others said, or this platform earlier
 		return d.Loser.Platform != ref.Platform || !slices.ContainsFunc(said, func(s saying) bool { return s.trace == d.Loser.Trace })
 	})
+	if matched != "" {
+		entry.Events = append(entry.Events, record.Event{Action: "matched", Platform: ref.Platform, Detail: matched, By: record.Sorrel, Trace: trace})
+	}
+	entry.Events = append(entry.Events, verdicts(before.Record, decisions)...)
 	echo := settled.Quiet() && len(decisions) == 0 && linked
 	if !echo {
 		entry.Steps = steps(said, before.Record.ID, changes, decisions, now)
@@ -384,6 +388,21 @@ func (f *Flow) named(ctx context.Context, r record.Record, field string, id reco
 		return old, nil
 	}
 	return now, err
+}
+
+// verdicts are the audit log's lines about values that people set where policy does not take them.
+func verdicts(before record.Record, decisions []record.Decision) []record.Event {
+	did := map[record.Path]string{record.Revert: "put-back", record.Reject: "rejected", record.Ignore: "left"}
+	var out []record.Event
+	for _, d := range decisions {
+		action, logged := did[d.Path]
+		if held, _ := before.Views[d.Loser.Platform].Holds(d.Field); !logged || held == d.Loser.Value {
+			continue // nothing new
+		}
+		out = append(out, record.Event{Action: action, Platform: d.Loser.Platform, Fields: []string{d.Field}, By: d.Loser.Actor,
+			Detail: fmt.Sprintf("%v was set, golden is %v", d.Loser.Value, d.Golden), At: d.At, Trace: d.Loser.Trace})
+	}
+	return out
 }
 
 // confirmed lets a platform say the fields that an approved change of ours was to set there: it is the owner, and what
@@ -553,7 +572,7 @@ type link struct {
 
 // open finds the record and what it refers to. A referenced native record that nobody has seen is read and
 // governed first; if that cannot be done now, its id is fixed here and a recheck is left.
-func (f *Flow) open(ctx context.Context, m *mapping.Mapping, said []saying, w *wakes, depth int) (ledger.Found, map[record.Ref]link, error) {
+func (f *Flow) open(ctx context.Context, m *mapping.Mapping, said []saying, w *wakes, depth int) (found ledger.Found, links map[record.Ref]link, matched string, err error) {
 	sighting := ledger.Sighting{Ref: said[0].Ref, Entity: m.Entity}
 	wanted := map[record.Ref]struct{}{}
 	for _, s := range said {
@@ -565,11 +584,11 @@ func (f *Flow) open(ctx context.Context, m *mapping.Mapping, said []saying, w *w
 		}
 	}
 	refs := slices.SortedFunc(maps.Keys(wanted), func(a, b record.Ref) int { return strings.Compare(a.String(), b.String()) })
-	found, known, err := f.d.Ledger.Open(ctx, []ledger.Sighting{sighting}, refs)
+	all, known, err := f.d.Ledger.Open(ctx, []ledger.Sighting{sighting}, refs)
 	if err != nil {
-		return ledger.Found{}, nil, err
+		return found, nil, "", err
 	}
-	links := map[record.Ref]link{}
+	found, links = all[0], map[record.Ref]link{}
 	for _, to := range refs {
 		if id, ok := known[to]; ok {
 			links[to] = link{id: id, seen: true}
@@ -577,21 +596,21 @@ func (f *Flow) open(ctx context.Context, m *mapping.Mapping, said []saying, w *w
 		}
 		l, err := f.follow(ctx, to, said[0].trace, w, depth)
 		if err != nil {
-			return ledger.Found{}, nil, err
+			return found, nil, "", err
 		}
 		links[to] = l
 	}
-	if found[0].Linked || found[0].State.Exists() {
-		return found[0], links, nil
+	if found.Linked || found.State.Exists() {
+		return found, links, "", nil
 	}
-	found[0].State, err = f.match(ctx, found[0].State, said)
-	return found[0], links, err
+	found.State, matched, err = f.match(ctx, found.State, said)
+	return found, links, matched, err
 }
 
 // match finds the record that a newcomer is, by what it says: the only one that a strong key names, if that has no
 // native record on the newcomer's platform yet. Whatever is less certain makes a record of its own, which settling it
-// suspects of being a duplicate.
-func (f *Flow) match(ctx context.Context, fresh ledger.State, said []saying) (ledger.State, error) {
+// suspects of being a duplicate. by is the evidence, empty for a record of its own.
+func (f *Flow) match(ctx context.Context, fresh ledger.State, said []saying) (s ledger.State, by string, err error) {
 	entity := fresh.Record.ID.Entity()
 	rules := f.d.Config.Match(entity)
 	fields := map[string]record.Value{}
@@ -600,11 +619,11 @@ func (f *Flow) match(ctx context.Context, fresh ledger.State, said []saying) (le
 	}
 	keys := govern.KeysOf(rules, entity, fields)
 	if len(keys) == 0 {
-		return fresh, nil
+		return fresh, "", nil
 	}
 	claimed, err := f.d.Ledger.Claimed(ctx, slices.Collect(maps.Keys(keys))...)
 	if err != nil {
-		return fresh, err
+		return fresh, "", err
 	}
 	var claims []match.Claim
 	for c, k := range keys {
@@ -614,16 +633,17 @@ func (f *Flow) match(ctx context.Context, fresh ledger.State, said []saying) (le
 	}
 	d := match.Decide(claims)
 	if d.Outcome != match.Link {
-		return fresh, nil
+		return fresh, "", nil
 	}
-	s, err := f.d.Ledger.Follow(ctx, d.ID)
+	s, err = f.d.Ledger.Follow(ctx, d.ID)
 	if err != nil || !s.Exists() || s.Record.Views[said[0].Platform].Exists() {
-		return fresh, err
+		return fresh, "", err
 	}
+	evidence := d.Candidates[0].Evidence[0]
+	by = fmt.Sprintf("%s by %s: both have %s", said[0].Ref, evidence.Rule, evidence.Shown)
 	f.d.Telemetry.Count("Matched", said[0].Platform, 1)
-	f.d.Telemetry.Event(ctx, telemetry.Event{Step: "matched", Platform: said[0].Platform, Record: string(s.Record.ID), Trace: said[0].trace,
-		Detail: fmt.Sprintf("%s by %s", said[0].Ref, d.Candidates[0].Evidence[0].Rule)})
-	return s, nil
+	f.d.Telemetry.Event(ctx, telemetry.Event{Step: "matched", Platform: said[0].Platform, Record: string(s.Record.ID), Trace: said[0].trace, Detail: by})
+	return s, by, nil
 }
 
 // find is follow for a native record that may be linked.
