@@ -404,7 +404,7 @@ func (d *demo) merging(ctx context.Context) error {
 	c := d.cast["KOENE"]
 	later()
 	writes := d.counted()
-	d.printf("  somebody enters it once more in Salesforce, without its tax id\n")
+	d.printf("  somebody in sales enters it once more, without its tax id\n")
 	loser, err := d.does(record.Salesforce, "", map[string]any{"Name": "Koniglich-Essen", "BillingPostalCode": "14776", "BillingCity": "Brandenburg", "BillingCountry": "DE"})
 	if err != nil {
 		return err
@@ -414,7 +414,7 @@ func (d *demo) merging(ctx context.Context) error {
 	}
 	other := ledger.Mint("customer", record.Ref{Platform: record.Salesforce, Object: "Account", ID: loser})
 	x, err := d.only(ctx, other, "possible-duplicate")
-	d.hold("name and place alone are not enough: people are asked", x.Detail, err)
+	d.hold("as Salesforce has two of them now, people are asked", x.Detail, err)
 	d.wrote("and it is made nowhere else meanwhile", writes, "none")
 	later()
 	d.printf("  Sarah merges the two accounts in Salesforce\n")
@@ -477,7 +477,7 @@ func (d *demo) drift(ctx context.Context) error {
 		return err
 	}
 	writes := d.counted()
-	d.printf("  the value is back; Sorrel would find out by itself within half a minute, but Stewart does not wait\n  $ sorrel exceptions retry %s --as %s\n", x.ID, stewart)
+	d.printf("  the value is back; Sorrel would find out by itself in a minute or two, but Stewart does not wait\n  $ sorrel exceptions retry %s --as %s\n", x.ID, stewart)
 	if err := (actRetry{on{ID: x.ID, acting: d.as(stewart)}}).Run(binding{ctx}, d.screen); err != nil {
 		return err
 	}

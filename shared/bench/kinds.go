@@ -70,7 +70,7 @@ func (t *tally) kinds() []change {
 			_, err = t.twins.Salesforce.Edit("Account", "", map[string]any{"Name": "QUICK Stop GmbH", "Tax_Id__c": "DE 123 456 789", "Industry": "Retail"})
 			return err
 		}, check: t.shows(&twice, "industry", "retail")},
-		{name: "a possible duplicate", costs: "1+0 1+0+0 6 3 / 0 0 0 0 / 0 0 0 0", do: func(context.Context) (err error) {
+		{name: "a possible duplicate", costs: "1+0 1+0+0 7 3 / 0 0 0 0 / 0 0 0 0", do: func(context.Context) (err error) {
 			rival, err = t.twins.Salesforce.Edit("Account", "", map[string]any{"Name": "Ernst Handel", "BillingCity": "Graz", "BillingPostalCode": "8010",
 				"BillingCountry": "AT", "Industry": "Retail"})
 			return err
@@ -96,7 +96,7 @@ func (t *tally) kinds() []change {
 			if err := t.forget(); err != nil {
 				return err
 			}
-			t.pass(31 * time.Second)
+			t.pass(91 * time.Second)
 			t.in(stageSweep)
 			_, err := t.world.Sweep().Apply(ctx)
 			return err
