@@ -64,7 +64,8 @@ func (f *Flow) platform(ctx context.Context, name string, q queue.Sender, now ti
 		}
 		out.Due[name]++
 		oldest = max(oldest, now.Sub(p.Since))
-		if p.NotBefore.After(now) || now.Sub(p.Since) < f.d.Grace || len(msgs) >= maxWoken {
+		fresh := p.NotBefore.IsZero() && now.Sub(p.Since) < f.d.Grace // what was put off has no wake-up on the queue
+		if p.NotBefore.After(now) || fresh || len(msgs) >= maxWoken {
 			continue
 		}
 		// The same entry is woken once per half minute at most: its dedup id changes with the time.

@@ -87,6 +87,20 @@ func (b *bench) sweep() sweep.Swept {
 	return out
 }
 
+// What was put off has no wake-up on the queue: it is woken as soon as its time has come.
+func TestWakesWhatWasPutOffWithoutGrace(t *testing.T) {
+	t.Parallel()
+	b := setUp(t)
+	b.due("order/1", "zendesk", start.Add(2*time.Second))
+	if b.sweep(); len(b.woken("zendesk")) != 0 {
+		t.Error("woken before its time")
+	}
+	b.now = start.Add(2 * time.Second)
+	if s := b.sweep(); s.Woken != 1 {
+		t.Errorf("when its time has come: %+v", s)
+	}
+}
+
 func TestWakesWhatWaitedLongEnough(t *testing.T) {
 	t.Parallel()
 	b := setUp(t)
