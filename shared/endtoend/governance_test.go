@@ -722,3 +722,78 @@ func TestPicklistDrift(t *testing.T) {
 	g.noTrouble()
 	g.still()
 }
+
+// An agent's correction of an e-mail address is asked of sales, who own it in Salesforce; a merge of two Zendesk users
+// re-links the contact that is left.
+func TestContacts(t *testing.T) {
+	g := governedStage(t, nil)
+	c := g.customer(ernst())
+	person := func(first, email string) (record.ID, map[string]string) {
+		t.Helper()
+		id, err := g.twins.Salesforce.Edit("Contact", "", map[string]any{"FirstName": first, "LastName": "Mendel", "Email": email, "AccountId": c.on[record.Salesforce]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.settle(soon)
+		rid := ledger.Mint("contact", record.Ref{Platform: record.Salesforce, Object: "Contact", ID: id})
+		on := map[string]string{}
+		for p, v := range g.record(rid).Views {
+			on[p] = v.ID
+		}
+		if len(on) != len(platforms) {
+			t.Fatalf("the contact is on %v only", on)
+		}
+		return rid, on
+	}
+	id, on := person("Roland", "roland@ernst.test")
+	g.wrote("netsuite 1, servicenow 1, zendesk 1")
+	g.nextSecond()
+	if _, err := g.twins.Zendesk.Edit("user", on[record.Zendesk], map[string]any{"email": "r.mendel@ernst.test"}); err != nil {
+		t.Fatal(err)
+	}
+	g.settle(soon)
+	g.wrote("")
+	p := g.proposed()
+	if p.Fields["email"].Before != record.TextValue("roland@ernst.test") || p.Fields["email"].After != record.TextValue("r.mendel@ernst.test") {
+		t.Errorf("the proposal: %+v", p)
+	}
+	if _, err := g.world.Steward().Decide(t.Context(), g.who("sarah@northwind.example"), steward.Verdict{Proposal: p.ID, Approve: true}); err != nil {
+		t.Fatal(err)
+	}
+	g.settle(soon)
+	g.wrote("netsuite 1, salesforce 1, servicenow 1")
+	for q, object := range map[string]string{record.NetSuite: "contact", record.Salesforce: "Contact", record.Zendesk: "user", record.ServiceNow: "customer_contact"} {
+		found := false
+		for _, r := range everything(g.twins, q, object) {
+			found = found || r["email"] == "r.mendel@ernst.test" || r["Email"] == "r.mendel@ernst.test"
+		}
+		if !found {
+			t.Errorf("%s does not show the new address", q)
+		}
+	}
+	g.noTrouble()
+	g.still()
+
+	other, also := person("Rolf", "rolf@ernst.test")
+	g.wrote("netsuite 1, servicenow 1, zendesk 1")
+	g.nextSecond()
+	for _, err := range []error{g.twins.Zendesk.Merge("user", on[record.Zendesk], also[record.Zendesk]), g.twins.NetSuite.Merge("contact", on[record.NetSuite], also[record.NetSuite]),
+		g.twins.ServiceNow.Delete("customer_contact", also[record.ServiceNow]), g.twins.Salesforce.Merge("Contact", on[record.Salesforce], also[record.Salesforce])} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.settle(soon)
+	g.eventually(soon, "the two contacts are one", func() error {
+		if into := g.record(other).Into; into != id {
+			return fmt.Errorf("%s was merged into %q", other, into)
+		}
+		return nil
+	})
+	g.settle(soon)
+	g.noTrouble()
+	for _, q := range platforms {
+		g.counted[q] = g.writes(q)
+	}
+	g.still()
+}
