@@ -21,6 +21,7 @@ import (
 	"sorrel/shared/policy"
 	"sorrel/shared/record"
 	"sorrel/shared/salesforce/salesforcetwin"
+	"sorrel/shared/twin"
 	"sorrel/shared/twins"
 	"sorrel/shared/zendesk/zendesktwin"
 )
@@ -537,6 +538,34 @@ func TestEchoesOfAccountsThatNormalise(t *testing.T) {
 	g.wrote("servicenow 1")
 	g.still()
 	g.noTrouble()
+}
+
+// An org that tells by Outbound Messages alone does not say whose change it was. One that changes our values as well is
+// written to a few times, and then left alone.
+func TestOrgThatMarksNothing(t *testing.T) {
+	t.Parallel()
+	push := map[string]salesforcetwin.Push{"Account": {Message: true}, "Contact": {Message: true}}
+	g := governed{stageOver(t, embedded(t.TempDir()), startSuchTwins(t, twins.Options{Normalise: tidy, Push: push})), map[string]int{}}
+	g.twins.Kits()[record.Salesforce].SetFaults(twin.Faults{LatencyMS: 1100}) // so that message and answer are of two seconds
+	fields := ernst()
+	fields["creditLimit"] = 20000.61
+	g.edit("customer", "", fields)
+	for round := 0; ; round++ {
+		g.nextSecond()
+		g.settle(soon)
+		before := g.writes(record.Salesforce)
+		g.nextSecond()
+		g.nextSecond()
+		g.settle(soon)
+		if after := g.writes(record.Salesforce); after == before && before > 0 {
+			if after < 3 {
+				t.Errorf("only %d writes to Salesforce: nothing was put back", after)
+			}
+			break
+		} else if after > 6 || round > 8 {
+			t.Fatalf("%d writes to Salesforce, and it goes on", after)
+		}
+	}
 }
 
 // Whoever signs in by the integration user's name is a person all the same.

@@ -58,6 +58,7 @@ type fake struct {
 	now         func() time.Time
 	resolution  time.Duration // of its clock
 	tellsNumber bool          // its answer to a write carries the version
+	unmarked    bool          // it does not say which changes are ours
 
 	mu      sync.Mutex
 	rows    map[record.Ref]*row
@@ -315,7 +316,7 @@ func (f *fake) apply(w platform.Write) (platform.Written, record.Native) {
 		f.creates[w.External]++
 	}
 	merge(r.fields, body)
-	r.external, r.at, r.ours = w.External, f.now().Truncate(f.resolution), true
+	r.external, r.at, r.ours = w.External, f.now().Truncate(f.resolution), !f.unmarked
 	done := platform.Written{ID: ref.ID, Created: created}
 	if f.tellsNumber {
 		done.Version, done.Fields = record.Version{At: r.at}, decoded(r.fields)

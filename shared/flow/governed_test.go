@@ -492,6 +492,38 @@ func TestPicklistDrift(t *testing.T) {
 	w.audited()
 }
 
+// A platform that changes what it is given, and says neither that the change was ours nor what became of it, is put back a
+// few times and then left alone; people are told.
+func TestPlatformThatInsists(t *testing.T) {
+	t.Parallel()
+	w, _ := governedWorld(t)
+	w.salesforce.unmarked = true
+	w.salesforce.rewrite = func(_ string, body map[string]any) {
+		w.clock.pass(time.Second)
+		if s, is := body["name"].(string); is {
+			body["name"] = strings.ToUpper(s)
+		}
+	}
+	w.edit(w.netsuite, map[string]any{"name": "Bon app"})
+	for range 10 {
+		w.clock.pass(time.Minute)
+		w.settle()
+	}
+	if n := w.salesforce.total(); n < 2 || n > 4 {
+		t.Errorf("%d writes to salesforce, want 2 to 4", n)
+	}
+	if got := w.exceptions(); len(got) != 1 || !strings.HasPrefix(got[0], "conflict ") || !strings.HasSuffix(got[0], "salesforce name") {
+		t.Errorf("exceptions: %q", got)
+	}
+	w.edit(w.salesforce, map[string]any{"name": "Chop-suey"}) // somebody else's value is put back all the same
+	w.settle()
+	w.shows("name", "BON APP", w.salesforce)
+	w.edit(w.netsuite, map[string]any{"name": "LILA"})
+	w.settle()
+	w.shows("name", "LILA", w.salesforce)
+	w.expectExceptions()
+}
+
 // Whatever policy does about an edit is in the audit log, once, with who made it.
 func TestEveryDecisionIsLogged(t *testing.T) {
 	t.Parallel()

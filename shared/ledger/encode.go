@@ -136,6 +136,7 @@ type storedOver struct {
 	Value record.Value `json:"value"`
 	Said  time.Time    `json:"said"`
 	Trace string       `json:"trace,omitempty"`
+	Again int          `json:"again,omitempty"`
 }
 
 type storedSpan struct {

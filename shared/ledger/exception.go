@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -360,6 +361,11 @@ func Rightful(s State, rules record.Rules, decisions []record.Decision) []Except
 			if v.Clouded(f) && !putBack(rules.Fields[f], p) {
 				add(Exception{Type: c.Doubt.Type, Platform: p, Native: v.Ref.String(), Field: f,
 					Detail: c.Doubt.Detail, Remedy: "correct the value on " + p + ", or extend the mapping; the field is held until then", Trace: c.Doubt.Trace})
+			}
+			if w := v.Wrote[f]; w.Insists(c.Value) && w.Value == r.Golden[f].Value {
+				add(Exception{Type: "conflict", Platform: p, Native: v.Ref.String(), Field: f, Trace: w.Trace,
+					Detail: fmt.Sprintf("it was put back %d times and is there again; nothing is written to it until one of the two values changes", w.Over.Again+1),
+					Remedy: "find who sets it on " + p + ": a person, or a rule of the platform that changes what it is given"})
 			}
 		}
 	}

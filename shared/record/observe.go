@@ -261,7 +261,10 @@ func Confirm(v, before View, fields map[string]Value, version Version, now time.
 		}
 		over := old.Over
 		if was, origin := before.Holds(f); origin == FromPlatform && was != value {
-			over = Over{was, before.Said[f].Since().At, before.Said[f].Trace}
+			over = Over{Value: was, Said: before.Said[f].Since().At, Trace: before.Said[f].Trace}
+			if old.Over.Value == was && old.Value == value {
+				over.Again = old.Over.Again + 1
+			}
 		}
 		w := Wrote{Value: value, Base: base, When: now, Trace: trace, Over: over, Told: !version.IsZero() && version.Compare(base) == 0}
 		said := v.Said[f]

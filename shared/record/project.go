@@ -65,7 +65,7 @@ func Project(r Record, rules Rules, platform string, as func(field string, v Val
 			}
 		case origin != FromNobody && (holds == want || as(f, holds) == want):
 			continue
-		case origin == FromSorrel && as(f, v.Wrote[f].Value) == want && (v.Said[f].Ours || holds == v.Wrote[f].Back.Value):
+		case origin == FromSorrel && as(f, v.Wrote[f].Value) == want && (v.Said[f].Ours || holds == v.Wrote[f].Back.Value || v.Wrote[f].Insists(holds)):
 			continue // the platform reformatted what we wrote; writing it again would not change that
 		}
 		switch hold, held := r.Held[HoldKey(platform, f)]; {

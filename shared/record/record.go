@@ -86,6 +86,16 @@ type Over struct {
 	Value Value
 	Said  time.Time // since when, by the platform's clock
 	Trace string
+	Again int // how often we had replaced the very same value by the very same one before
+}
+
+// enough is how often a value that appears again is put back. Then it counts as what the platform makes of ours, and
+// people are told: somebody insists, or the platform changes values by itself and does not say who did.
+const enough = 3
+
+// Insists reports whether the platform says a value again that we have put back often enough.
+func (w Wrote) Insists(said Value) bool {
+	return w.Over.Again >= enough-1 && !said.IsAbsent() && said == w.Over.Value
 }
 
 // View is what one platform is known to hold of one record.
@@ -127,7 +137,7 @@ func (v View) Holds(field string) (Value, Origin) {
 		return wrote.Value, FromSorrel
 	case !saidSome:
 		return Value{}, FromNobody
-	case said.Ours || (wroteSome && (said.Value == wrote.Value || said.Value == wrote.Back.Value)):
+	case said.Ours || (wroteSome && (said.Value == wrote.Value || said.Value == wrote.Back.Value || wrote.Insists(said.Value))):
 		return said.Value, FromSorrel
 	}
 	return said.Value, FromPlatform
