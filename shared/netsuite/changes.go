@@ -106,13 +106,10 @@ func (c *Connector) list(ctx context.Context, l layout, at cursor) (platform.Pag
 	for _, n := range nodes {
 		native, err := c.listed(l, n, asked)
 		if err != nil {
-			return platform.Page{}, fault.Wrap(fault.Contract, "netsuite.changes", l.object+"/"+n.row["id"], err)
+			return platform.Page{}, fault.Wrap(fault.Contract, "netsuite.changes", l.object+"/"+vendorhttp.Clip(n.row["id"], 20), err)
 		}
 		page.Natives = append(page.Natives, native)
 		at.At, at.ID = n.row["modified"], n.row["id"]
-	}
-	if more && len(nodes) == 0 {
-		return platform.Page{}, fault.New(fault.Down, "netsuite.changes", "an empty page says that there is more")
 	}
 	if at.Done = !more; at.Done {
 		at.ID = ""
@@ -153,7 +150,7 @@ func (c *Connector) listed(l layout, n *node, asked time.Time) (record.Native, e
 func (c *Connector) instants(text string) ([]time.Time, error) {
 	t, err := time.Parse(wall, text)
 	if err != nil {
-		return nil, fmt.Errorf("SuiteQL printed a time as %q, want the form %s", text, wall)
+		return nil, fmt.Errorf("SuiteQL printed a time as %.40q, want the form %s", text, wall)
 	}
 	var all []time.Time
 	var before time.Time
@@ -324,7 +321,13 @@ func (c *Connector) query(ctx context.Context, q string, limit, offset int) (row
 	if !told {
 		return nil, false, time.Time{}, fault.New(fault.Down, "netsuite.suiteql", "the answer is no result page: hasMore is missing")
 	}
-	items, _ := answer["items"].([]any)
+	items, listed := answer["items"].([]any)
+	if !listed {
+		return nil, false, time.Time{}, fault.New(fault.Down, "netsuite.suiteql", "the answer is no result page: items is missing")
+	}
+	if more && (len(items) == 0 || offset >= 100_000) { // the vendor ends a result there
+		return nil, false, time.Time{}, fault.New(fault.Down, "netsuite.suiteql", "an empty or impossible page says that there is more")
+	}
 	for _, a := range items {
 		item, ok := a.(map[string]any)
 		if !ok {

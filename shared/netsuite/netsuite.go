@@ -272,9 +272,7 @@ func classify(resp vendorhttp.Response) error {
 	if f.OAuth != "" {
 		e.Code, e.Detail = f.OAuth, f.Description
 	}
-	if len(e.Detail) > 300 {
-		e.Detail = strings.ToValidUTF8(e.Detail[:300], "") + "…"
-	}
+	e.Detail = vendorhttp.Clip(e.Detail, 300)
 	for _, r := range errorTable() {
 		if r.Matches(resp.Status, e.Code) {
 			e.Class = fault.Class(r.Class)
@@ -282,11 +280,13 @@ func classify(resp vendorhttp.Response) error {
 		}
 	}
 	if e.Class == "" {
-		if resp.Status < 400 && len(f.Details) == 0 {
-			return nil
-		}
-		if e.Class = fault.Refused; resp.Status >= 500 {
+		switch {
+		case resp.Status >= 500 || resp.Status < 300: // details of no known code in a success say nothing for sure
 			e.Class = fault.Down
+		case resp.Status < 400 && len(f.Details) == 0:
+			return nil
+		default:
+			e.Class = fault.Refused
 		}
 	}
 	if e.Code == "" {

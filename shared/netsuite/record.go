@@ -11,6 +11,7 @@ import (
 	"path"
 	"regexp"
 	"sort"
+	"strconv"
 	"strings"
 	"time"
 
@@ -52,6 +53,9 @@ func (c *Connector) get(ctx context.Context, op, object, key string) (record.Nat
 	n, err := l.native(raw, asked)
 	if err != nil {
 		return record.Native{}, fault.Wrap(fault.Contract, "netsuite."+op, id, err)
+	}
+	if external, byExternal := strings.CutPrefix(key, "eid:"); byExternal && n.External != external || !byExternal && n.ID != key {
+		return record.Native{}, &fault.Error{Class: fault.Down, Op: "netsuite." + op, ID: id, Detail: "the answer is about another record"}
 	}
 	if n.Version.At.IsZero() {
 		return record.Native{}, &fault.Error{Class: fault.Contract, Op: "netsuite." + op, ID: id, Detail: "the answer has no lastModifiedDate",
@@ -137,19 +141,27 @@ func (c *Connector) write(ctx context.Context, w platform.Write) (string, error)
 	}
 	// https://docs.oracle.com/en/cloud/saas/netsuite/ns-online-help/section_156335203191.html
 	id, err := c.send(ctx, "upsert", http.MethodPut, recordPath(w.Ref.Object, key), what, w.Fields)
+	return c.settled(ctx, w, id, err)
+}
+
+// settled finds the id of a write that was done, if its answer had no Location.
+func (c *Connector) settled(ctx context.Context, w platform.Write, id string, err error) (string, error) {
 	if err != nil || id != "" {
 		return id, err
 	}
-	n, err := c.Find(ctx, w.Ref.Object, w.External) // done, but the answer had no Location
-	return n.ID, err
+	n, err := c.Find(ctx, w.Ref.Object, w.External)
+	return n.ID, fault.Wrap(fault.Unknown, "netsuite.write", w.Ref.Object+"/"+w.External, err)
 }
 
 // remove deletes a record. Only NetSuite's own word counts as gone already: a gateway's 404 does not.
 func (c *Connector) remove(ctx context.Context, ref record.Ref) error {
-	_, err := c.call(ctx, vendorhttp.Request{Op: "delete", Method: http.MethodDelete, Path: recordPath(ref.Object, ref.ID), Write: true})
+	resp, err := c.call(ctx, vendorhttp.Request{Op: "delete", Method: http.MethodDelete, Path: recordPath(ref.Object, ref.ID), Write: true})
 	var e *fault.Error
 	if errors.As(err, &e) && e.Class == fault.NotFound && (e.Code == "NONEXISTENT_ID" || e.Code == "RCRD_DSNT_EXIST") {
 		return nil
+	}
+	if err == nil {
+		err = done(resp)
 	}
 	return fault.Wrap("", "netsuite.delete", ref.String(), err)
 }
@@ -175,10 +187,20 @@ func (c *Connector) fulfil(ctx context.Context, w platform.Write) (string, error
 	body := maps.Clone(w.Fields)
 	delete(body, "createdFrom")
 	body["externalId"] = w.External
-	return c.send(ctx, "fulfil", http.MethodPost, recordPath(salesOrder, order)+"/!transform/itemFulfillment", what, body)
+	id, err := c.send(ctx, "fulfil", http.MethodPost, recordPath(salesOrder, order)+"/!transform/itemFulfillment", what, body)
+	return c.settled(ctx, w, id, err)
 }
 
-// send sends one write and returns the id in its Location, if there is one.
+// done is nil if resp is what the record API says after a write: 204. Any other success is a page of somebody
+// else's, or a job that has only been accepted.
+func done(resp vendorhttp.Response) error {
+	if resp.Status == http.StatusNoContent {
+		return nil
+	}
+	return &fault.Error{Class: fault.Unknown, Code: strconv.Itoa(resp.Status), Detail: "a write is answered 204, and this answer is not"}
+}
+
+// send sends one write and returns the id in its Location, if there is one of a record.
 func (c *Connector) send(ctx context.Context, op, method, target, what string, fields map[string]any) (string, error) {
 	if fields == nil {
 		fields = map[string]any{}
@@ -201,6 +223,9 @@ func (c *Connector) send(ctx context.Context, op, method, target, what string, f
 		r.Query = url.Values{"replace": {strings.Join(sublists, ",")}}
 	}
 	resp, err := c.call(ctx, r)
+	if err == nil {
+		err = done(resp)
+	}
 	if err != nil {
 		return "", fault.Wrap("", "netsuite."+op, what, err)
 	}
@@ -208,7 +233,7 @@ func (c *Connector) send(ctx context.Context, op, method, target, what string, f
 	if err != nil {
 		return "", nil
 	}
-	if id := path.Base(location.Path); digits(id) {
+	if dir, id := path.Split(location.Path); strings.Contains(dir, "/record/v1/") && digits(id) {
 		return id, nil
 	}
 	return "", nil

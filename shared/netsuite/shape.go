@@ -224,7 +224,7 @@ func (l layout) native(raw map[string]any, asked time.Time) (record.Native, erro
 	}
 	id, _ := scalar(raw["id"])
 	if !digits(id) {
-		return record.Native{}, fmt.Errorf("id is %q, want an internal id of digits", id)
+		return record.Native{}, fmt.Errorf("id is %.40q, want an internal id of digits", id)
 	}
 	n := record.Native{Ref: record.Ref{Platform: record.NetSuite, Object: l.object, ID: id}, Fields: fields}
 	n.External, _ = fields["externalId"].(string)
@@ -233,7 +233,7 @@ func (l layout) native(raw map[string]any, asked time.Time) (record.Native, erro
 	n.Version = version(when(fields["lastModifiedDate"]), asked)
 	if rev, ok := scalar(raw[l.rev]); ok && rev != "" {
 		if n.Version.Seq, err = strconv.ParseInt(strings.TrimSuffix(rev, ".0"), 10, 64); err != nil {
-			return record.Native{}, fmt.Errorf("%s is %q, want a whole number", l.rev, rev)
+			return record.Native{}, fmt.Errorf("%s is %.40q, want a whole number", l.rev, rev)
 		}
 	}
 	return n, nil

@@ -6,14 +6,11 @@ import (
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -111,22 +108,12 @@ func (c *Connector) signIn(ctx context.Context, s *signer) (vendorhttp.Token, er
 		"client_assertion":      {assertion},
 	}
 	resp, err := c.client.Do(ctx, vendorhttp.Request{
-		Op: "sign-in", Method: http.MethodPost, Path: tokenPath, NoAuth: true, Body: []byte(form.Encode()),
+		Op: "sign-in", Method: http.MethodPost, Path: tokenPath, NoAuth: true, Body: []byte(form.Encode()), Secrets: []string{assertion},
 		Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}},
 	})
 	if err != nil {
 		return vendorhttp.Token{}, err
 	}
-	var answer struct {
-		Token   string          `json:"access_token"`
-		Expires json.RawMessage `json:"expires_in"` // "3600" or 3600
-	}
-	if err := json.Unmarshal(resp.Body, &answer); err != nil || answer.Token == "" {
-		return vendorhttp.Token{}, fault.New(fault.Down, "netsuite.sign-in", "the token endpoint's answer holds no access_token")
-	}
-	token := vendorhttp.Token{Header: "Bearer " + answer.Token}
-	if n, err := strconv.Atoi(strings.Trim(string(answer.Expires), `"`)); err == nil && n > 0 {
-		token.Expires = s.now().Add(time.Duration(n) * time.Second)
-	}
-	return token, nil
+	grant, err := vendorhttp.ParseGrant("netsuite.sign-in", resp.Body, s.now())
+	return grant.Token, err
 }

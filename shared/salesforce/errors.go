@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sorrel/shared/fault"
+	"sorrel/shared/jsonread"
 	"sorrel/shared/platform"
 	"sorrel/shared/vendorhttp"
 )
@@ -81,8 +82,7 @@ func errorTable() []errorRow {
 		row(0, "STORAGE_LIMIT_EXCEEDED", fault.Refused, "org is full"),
 
 		row(300, "", fault.Refused, "several records carry the external id; nothing was written"),
-		row(301, "", fault.Internal, "the org has moved; set URL to its own domain"),
-		row(302, "", fault.Internal, "the org has moved; set URL to its own domain"),
+		row(301, "", fault.Internal, "and every other 3xx: the org has moved; set URL to its own domain"),
 		row(400, "", fault.Refused, "any other validation"),
 		row(403, "", fault.Refused, "permission"),
 		row(404, "", fault.NotFound, ""),
@@ -114,8 +114,11 @@ func (e vendorError) code() string {
 
 // class looks up the table; status is 0 for a row of a collection.
 func class(status int, code, message string) errorRow {
-	if status > 500 {
+	switch {
+	case status > 500:
 		status = 500
+	case status > 300 && status < 400:
+		status = 301
 	}
 	table := errorTable()
 	for _, r := range table {
@@ -206,6 +209,16 @@ func unreadable(op string, write bool, err error) error {
 		e.Class = fault.Unknown
 	}
 	return e
+}
+
+// maxNesting bounds the nesting of JSON that the vendor sends.
+const maxNesting = 64
+
+// decode reads one JSON value that nests no deeper than maxNesting, and nothing after it.
+func decode(body []byte) (any, error) {
+	r := jsonread.New(body, maxNesting)
+	v := r.Value()
+	return v, r.End()
 }
 
 func notFound(op, id string) error {

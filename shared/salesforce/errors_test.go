@@ -85,8 +85,8 @@ func TestAnswersThatAreNotTheAPIs(t *testing.T) {
 		body        string
 		read, write fault.Class
 	}{
-		{"html from the edge", 502, "<html>Bad Gateway</html>", fault.Down, fault.Down},
-		{"rare status", 520, "<html>", fault.Down, fault.Down},
+		{"html from the edge", 502, "<html>Bad Gateway</html>", fault.Down, fault.Unknown},
+		{"rare status", 520, "<html>", fault.Down, fault.Unknown},
 		{"maintenance", 503, `[{"message":"x","errorCode":"SERVER_UNAVAILABLE"}]`, fault.Down, fault.Down},
 		{"truncated error", 400, `[{"message":"x","errorCo`, fault.Refused, fault.Refused},
 		{"truncated answer", 200, `{"done":true,"records":[{"Id":"001`, fault.Down, fault.Unknown},
@@ -95,6 +95,15 @@ func TestAnswersThatAreNotTheAPIs(t *testing.T) {
 		{"html with 200", 200, "<html>Sign in</html>", fault.Down, fault.Unknown},
 		{"several errors", 400, `[{"errorCode":"UNABLE_TO_LOCK_ROW","message":"a"},{"errorCode":"INVALID_FIELD","message":"b"}]`, fault.Conflict, fault.Conflict},
 		{"redirect", 302, "", fault.Internal, fault.Internal},
+		{"lasting redirect", 308, "", fault.Internal, fault.Internal},
+		{"html with 404", 404, "<html>", fault.Down, fault.Down},
+		{"neither success nor error", 200, `{}`, fault.Down, fault.Unknown},
+		{"errors that say nothing", 200, `{"success":false,"errors":[{}]}`, fault.Down, fault.Unknown},
+		{"success with errors", 200, `{"id":"001xx000003DGb2AAG","success":true,"errors":[{"statusCode":"X"}]}`, fault.Down, fault.Unknown},
+		{"success with an id that is none", 200, `{"id":"<html>","success":true,"errors":[]}`, fault.Down, fault.Unknown},
+		{"more after the answer", 200, `{"done":true,"records":[],"success":true,"id":"001xx000003DGb2AAG"}<html>`, fault.Down, fault.Unknown},
+		{"a row that is none", 200, `{"done":true,"records":[null]}`, fault.Down, fault.Unknown},
+		{"another record", 200, `{"done":true,"records":[{"Id":"001xx000003DGb3AAG","SystemModstamp":"2026-11-02T08:00:00.000+0000"}]}`, fault.Down, fault.Unknown},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -107,10 +116,58 @@ func TestAnswersThatAreNotTheAPIs(t *testing.T) {
 			}
 		})
 	}
-	c, _ := scripted(t, 200, `[{"id":"001","success":true}]`)
-	for _, w := range c.Write(t.Context(), []platform.Write{{Ref: record.Ref{Object: "Account"}, External: "a"}, {Ref: record.Ref{Object: "Account"}, External: "b"}}) {
+}
+
+// Rows of a collection are told apart by their place alone: an answer whose rows cannot be the records' says nothing
+// of any of them, and one row that cannot be read says nothing of its record.
+func TestRowsThatAreNotTheRecords(t *testing.T) {
+	t.Parallel()
+	const one, two, three = "001xx000003DGb2AAG", "001xx000003DGb3AAG", "001xx000003DGb4AAG"
+	row := func(id string) string { return `{"id":"` + id + `","success":true,"errors":[]}` }
+	refused := `{"success":false,"errors":[{"statusCode":"STRING_TOO_LONG","message":"m"}]}`
+	unknown, done, no := fault.Unknown, fault.Class(""), fault.Refused
+	for _, test := range []struct {
+		name, body string
+		first      fault.Class // by external id, by native id and deleted
+		second     fault.Class
+	}{
+		{"all", "[" + row(one) + "," + row(two) + "]", done, done},
+		{"one refused", "[" + row(one) + "," + refused + "]", done, no},
+		{"too few", "[" + row(one) + "]", unknown, unknown},
+		{"too many", "[" + row(one) + "," + row(two) + "," + row(three) + "]", unknown, unknown},
+		{"none", "[]", unknown, unknown},
+		{"null", "null", unknown, unknown},
+		{"a null row", "[null," + row(two) + "]", unknown, done},
+		{"an empty row", "[" + row(one) + ",{}]", done, unknown},
+		{"a row of another kind", "[" + row(one) + ",[]]", unknown, unknown},
+		{"one answer for all", row(one), unknown, unknown},
+		{"an error for all", `[{"errorCode":"X","message":"m"}]`, unknown, unknown},
+		{"success is text", `[{"id":"` + one + `","success":"true"},` + row(two) + "]", unknown, unknown},
+	} {
+		for kind, write := range map[string]func(id string) platform.Write{
+			"external": func(id string) platform.Write {
+				return platform.Write{Ref: record.Ref{Object: "Account"}, External: id}
+			},
+			"native": func(id string) platform.Write {
+				return platform.Write{Ref: record.Ref{Object: "Account", ID: id}, External: id}
+			},
+			"delete": func(id string) platform.Write {
+				return platform.Write{Ref: record.Ref{Object: "Account", ID: id}, Delete: true}
+			},
+		} {
+			c, _ := scripted(t, 200, test.body)
+			out := c.Write(t.Context(), []platform.Write{write(one), write(two)})
+			for i, want := range []fault.Class{test.first, test.second} {
+				if got := out[i].Err; (want == done) != (got == nil) || got != nil && !fault.Is(got, want) {
+					t.Errorf("%s, %s: row %d is %v, want %q", test.name, kind, i, got, want)
+				}
+			}
+		}
+	}
+	c, _ := scripted(t, 200, "["+row(two)+","+row(one)+"]")
+	for _, w := range c.Write(t.Context(), []platform.Write{{Ref: record.Ref{Object: "Account", ID: one}, External: "a"}, {Ref: record.Ref{Object: "Account", ID: two}, External: "b"}}) {
 		if !fault.Is(w.Err, fault.Unknown) {
-			t.Errorf("a collection with a row too few: %v", w.Err)
+			t.Errorf("rows in another order: %+v", w)
 		}
 	}
 }

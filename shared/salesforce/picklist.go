@@ -80,7 +80,7 @@ func (c *Connector) describe(ctx context.Context, object string) (map[string]pic
 	if err := json.Unmarshal(resp.Body, &answer); err != nil {
 		return nil, unreadable("describe", false, err)
 	}
-	if len(answer.Fields) == 0 {
+	if len(answer.Fields) == 0 || answer.Fields[0].Name == "" {
 		return nil, unreadable("describe", false, fmt.Errorf("no fields"))
 	}
 	fields := make(map[string]picklist, len(answer.Fields))

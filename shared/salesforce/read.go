@@ -1,9 +1,9 @@
 package salesforce
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -25,9 +25,9 @@ func quote(s string) string {
 
 // answer of the query resources.
 type answer struct {
-	Done    bool             `json:"done"`
-	Records []map[string]any `json:"records"`
-	now     time.Time        // the vendor's clock when the query began, at the earliest; zero if it did not say
+	Done    bool
+	Records []map[string]any
+	now     time.Time // the vendor's clock when the query began, at the earliest; zero if it did not say
 }
 
 // query runs SOQL by resource query (live records) or queryAll (deleted ones too).
@@ -38,20 +38,26 @@ func (c *Connector) query(ctx context.Context, op, resource, soql string) (answe
 	if err != nil {
 		return answer{}, err
 	}
-	dec := json.NewDecoder(bytes.NewReader(resp.Body))
-	dec.UseNumber()
-	var a struct {
-		answer
-		Records *[]map[string]any `json:"records"`
-	}
-	if err := dec.Decode(&a); err != nil || a.Records == nil {
+	v, err := decode(resp.Body)
+	if err != nil {
 		return answer{}, unreadable(op, false, err)
 	}
-	a.answer.Records = *a.Records
+	page, _ := v.(map[string]any)
+	rows, ok := page["records"].([]any)
+	if !ok {
+		return answer{}, unreadable(op, false, errors.New("no records"))
+	}
+	a := answer{Records: make([]map[string]any, len(rows))}
+	a.Done, _ = page["done"].(bool)
+	for i, row := range rows {
+		if a.Records[i], ok = row.(map[string]any); !ok {
+			return answer{}, unreadable(op, false, errors.New("a row is no record"))
+		}
+	}
 	if !resp.Date.IsZero() {
 		a.now = resp.Date.Add(-c.cfg.Now().Sub(began))
 	}
-	return a.answer, nil
+	return a, nil
 }
 
 // decode turns one row into a Native.
@@ -59,7 +65,7 @@ func (o object) decode(op, name string, row map[string]any, now time.Time) (reco
 	stripAttributes(row)
 	id, _ := row["Id"].(string)
 	at, ok := parseTime(row["SystemModstamp"])
-	if id == "" || !ok {
+	if _, sound := canonicalID(id); !sound || !ok {
 		return record.Native{}, unreadable(op, false, fmt.Errorf("a %s without Id or SystemModstamp", name))
 	}
 	n := record.Native{Ref: record.Ref{Platform: record.Salesforce, Object: name, ID: id}, Fields: row,
@@ -95,7 +101,18 @@ func (c *Connector) Read(ctx context.Context, ref record.Ref) (record.Native, er
 	if len(a.Records) == 0 {
 		return record.Native{}, notFound("read", ref.Object+"/"+ref.ID)
 	}
-	return o.decode("read", ref.Object, a.Records[0], a.now)
+	n, err := o.decode("read", ref.Object, a.Records[0], a.now)
+	if err == nil && !sameID(n.ID, ref.ID) {
+		return record.Native{}, unreadable("read", false, errors.New("it is about another record"))
+	}
+	return n, err
+}
+
+// sameID compares ids of 15 and 18 characters.
+func sameID(a, b string) bool {
+	x, soundX := canonicalID(a)
+	y, soundY := canonicalID(b)
+	return soundX && soundY && x == y
 }
 
 // Find returns the live record that carries the external id.
@@ -115,7 +132,11 @@ func (c *Connector) Find(ctx context.Context, name, external string) (record.Nat
 	case 0:
 		return record.Native{}, notFound("find", name+"/"+external)
 	case 1:
-		return o.decode("find", name, a.Records[0], a.now)
+		n, err := o.decode("find", name, a.Records[0], a.now)
+		if err == nil && !strings.EqualFold(n.External, external) { // external ids match regardless of case
+			return record.Native{}, unreadable("find", false, errors.New("it is about another record"))
+		}
+		return n, err
 	}
 	e := c.failure(http.StatusMultipleChoices, nil)
 	e.Op, e.ID, e.Fields = "salesforce.find", name+"/"+external, []string{o.external}
@@ -173,7 +194,7 @@ func (c *Connector) Changes(ctx context.Context, name, from string) (platform.Pa
 	if next.Walk.IsZero() {
 		next.Walk = a.now
 	}
-	page.More = len(a.Records) > 0 && (!a.Done || len(a.Records) == c.cfg.Page)
+	page.More = len(a.Records) > 0 && (!a.Done || len(a.Records) >= c.cfg.Page)
 	switch last := len(page.Natives) - 1; {
 	case page.More:
 		next.At, next.After = page.Natives[last].Version.At.Truncate(Resolution), page.Natives[last].ID

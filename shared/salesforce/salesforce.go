@@ -32,7 +32,6 @@ package salesforce
 import (
 	"context"
 	"crypto/rsa"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -364,23 +363,21 @@ func (c *Connector) signIn(ctx context.Context) (vendorhttp.Token, error) {
 		form.Set("client_secret", cr.ClientSecret)
 	}
 	resp, err := c.client.Do(ctx, vendorhttp.Request{Op: "token", Method: http.MethodPost, Path: "/services/oauth2/token", NoAuth: true,
-		Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "Accept": {"application/json"}}, Body: []byte(form.Encode())})
+		Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "Accept": {"application/json"}}, Body: []byte(form.Encode()),
+		Secrets: []string{cr.ClientSecret, form.Get("assertion")}})
 	if err != nil {
 		return vendorhttp.Token{}, err
 	}
-	var answer struct {
-		AccessToken string `json:"access_token"`
-		InstanceURL string `json:"instance_url"`
+	grant, err := vendorhttp.ParseGrant("salesforce.token", resp.Body, c.cfg.Now())
+	if err != nil {
+		return vendorhttp.Token{}, err
 	}
-	if err := json.Unmarshal(resp.Body, &answer); err != nil || answer.AccessToken == "" {
-		return vendorhttp.Token{}, fault.New(fault.Down, "salesforce.token", "the answer holds no access_token")
-	}
-	instance, err := url.Parse(answer.InstanceURL)
+	instance, err := url.Parse(grant.Instance)
 	if err != nil || !slices.Contains(c.hosts, instance.Host) {
 		return vendorhttp.Token{}, &fault.Error{Class: fault.Unauthenticated, Op: "salesforce.token", Detail: "the token is for another host than URL",
 			Remedy: "set URL to the org's own domain (Setup, My Domain), or allow the host in Instances"}
 	}
-	return vendorhttp.Token{Header: "Bearer " + answer.AccessToken}, nil
+	return grant.Token, nil
 }
 
 // do calls the API. Every call carries the client's name: the vendor puts it into the changeOrigin of the

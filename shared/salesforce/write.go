@@ -1,7 +1,6 @@
 package salesforce
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -179,7 +178,15 @@ type saved struct {
 
 func (s saved) written(c *Connector, w platform.Write) platform.Written {
 	id := named(w)
+	unclear := func(why string) platform.Written {
+		return platform.Written{Err: fault.Wrap(fault.Unknown, "salesforce.write", id, errors.New(why))}
+	}
+	_, sound := canonicalID(s.ID)
 	switch {
+	case s.Success && len(s.Errors) > 0:
+		return unclear("success with errors")
+	case !s.Success && (len(s.Errors) == 0 || s.Errors[0].code() == ""):
+		return unclear("neither success nor an error")
 	case !s.Success:
 		e := c.failure(0, s.Errors)
 		if w.Delete && gone(e) {
@@ -187,10 +194,12 @@ func (s saved) written(c *Connector, w platform.Write) platform.Written {
 		}
 		e.Op, e.ID = "salesforce.write", id
 		return platform.Written{Err: e}
-	case s.ID == "" && w.Ref.ID == "":
-		return platform.Written{Err: fault.Wrap(fault.Unknown, "salesforce.write", id, fmt.Errorf("success without an id"))}
-	case s.ID == "":
+	case w.Ref.ID == "" && !sound:
+		return unclear("success without an id")
+	case w.Ref.ID != "" && s.ID == "":
 		s.ID = w.Ref.ID
+	case w.Ref.ID != "" && !sameID(s.ID, w.Ref.ID):
+		return unclear("the answer is about another record")
 	}
 	return platform.Written{ID: s.ID, Created: s.Created}
 }
@@ -259,12 +268,24 @@ func (c *Connector) collect(ctx context.Context, records int, r vendorhttp.Reque
 	return rows, nil
 }
 
+// silent is nil if resp is what the API says to a write by native id: 204 without a body. What else succeeds is a
+// page of somebody else's.
+func silent(op string, resp vendorhttp.Response) error {
+	if resp.Status == http.StatusNoContent {
+		return nil
+	}
+	return unreadable(op, true, fmt.Errorf("status %d, want 204", resp.Status))
+}
+
 // one writes a single record.
 // https://developer.salesforce.com/docs/platform/api-rest/guide/dome-upsert.html
 func (c *Connector) one(ctx context.Context, w platform.Write, fields map[string]any) platform.Written {
 	id := named(w)
 	if w.Delete {
-		_, err := c.do(ctx, vendorhttp.Request{Op: "write.delete", Method: http.MethodDelete, Path: "/sobjects/" + w.Ref.Object + "/" + w.Ref.ID, Write: true})
+		resp, err := c.do(ctx, vendorhttp.Request{Op: "write.delete", Method: http.MethodDelete, Path: "/sobjects/" + w.Ref.Object + "/" + w.Ref.ID, Write: true})
+		if err == nil {
+			err = silent("write.delete", resp)
+		}
 		if err != nil && !gone(err) {
 			return platform.Written{Err: fault.Wrap("", "salesforce.write", id, err)}
 		}
@@ -282,11 +303,11 @@ func (c *Connector) one(ctx context.Context, w platform.Write, fields map[string
 	if err != nil {
 		return platform.Written{Err: fault.Wrap("", "salesforce.write", id, err)}
 	}
-	if w.Ref.ID != "" { // 204 without a body
-		return platform.Written{ID: w.Ref.ID}
+	if w.Ref.ID != "" {
+		return platform.Written{ID: w.Ref.ID, Err: fault.Wrap("", "salesforce.write", id, silent("write.one", resp))}
 	}
 	var s saved
-	if err := json.NewDecoder(bytes.NewReader(resp.Body)).Decode(&s); err != nil {
+	if err := json.Unmarshal(resp.Body, &s); err != nil {
 		return platform.Written{Err: fault.Wrap("", "salesforce.write", id, unreadable("write.one", true, err))}
 	}
 	return s.written(c, w)

@@ -172,7 +172,8 @@ func (c *Connector) signIn(ctx context.Context) (vendorhttp.Token, error) {
 	const op = "servicenow.sign-in"
 	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {c.cfg.Credentials.ClientID}, "client_secret": {c.cfg.Credentials.ClientSecret}}
 	resp, err := c.client.Do(ctx, vendorhttp.Request{Op: "sign-in", Method: http.MethodPost, Path: "/oauth_token.do", Body: []byte(form.Encode()), NoAuth: true,
-		Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "Accept": {"application/json"}}})
+		Header:  http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "Accept": {"application/json"}},
+		Secrets: []string{c.cfg.Credentials.ClientSecret}})
 	if err != nil {
 		if resp.Status >= 400 && resp.Status < 500 && resp.Status != http.StatusTooManyRequests {
 			return vendorhttp.Token{}, &fault.Error{Class: fault.Unauthenticated, Op: op, Err: err,
@@ -180,18 +181,8 @@ func (c *Connector) signIn(ctx context.Context) (vendorhttp.Token, error) {
 		}
 		return vendorhttp.Token{}, err
 	}
-	var t struct {
-		AccessToken string `json:"access_token"`
-		ExpiresIn   int    `json:"expires_in"`
-	}
-	if err := json.Unmarshal(resp.Body, &t); err != nil || t.AccessToken == "" {
-		return vendorhttp.Token{}, &fault.Error{Class: fault.Down, Op: op, Detail: "the answer is no token"}
-	}
-	token := vendorhttp.Token{Header: "Bearer " + t.AccessToken}
-	if t.ExpiresIn > 60 {
-		token.Expires = c.cfg.Now().Add(time.Duration(t.ExpiresIn) * time.Second)
-	}
-	return token, nil
+	grant, err := vendorhttp.ParseGrant(op, resp.Body, c.cfg.Now())
+	return grant.Token, err
 }
 
 // Declaration of what ServiceNow promises. There is no published number of requests: each instance has its own
@@ -243,6 +234,9 @@ func (c *Connector) call(ctx context.Context, op, method, path string, query url
 			Remedy: "give the URL, and clientId and clientSecret of an OAuth application"}
 	}
 	resp, err := c.client.Do(ctx, r)
+	if e := fault.Outermost(err); write && codeOf(err) == codeTime { // it may have done half
+		e.Class = fault.Unknown
+	}
 	if err != nil || resp.Status == http.StatusNoContent {
 		return nil, resp, err
 	}
@@ -253,13 +247,18 @@ func (c *Connector) call(ctx context.Context, op, method, path string, query url
 	}
 	if e := refusal(resp.Status, answer); e != nil { // an error inside a success
 		e.Op = "servicenow." + op
+		if e.Class == fault.Internal || e.Class == fault.Down { // of no known code, or with half of the result
+			g := garbled(op, write, e.Detail, nil)
+			g.Code = e.Code
+			return nil, resp, g
+		}
 		return nil, resp, e
 	}
 	return answer, resp, nil
 }
 
 // garbled is the error of a 2xx answer that cannot be used.
-func garbled(op string, write bool, detail string, err error) error {
+func garbled(op string, write bool, detail string, err error) *fault.Error {
 	class := fault.Down
 	if write {
 		class = fault.Unknown

@@ -43,7 +43,11 @@ func (c *Connector) Read(ctx context.Context, ref record.Ref) (record.Native, er
 	if !ok {
 		return record.Native{}, garbled(op, false, "the answer lacks result", nil)
 	}
-	return native(op, ref.Object, fields, resp.Date)
+	n, err := native(op, ref.Object, fields, resp.Date)
+	if err == nil && n.ID != ref.ID {
+		return record.Native{}, garbled(op, false, "the answer is about another record", nil)
+	}
+	return n, err
 }
 
 // externalForm keeps '^', which would end the condition, out of queries.
@@ -172,9 +176,12 @@ func (c *Connector) write(ctx context.Context, w platform.Write) platform.Writte
 
 // remove deletes. The vendor answers 404 for a record that is gone already, and for one that an access rule hides.
 func (c *Connector) remove(ctx context.Context, ref record.Ref) platform.Written {
-	_, _, err := c.call(ctx, ref.Object+".delete", http.MethodDelete, path(ref.Object, ref.ID), nil, nil)
-	if fault.Is(err, fault.NotFound) {
+	op := ref.Object + ".delete"
+	_, resp, err := c.call(ctx, op, http.MethodDelete, path(ref.Object, ref.ID), nil, nil)
+	if e := fault.Outermost(err); fault.Is(err, fault.NotFound) && e.Detail != "" { // in the vendor's own words
 		err = nil
+	} else if err == nil && resp.Status != http.StatusNoContent {
+		err = garbled(op, true, "a deletion is answered 204, and this answer is not", nil)
 	}
 	return platform.Written{ID: ref.ID, Err: err}
 }
@@ -220,6 +227,10 @@ func (c *Connector) save(ctx context.Context, object, id string, body map[string
 	n, err := native(op, object, fields, resp.Date)
 	if err != nil {
 		return platform.Written{ID: id, Err: fault.Wrap(fault.Unknown, "servicenow."+op, "", err)}
+	}
+	sent, whose := body[external]
+	if id != "" && n.ID != id || whose && n.External != "" && n.External != sent {
+		return platform.Written{ID: id, Err: garbled(op, true, "the answer is about another record", nil)}
 	}
 	return platform.Written{ID: n.ID, Version: n.Version, Created: resp.Status == http.StatusCreated, Fields: n.Fields, Err: dropped(op, body, n)}
 }
@@ -278,6 +289,9 @@ func (c *Connector) load(ctx context.Context, object string, body map[string]str
 		}
 		id, status := text(r["sys_id"]), text(r["status"])
 		if !sysID.MatchString(id) || status != "inserted" && status != "updated" && status != "ignored" {
+			if status != "error" && status != "skipped" {
+				return platform.Written{Err: garbled(op, true, fmt.Sprintf("an import row with the status %.40q", status), nil)}
+			}
 			e := said(resp.Status, "import row "+cut(status, 40), text(r["error_message"]), text(r["status_message"]))
 			if e.Code == strconv.Itoa(resp.Status) {
 				e.Code = codeImport

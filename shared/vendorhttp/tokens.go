@@ -2,8 +2,13 @@ package vendorhttp
 
 import (
 	"context"
+	"encoding/json"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
+
+	"sorrel/shared/fault"
 )
 
 // Token is an Authorization header value with its end. A zero Expires means: until a call answers 401.
@@ -57,4 +62,41 @@ func (t *Tokens) get(ctx context.Context, refused string) (string, error) {
 	}
 	t.current = token
 	return token.Header, nil
+}
+
+// Grant is what a token endpoint answered.
+// https://www.rfc-editor.org/rfc/rfc6749#section-5.1
+type Grant struct {
+	Token    Token
+	Scope    string
+	Instance string // Salesforce: the URL that the token is for
+}
+
+// maxLife bounds how long a token is believed to live.
+const maxLife = 24 * time.Hour
+
+// ParseGrant reads the answer of a token endpoint; what holds no usable token is Down. A life that is not said, is no
+// number or is not longer than early gives a token without an end: to fetch a new one for every call would flood
+// the vendor, and a call that answers 401 fetches one anyway.
+func ParseGrant(op string, body []byte, now time.Time) (Grant, error) {
+	var answer struct {
+		AccessToken string          `json:"access_token"`
+		ExpiresIn   json.RawMessage `json:"expires_in"` // 3600 or "3600"
+		Scope       string          `json:"scope"`
+		InstanceURL string          `json:"instance_url"`
+	}
+	if json.Unmarshal(body, &answer) != nil || !sendable(answer.AccessToken) {
+		return Grant{}, fault.New(fault.Down, op, "the token endpoint's answer holds no usable access_token")
+	}
+	g := Grant{Token{Header: "Bearer " + answer.AccessToken}, answer.Scope, answer.InstanceURL}
+	seconds, err := strconv.ParseInt(strings.Trim(string(answer.ExpiresIn), `"`), 10, 64)
+	if err == nil && seconds > int64(early/time.Second) {
+		g.Token.Expires = now.Add(time.Duration(min(seconds, int64(maxLife/time.Second))) * time.Second)
+	}
+	return g, nil
+}
+
+// sendable reports whether a token can stand in a header: one that cannot would fail every call and be kept for ever.
+func sendable(token string) bool {
+	return token != "" && len(token) <= 16<<10 && !strings.ContainsFunc(token, func(c rune) bool { return c <= ' ' || c >= 0x7f })
 }

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"sorrel/shared/fault"
 )
@@ -62,6 +64,9 @@ type Request struct {
 	Body   []byte
 	Write  bool // it may change something: a lost answer is fault.Unknown instead of fault.Down
 	NoAuth bool
+	// Secrets are cut out of the answer, like the credential in the Authorization header: a vendor that quotes the
+	// request must not bring them into an error. Those shorter than 8 bytes are not looked for.
+	Secrets []string
 }
 
 // Response of a vendor.
@@ -69,7 +74,8 @@ type Response struct {
 	Status int
 	Header http.Header
 	Body   []byte
-	Date   time.Time // the vendor's clock by the Date header, zero if missing
+	Date   time.Time // the vendor's clock by the Date header, zero if missing or more than a day ahead of ours
+	cut    error     // why there is a status but no whole body
 }
 
 // Client calls one vendor. It is safe for concurrent use.
@@ -129,7 +135,8 @@ func NewTransport(perHost int) *http.Transport {
 		DialContext:         (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
 		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout: 5 * time.Second, IdleConnTimeout: 55 * time.Second,
-		MaxIdleConns: 4 * perHost, MaxIdleConnsPerHost: perHost, ForceAttemptHTTP2: true,
+		MaxResponseHeaderBytes: 1 << 20,
+		MaxIdleConns:           4 * perHost, MaxIdleConnsPerHost: perHost, ForceAttemptHTTP2: true,
 	}
 }
 
@@ -146,6 +153,11 @@ func (c *Client) Host() string { return c.base.Host }
 // it). Otherwise the error is classified: Down (no connection, breaker open, 5xx), Unknown (a write was sent
 // and no answer came), Throttled (429, with RetryAt), Unauthenticated (401 after one fresh token), or
 // what Classify says. The Response is returned with the error whenever an answer came.
+//
+// An answer below 300 that was cut, is larger than MaxAnswer or is not UTF-8 is no answer. Such a body of any other
+// status leaves the status, and a refusal whose words are lost is Down: they may have said something else. A 404 in
+// words that are no JSON is a gateway's and Down too, so that no record is taken for missing. A Down write is
+// Unknown if its status does not say that nothing was done: 500, 502 and 504 do not, 503 does.
 func (c *Client) Do(ctx context.Context, r Request) (Response, error) {
 	if !r.NoAuth {
 		if err := c.admit(r); err != nil {
@@ -255,7 +267,7 @@ func (c *Client) once(ctx context.Context, r Request, refused string) (Response,
 	}
 	req, err := http.NewRequestWithContext(ctx, r.Method, target, bytes.NewReader(r.Body))
 	if err != nil {
-		return Response{}, "", c.fail(fault.Internal, r, err)
+		return Response{}, "", c.fail(fault.Internal, r, clean(err))
 	}
 	for k, v := range r.Header {
 		req.Header[http.CanonicalHeaderKey(k)] = v
@@ -282,15 +294,46 @@ func (c *Client) once(ctx context.Context, r Request, refused string) (Response,
 		return Response{}, "", c.fail(lost(r, sent.Load()), r, clean(err))
 	}
 	defer answer.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(answer.Body, MaxAnswer+1))
-	if err != nil {
-		return Response{}, "", c.fail(lost(r, true), r, clean(err))
+	used := req.Header.Get("Authorization")
+	resp := Response{Status: answer.StatusCode, Header: answer.Header}
+	if date, err := http.ParseTime(answer.Header.Get("Date")); err == nil && date.Sub(c.cfg.Now()) < maxAhead {
+		resp.Date = date
 	}
-	if len(body) > MaxAnswer {
-		return Response{}, "", c.fail(fault.Malformed, r, fmt.Errorf("answer larger than %d bytes", MaxAnswer))
+	resp.Body, err = io.ReadAll(io.LimitReader(answer.Body, MaxAnswer+1))
+	switch {
+	case err != nil:
+		resp.cut = clean(err)
+	case len(resp.Body) > MaxAnswer:
+		resp.cut = fmt.Errorf("answer larger than %d bytes", MaxAnswer)
+	case resp.Status < 300 && !utf8.Valid(resp.Body): // a decoder would put U+FFFD into the record
+		resp.cut = errors.New("answer is not UTF-8")
 	}
-	date, _ := http.ParseTime(answer.Header.Get("Date"))
-	return Response{answer.StatusCode, answer.Header, body, date}, req.Header.Get("Authorization"), nil
+	if resp.cut != nil {
+		resp.Body = nil
+	}
+	if resp.cut != nil && resp.Status < 300 {
+		return Response{}, "", c.fail(lost(r, true), r, resp.cut)
+	}
+	for _, secret := range append(credential(used), r.Secrets...) {
+		if len(secret) >= 8 {
+			resp.Body = bytes.ReplaceAll(resp.Body, []byte(secret), []byte("[redacted]"))
+		}
+	}
+	return resp, used, nil
+}
+
+// maxAhead bounds the vendor's clock, which listings go on from: a wild one would make them skip what comes.
+const maxAhead = 24 * time.Hour
+
+// credential is what is secret in an Authorization header.
+func credential(header string) []string {
+	_, token, _ := strings.Cut(header, " ")
+	secrets := []string{token}
+	if plain, err := base64.StdEncoding.DecodeString(token); err == nil && strings.HasPrefix(header, "Basic ") {
+		_, password, _ := strings.Cut(string(plain), ":")
+		secrets = append(secrets, password)
+	}
+	return secrets
 }
 
 // lost is the class of a call without an answer: a write that may have been sent is Unknown.
@@ -331,7 +374,54 @@ func (c *Client) url(r Request) (string, error) {
 	return raw, nil
 }
 
+// classify judges an answer by the vendor's words and then by what they are worth.
 func (c *Client) classify(r Request, resp Response) error {
+	err := c.judge(r, resp)
+	var e *fault.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	final := e.Class != fault.Throttled && e.Class != fault.Unauthenticated && e.Class != fault.Down
+	switch {
+	case resp.cut != nil && resp.Status >= 400 && final:
+		e.Class, e.Err = fault.Down, resp.cut
+	case e.Class == fault.NotFound && resp.Status == http.StatusNotFound && !spoken(resp.Body):
+		e.Class, e.Detail = fault.Down, "404 in words that are not the vendor's API's"
+	}
+	if e.RetryAt.IsZero() && (e.Class == fault.Throttled || e.Class == fault.Down && resp.Header.Get("Retry-After") != "") {
+		e.RetryAt = c.retryAfter(resp)
+	}
+	if r.Write && e.Class == fault.Down && doubtful(resp.Status) {
+		e.Class = fault.Unknown
+	}
+	e.Detail, e.Code = Clip(e.Detail, 1000), Clip(e.Code, 100)
+	e.Fields = e.Fields[:min(len(e.Fields), 50)]
+	for i, f := range e.Fields {
+		e.Fields[i] = Clip(f, 200)
+	}
+	return e
+}
+
+// spoken reports whether a body is nothing, or begins as JSON.
+func spoken(body []byte) bool {
+	body = bytes.TrimSpace(body)
+	return len(body) == 0 || body[0] == '{' || body[0] == '['
+}
+
+// doubtful reports that a status does not say whether a write was done.
+func doubtful(status int) bool {
+	return status < 300 || status >= 500 && status != http.StatusNotImplemented && status != http.StatusServiceUnavailable
+}
+
+// Clip shortens what a vendor said to n bytes, at a character's border.
+func Clip(s string, n int) string {
+	if len(s) > n {
+		s = strings.ToValidUTF8(s[:n], "") + "…"
+	}
+	return s
+}
+
+func (c *Client) judge(r Request, resp Response) error {
 	if c.cfg.Classify != nil {
 		err := c.cfg.Classify(resp)
 		if err == nil && resp.Status < 300 {
@@ -341,9 +431,6 @@ func (c *Client) classify(r Request, resp Response) error {
 		if errors.As(err, &e) {
 			if e.Op == "" {
 				e.Op = c.op(r)
-			}
-			if e.Class == fault.Throttled && e.RetryAt.IsZero() {
-				e.RetryAt = c.retryAfter(resp)
 			}
 			return e
 		}
@@ -359,7 +446,7 @@ func (c *Client) classify(r Request, resp Response) error {
 	case resp.Status == http.StatusNotFound:
 		e.Class = fault.NotFound
 	case resp.Status == http.StatusTooManyRequests:
-		e.Class, e.RetryAt = fault.Throttled, c.retryAfter(resp)
+		e.Class = fault.Throttled
 	case resp.Status >= 500:
 		e.Class, e.RetryAt = fault.Down, c.retryAfter(resp)
 	default:
@@ -368,15 +455,19 @@ func (c *Client) classify(r Request, resp Response) error {
 	return e
 }
 
-// retryAfter reads Retry-After (seconds or a date), bounded to one hour; without it a second.
+// retryAfter reads Retry-After (seconds or a date), bounded to between a second and an hour; without one that can be
+// read a second. Of several the longest counts.
 func (c *Client) retryAfter(resp Response) time.Time {
 	now := c.cfg.Now()
-	h := resp.Header.Get("Retry-After")
 	d := time.Second
-	if n, err := strconv.Atoi(strings.TrimSpace(h)); err == nil && n >= 0 {
-		d = time.Duration(min(n, 3600)) * time.Second
-	} else if at, err := http.ParseTime(h); err == nil {
-		d = min(max(at.Sub(now), 0), time.Hour)
+	for _, h := range resp.Header.Values("Retry-After") {
+		h = strings.TrimSpace(h)
+		n, err := strconv.ParseInt(h, 10, 64) // one out of range gives the nearest that is in it
+		if err == nil || errors.Is(err, strconv.ErrRange) {
+			d = max(d, time.Duration(min(max(n, 0), 3600))*time.Second)
+		} else if at, err := http.ParseTime(h); err == nil {
+			d = max(d, min(at.Sub(now), time.Hour))
+		}
 	}
 	return now.Add(d)
 }

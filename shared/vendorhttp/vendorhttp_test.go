@@ -126,10 +126,12 @@ func TestThrottlePause(t *testing.T) {
 		header string
 		pause  time.Duration
 	}{
-		{"", time.Second}, {"7", 7 * time.Second}, {"99999999999", time.Hour}, {"999999999999999999999999", time.Second},
-		{"-5", time.Second}, {"soon", time.Second}, {"1.5", time.Second},
+		{"", time.Second}, {"7", 7 * time.Second}, {"99999999999", time.Hour}, {"999999999999999999999999", time.Hour}, {"1000000000000000000", time.Hour},
+		{"-5", time.Second}, {"-99999999999999999999", time.Second}, {"0", time.Second}, {"soon", time.Second}, {"1.5", time.Second}, {"5, 9", time.Second},
 		{clk.now().Add(90 * time.Second).Format(http.TimeFormat), 90 * time.Second},
 		{clk.now().Add(1000 * time.Hour).Format(http.TimeFormat), time.Hour},
+		{clk.now().Add(-time.Hour).Format(http.TimeFormat), time.Second},
+		{"Thu, 01 Jan 1970 00:00:00 GMT", time.Second}, {"Fri, 01 Jan 2999 00:00:00 GMT", time.Hour}, {"Fri, 31 Dec 9999 23:59:59 GMT", time.Hour},
 	} {
 		t.Run(tt.header, func(t *testing.T) {
 			t.Parallel()
@@ -160,16 +162,17 @@ func TestThrottlePause(t *testing.T) {
 	}
 }
 
-func TestThrottleDateInThePast(t *testing.T) {
+func TestLongestRetryAfterCounts(t *testing.T) {
 	t.Parallel()
 	clk := newClock()
 	c := vendor(t, clk, func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Retry-After", clk.now().Add(-time.Hour).Format(http.TimeFormat))
-		w.WriteHeader(429)
+		w.Header()["Retry-After"] = []string{"soon", "7", clk.now().Add(time.Minute).Format(http.TimeFormat), "30", "-1"}
+		w.WriteHeader(503)
 	}, nil)
-	for range 2 { // no pause, but each call is still told that it was refused
-		_, err := c.Do(t.Context(), get())
-		want(t, err, fault.Throttled)
+	_, err := c.Do(t.Context(), get())
+	want(t, err, fault.Down)
+	if at := fault.RetryAt(err); !at.Equal(clk.now().Add(time.Minute)) {
+		t.Errorf("pause of %v, want a minute", at.Sub(clk.now()))
 	}
 }
 
@@ -329,7 +332,9 @@ func TestAnswerIsBounded(t *testing.T) {
 		}
 	}, nil)
 	_, err := c.Do(t.Context(), get())
-	want(t, err, fault.Malformed)
+	want(t, err, fault.Down)
+	_, err = c.Do(t.Context(), put())
+	want(t, err, fault.Unknown)
 }
 
 func TestBaseMustBeHTTPSExceptLoopback(t *testing.T) {

@@ -14,6 +14,9 @@ import (
 // fresh is how long an answer about an object's fields is used.
 const fresh = time.Minute
 
+// maxPages of fields are read, of 100 each: an object has at most a few hundred.
+const maxPages = 20
+
 // dropdowns are the values of an object's dropdown fields (nil for a field of another type), by key, and when they
 // were asked for.
 type dropdowns struct {
@@ -61,7 +64,10 @@ func (c *Connector) dropdowns(ctx context.Context, object, path, group string) (
 	}
 	fields := map[string][]string{}
 	query := url.Values{"page[size]": {"100"}}
-	for {
+	for page := 0; ; page++ {
+		if page == maxPages {
+			return nil, garbled(op, false, "the list of fields has no end", nil)
+		}
 		answer, _, err := c.call(ctx, op, http.MethodGet, path, query, nil, nil)
 		if err != nil {
 			return nil, err

@@ -52,7 +52,7 @@ func (c *Connector) updateUser(ctx context.Context, w platform.Write, p place, b
 	email, said := body["email"]
 	delete(body, "email")
 	path := p.path + "/" + url.PathEscape(w.Ref.ID)
-	n, _, err := c.saved(ctx, User, p, http.MethodPut, path, nil, nil, body)
+	n, _, err := c.saved(ctx, w.Ref, p, http.MethodPut, path, nil, nil, body)
 	if err != nil {
 		return platform.Written{ID: w.Ref.ID, Err: err}
 	}

@@ -29,9 +29,12 @@ func (c *Connector) Read(ctx context.Context, ref record.Ref) (record.Native, er
 	if err != nil {
 		return record.Native{}, err
 	}
-	fields, err := member(op, false, answer, p.one, resp)
+	fields, err := member(op, false, answer, p.one)
 	if err != nil {
 		return record.Native{}, err
+	}
+	if text(fields["id"]) != ref.ID {
+		return record.Native{}, garbled(op, false, "the answer is about another record", nil)
 	}
 	if staff(ref.Object, fields) {
 		return record.Native{}, &fault.Error{Class: fault.NotFound, Op: "zendesk." + op, ID: ref.ID, Detail: "the user is an agent or administrator, and no end user"}
@@ -195,26 +198,31 @@ func fieldsOf(w platform.Write) map[string]any {
 
 // save sends body, the whole or a part of a record, and reads the record out of the answer.
 func (c *Connector) save(ctx context.Context, ref record.Ref, p place, method, path string, query url.Values, header http.Header, body map[string]any) platform.Written {
-	n, status, err := c.saved(ctx, ref.Object, p, method, path, query, header, body)
+	n, status, err := c.saved(ctx, ref, p, method, path, query, header, body)
 	if err != nil {
 		return platform.Written{ID: ref.ID, Err: err}
 	}
 	return platform.Written{ID: n.ID, Version: n.Version, Created: status == http.StatusCreated, Fields: n.Fields}
 }
 
-func (c *Connector) saved(ctx context.Context, object string, p place, method, path string, query url.Values, header http.Header, body map[string]any) (record.Native, int, error) {
-	op := object + ".write"
+// saved sends body and reads the record that it was saved as: ref's, if it is known, and with body's external id.
+func (c *Connector) saved(ctx context.Context, ref record.Ref, p place, method, path string, query url.Values, header http.Header, body map[string]any) (record.Native, int, error) {
+	op := ref.Object + ".write"
 	answer, resp, err := c.call(ctx, op, method, path, query, header, map[string]any{p.one: body})
 	if err != nil {
 		return record.Native{}, resp.Status, err
 	}
-	fields, err := member(op, true, answer, p.one, resp)
+	fields, err := member(op, true, answer, p.one)
 	if err != nil {
 		return record.Native{}, resp.Status, err
 	}
-	n, err := native(op, object, fields, resp.Date)
+	external := text(fields["external_id"]) // of a deleted record it may be gone
+	n, err := native(op, ref.Object, fields, resp.Date)
 	if err != nil {
 		return record.Native{}, resp.Status, fault.Wrap(fault.Unknown, "zendesk."+op, "", err)
+	}
+	if ref.ID != "" && n.ID != ref.ID || n.Gone || external != text(body["external_id"]) {
+		return record.Native{}, resp.Status, garbled(op, true, "the answer is about another record", nil)
 	}
 	return n, resp.Status, nil
 }
@@ -225,9 +233,14 @@ func (c *Connector) erase(ctx context.Context, w platform.Write, p place) platfo
 	if w.Ref.ID == "" {
 		return platform.Written{Err: &fault.Error{Class: fault.Contract, Op: "zendesk." + op, Fields: []string{"id"}, Detail: "a deletion without native id"}}
 	}
-	_, _, err := c.call(ctx, op, http.MethodDelete, p.path+"/"+url.PathEscape(w.Ref.ID), nil, nil, nil)
-	if fault.Is(err, fault.NotFound) {
-		err = nil // gone already
+	answer, resp, err := c.call(ctx, op, http.MethodDelete, p.path+"/"+url.PathEscape(w.Ref.ID), nil, nil, nil)
+	switch {
+	case fault.Is(err, fault.NotFound) && refusal(resp) != nil:
+		err = nil // gone already, in the vendor's own words
+	case err == nil && resp.Status != http.StatusNoContent: // a user is shown once more
+		if fields, _ := answer[p.one].(map[string]any); text(fields["id"]) != w.Ref.ID {
+			err = garbled(op, true, "the answer does not say what was deleted", nil)
+		}
 	}
 	return platform.Written{ID: w.Ref.ID, Err: err}
 }

@@ -204,20 +204,17 @@ func (c *Connector) signIn(ctx context.Context) (vendorhttp.Token, error) {
 	if err != nil {
 		return vendorhttp.Token{}, fault.Wrap(fault.Internal, op, "", err)
 	}
-	resp, err := c.client.Do(ctx, vendorhttp.Request{Op: "sign-in", Method: http.MethodPost, Path: "/oauth/tokens", Body: body, NoAuth: true})
+	resp, err := c.client.Do(ctx, vendorhttp.Request{Op: "sign-in", Method: http.MethodPost, Path: "/oauth/tokens", Body: body, NoAuth: true,
+		Secrets: []string{c.cfg.Credentials.ClientSecret}})
 	if err != nil {
 		if resp.Status >= 400 && resp.Status < 500 && resp.Status != http.StatusTooManyRequests {
 			return vendorhttp.Token{}, &fault.Error{Class: fault.Unauthenticated, Op: op, Err: err, Remedy: "check clientId and clientSecret of the OAuth client, and that it is confidential"}
 		}
 		return vendorhttp.Token{}, err
 	}
-	var t struct {
-		AccessToken string `json:"access_token"`
-		Scope       string `json:"scope"`
-		ExpiresIn   int    `json:"expires_in"`
-	}
-	if err := json.Unmarshal(resp.Body, &t); err != nil || t.AccessToken == "" {
-		return vendorhttp.Token{}, &fault.Error{Class: fault.Down, Op: op, Detail: "the answer is no token"}
+	t, err := vendorhttp.ParseGrant(op, resp.Body, c.cfg.Now())
+	if err != nil {
+		return vendorhttp.Token{}, err
 	}
 	granted := map[string]bool{}
 	for _, s := range strings.Fields(t.Scope) {
@@ -231,13 +228,9 @@ func (c *Connector) signIn(ctx context.Context) (vendorhttp.Token, error) {
 	}
 	if len(missing) > 0 {
 		return vendorhttp.Token{}, &fault.Error{Class: fault.Unauthenticated, Op: op, Fields: missing,
-			Detail: fmt.Sprintf("asked for scope %q, granted %q", scope, t.Scope), Remedy: "allow the missing scopes on the OAuth client, or correct their names"}
+			Detail: fmt.Sprintf("asked for scope %q, granted %.200q", scope, t.Scope), Remedy: "allow the missing scopes on the OAuth client, or correct their names"}
 	}
-	token := vendorhttp.Token{Header: "Bearer " + t.AccessToken}
-	if t.ExpiresIn > 0 {
-		token.Expires = c.cfg.Now().Add(time.Duration(t.ExpiresIn) * time.Second)
-	}
-	return token, nil
+	return t.Token, nil
 }
 
 const (
@@ -328,11 +321,20 @@ func (c *Connector) call(ctx context.Context, op, method, path string, query url
 	if err != nil {
 		return nil, resp, garbled(op, write, "the answer is no JSON object", err)
 	}
+	if e := refusal(resp); e != nil { // an error inside a success
+		e.Op = "zendesk." + op
+		if e.Class == fault.Internal { // of no known code
+			g := garbled(op, write, e.Detail, nil)
+			g.Code = e.Code
+			return nil, resp, g
+		}
+		return nil, resp, e
+	}
 	return answer, resp, nil
 }
 
 // garbled is the error of a 2xx answer that cannot be used.
-func garbled(op string, write bool, detail string, err error) error {
+func garbled(op string, write bool, detail string, err error) *fault.Error {
 	class := fault.Down
 	if write {
 		class = fault.Unknown
@@ -340,14 +342,10 @@ func garbled(op string, write bool, detail string, err error) error {
 	return &fault.Error{Class: class, Op: "zendesk." + op, Detail: detail, Err: err}
 }
 
-// member returns the object under key of a 2xx answer, or the error that hides inside it.
-func member(op string, write bool, answer map[string]any, key string, resp vendorhttp.Response) (map[string]any, error) {
+// member returns the object under key of a 2xx answer.
+func member(op string, write bool, answer map[string]any, key string) (map[string]any, error) {
 	if m, ok := answer[key].(map[string]any); ok {
 		return m, nil
-	}
-	if err := refusal(resp); err != nil {
-		err.Op = "zendesk." + op
-		return nil, err
 	}
 	return nil, garbled(op, write, fmt.Sprintf("the answer lacks %q", key), nil)
 }
