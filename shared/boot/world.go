@@ -24,6 +24,7 @@ import (
 	"sorrel/shared/cloud"
 	"sorrel/shared/fault"
 	"sorrel/shared/flow/batch"
+	"sorrel/shared/flow/deadletters"
 	"sorrel/shared/flow/deliver"
 	"sorrel/shared/flow/hub"
 	"sorrel/shared/flow/intake"
@@ -67,7 +68,8 @@ type World struct {
 
 	started time.Time
 	newID   func() string
-	metrics io.Writer // embedded metric format; nil = nowhere
+	dead    map[string]deadletters.Dead // by the name of the queue that they belong to
+	metrics io.Writer                   // embedded metric format; nil = nowhere
 	close   []func() error
 	tidy    func(context.Context) error
 }
@@ -150,6 +152,9 @@ func Lambda(ctx context.Context, function string, getenv func(string) string, ou
 	for p, url := range c.Outbound {
 		w.Outbound[p] = account.Queue(url, calls)
 	}
+	if function == "operate" {
+		w.bury(account, c.Inbound, c.Outbound, calls)
+	}
 	if !functions()[function].rules {
 		return w, nil
 	}
@@ -213,6 +218,10 @@ func localQueues() []queue.Settings {
 
 func (w *World) add(name string, q, dead Queue) {
 	w.Queues[name], w.Queues[cloud.DeadLetterName(name)] = q, dead
+	if w.dead == nil {
+		w.dead = map[string]deadletters.Dead{}
+	}
+	w.dead[name] = dead
 	if name == InboundQueue {
 		w.Inbound = q
 	}

@@ -3,6 +3,7 @@ package cloud
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -32,6 +33,19 @@ const (
 // DeadLetterName of the queue called name: "inbound.fifo" has "inbound-dlq.fifo".
 func DeadLetterName(name string) string {
 	return strings.TrimSuffix(name, fifoSuffix) + "-dlq" + fifoSuffix
+}
+
+// QueueURL finds the queue called name in the account and region.
+func (a *Account) QueueURL(ctx context.Context, name string) (string, error) {
+	out, err := a.sqs.GetQueueUrl(ctx, &sqs.GetQueueUrlInput{QueueName: &name})
+	if none := (*types.QueueDoesNotExist)(nil); errors.As(err, &none) {
+		return "", &fault.Error{Class: fault.NotFound, Op: "cloud.queueurl", ID: name, Detail: "no such queue in this account and region",
+			Remedy: "check the name of the stack, the profile and the region"}
+	}
+	if err != nil {
+		return "", fault.Wrap(fault.Down, "cloud.queueurl", name, err)
+	}
+	return deref(out.QueueUrl), nil
 }
 
 // CreateQueues makes each queue, in high-throughput FIFO mode, with its dead-letter queue, in the order of settings.

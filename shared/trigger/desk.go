@@ -16,6 +16,7 @@ import (
 
 	"sorrel/shared/contract"
 	"sorrel/shared/fault"
+	"sorrel/shared/flow/deadletters"
 	"sorrel/shared/flow/intake"
 	"sorrel/shared/flow/operate"
 	"sorrel/shared/flow/steward"
@@ -31,6 +32,7 @@ type Desk struct {
 	Config    *policy.Set
 	Ask       *operate.Flow
 	Act       *steward.Flow
+	Dead      *deadletters.Flow // nil where no queues can be reached
 	Who       Who
 	Telemetry *telemetry.Recorder
 }
@@ -97,6 +99,7 @@ func (d Desk) Routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	d.questions(mux)
 	d.decisions(mux)
+	d.deadLetters(mux)
 	mux.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {
 		Refuse(w, &fault.Error{Class: fault.NotFound, Op: "desk", Detail: "nothing answers " + r.Method + " at this path", Remedy: "the README lists the paths"})
 	})
