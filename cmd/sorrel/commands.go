@@ -26,23 +26,24 @@ import (
 )
 
 type commands struct {
-	Demo       demoCommand       `cmd:"" help:"Play the business story against the twins, check it, and keep running."`
-	Dev        devCommand        `cmd:"" help:"Run the same world without the script, durable in a folder."`
-	Twins      twinsCommand      `cmd:"" help:"Run the vendors' twins alone."`
-	Validate   validateCommand   `cmd:"" help:"Check contracts, policies and mappings."`
-	Link       linkCommand       `cmd:"" help:"Match the existing records of all platforms before going live."`
-	Status     statusCommand     `cmd:"" help:"Ask a running process how things stand."`
-	Trace      traceCommand      `cmd:"" help:"Show one business transaction by its correlation id."`
-	Why        whyCommand        `cmd:"" help:"Explain why a record's fields have their values."`
-	Log        logCommand        `cmd:"" help:"Show what happened to a record, and who did it."`
-	Proposals  proposalsCommand  `cmd:"" help:"List and decide what platforms ask for."`
-	Exceptions exceptionsCommand `cmd:"" help:"List what a person must look at, and act on it."`
-	Override   overrideCommand   `cmd:"" help:"Set a field to a value that wins over every rule, until its end."`
-	Assign     assignCommand     `cmd:"" help:"Set a field that the policy leaves to a workflow."`
-	Merge      mergeCommand      `cmd:"" help:"Make one record of two."`
-	Unmerge    unmergeCommand    `cmd:"" help:"Take a record out of the one that it was merged into."`
-	Audit      auditCommand      `cmd:"" help:"Check the audit log."`
-	Bench      benchCommand      `cmd:"" help:"Measure, side by side with floors in the same run."`
+	Demo        demoCommand        `cmd:"" help:"Play the business story against the twins, check it, and keep running."`
+	Dev         devCommand         `cmd:"" help:"Run the same world without the script, durable in a folder."`
+	Twins       twinsCommand       `cmd:"" help:"Run the vendors' twins alone."`
+	Validate    validateCommand    `cmd:"" help:"Check contracts, policies and mappings."`
+	Link        linkCommand        `cmd:"" help:"Match the existing records of all platforms before going live."`
+	Status      statusCommand      `cmd:"" help:"Ask a running process how things stand."`
+	Trace       traceCommand       `cmd:"" help:"Show one business transaction by its correlation id."`
+	Why         whyCommand         `cmd:"" help:"Explain why a record's fields have their values."`
+	Log         logCommand         `cmd:"" help:"Show what happened to a record, and who did it."`
+	Proposals   proposalsCommand   `cmd:"" help:"List and decide what platforms ask for."`
+	Exceptions  exceptionsCommand  `cmd:"" help:"List what a person must look at, and act on it."`
+	Deadletters deadlettersCommand `cmd:"" help:"List messages that were given up, redrive or discard them."`
+	Override    overrideCommand    `cmd:"" help:"Set a field to a value that wins over every rule, until its end."`
+	Assign      assignCommand      `cmd:"" help:"Set a field that the policy leaves to a workflow."`
+	Merge       mergeCommand       `cmd:"" help:"Make one record of two."`
+	Unmerge     unmergeCommand     `cmd:"" help:"Take a record out of the one that it was merged into."`
+	Audit       auditCommand       `cmd:"" help:"Check the audit log."`
+	Bench       benchCommand       `cmd:"" help:"Measure, side by side with floors in the same run."`
 }
 
 // binding carries the context through kong, which binds by type.
@@ -70,10 +71,14 @@ func (a asking) stack(ctx context.Context) (address string, stop func() error, e
 		return "", nil, err
 	}
 	w := boot.Reading(account, a.Table, set)
-	desk := trigger.Desk{Config: set, Ask: w.Operate(), Act: w.Steward(), Who: trigger.Trusted(set), Telemetry: w.Telemetry}
+	return serve(trigger.Desk{Config: set, Ask: w.Operate(), Act: w.Steward(), Who: trigger.Trusted(set), Telemetry: w.Telemetry})
+}
+
+// serve serves a desk to this process alone.
+func serve(desk trigger.Desk) (address string, stop func() error, err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return "", nil, fault.Wrap(fault.Down, "ask", a.Table, err)
+		return "", nil, fault.Wrap(fault.Down, "ask", "", err)
 	}
 	server := &http.Server{Handler: desk.Routes(), ReadHeaderTimeout: time.Second}
 	go func() { _ = server.Serve(l) }() // ends with stop

@@ -41,6 +41,7 @@ import (
 //	absorbed RECORD VAR         $VAR is the record that was merged into RECORD
 //	stop                        ends dev as a person does
 //	tamper OLD NEW              replaces OLD in the store of a dev that was stopped, by NEW, which is as long
+//	letter QUEUE GROUP BODY     puts a message into the dead-letter queue of a dev that was stopped
 //	shows PLATFORM OBJECT F=V   waits until one native record has field F (dots lead inside) with value V
 //	trace RECORD                sets $TRACE to the correlation id of the record's first change
 //	until PATTERN COMMAND ARG…  repeats a command until PATTERN matches its standard output
@@ -61,7 +62,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "config": writeConfig, "replace": replace, "twins": bootTwins, "dev": startDev,
-			"field": addField, "edit": edit, "change": change, "only": only, "absorbed": absorbed, "until": untilSaid, "stop": stop, "tamper": tamper, "shows": shows, "trace": traceOf, "settled": settled,
+			"field": addField, "edit": edit, "change": change, "only": only, "absorbed": absorbed, "until": untilSaid, "stop": stop, "tamper": tamper, "letter": letter, "shows": shows, "trace": traceOf, "settled": settled,
 		},
 	})
 }

@@ -84,6 +84,8 @@ func TestRulesCanFail(t *testing.T) {
 		{"rights", `"dynamodb:Query", "dynamodb:DeleteItem"], `, `"dynamodb:Query", "dynamodb:DeleteItem", "dynamodb:PutItem"], `, "SweepFunction: may dynamodb:PutItem on Table"},
 		{"rights", `"dynamodb:Query", "dynamodb:DeleteItem"], `, `"dynamodb:Query"], `, "SweepFunction: may not dynamodb:DeleteItem on Table"},
 		{"rights", "OperateLog.Arn}\n", "OperateLog.Arn}\n              - {Effect: Allow, Action: \"secretsmanager:GetSecretValue\", Resource: !Ref Secret}\n", "OperateFunction: may secretsmanager:GetSecretValue on Secret"},
+		{"rights", `"sqs:ChangeMessageVisibility", `, "", "OperateFunction: may not sqs:ChangeMessageVisibility on InboundDlq"},
+		{"rights", "!GetAtt ServiceNowDlq.Arn]}", "!GetAtt RelayDlq.Arn]}", "OperateFunction: may not sqs:DeleteMessage on ServiceNowDlq"},
 		{"rights", "Resource: [!GetAtt InboundQueue.Arn, !GetAtt RelayDlq.Arn]", "Resource: [!GetAtt InboundQueue.Arn]", "IntakeFunction: may not sqs:SendMessage on RelayDlq"},
 		{"rights", "Resource: !Ref Secret}", "Resource: !Ref Table}", "may not secretsmanager:GetSecretValue on Secret"},
 		{"rights", "SORREL_SECRET_ARN: !Ref Secret", "SORREL_STAGE: x", "may secretsmanager:GetSecretValue on Secret"},

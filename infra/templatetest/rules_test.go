@@ -207,6 +207,9 @@ func rights(s stack) []string {
 				add(v.target(), "secretsmanager:GetSecretValue")
 			case strings.HasPrefix(name, "SORREL_QUEUE_"):
 				add(v.target(), "sqs:SendMessage")
+				if folder(id) == "operate" { // people look at what was given up, and send it once more
+					add(s.prop(v.target(), "RedrivePolicy", "deadLetterTargetArn").target(), "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes")
+				}
 			}
 		}
 		for _, src := range s.sources() {
