@@ -120,8 +120,11 @@ func TestOperateKnowsNoPlatform(t *testing.T) {
 	if w.Config == nil || w.Ledger == nil || w.Inbound == nil || len(w.Outbound) != len(Platforms()) || len(w.Connectors) != 0 {
 		t.Errorf("operate is wired %+v", w)
 	}
-	if w.Operate() == nil || w.Steward() == nil {
+	if w.Operate() == nil || w.Steward() == nil || w.DeadLetters() == nil {
 		t.Error("no flows")
+	}
+	if len(w.dead) != 1+len(Platforms()) {
+		t.Errorf("operate reaches the dead letters of %d queues", len(w.dead))
 	}
 }
 
