@@ -452,8 +452,8 @@ func (f *Flow) finish(ctx context.Context, j *job, w platform.Written, written b
 				step.Detail = "deleted"
 			}
 		}
-		for field, h := range j.held {
-			step.Detail = strings.TrimPrefix(step.Detail+"; "+field+" held: "+h.Detail, "; ")
+		for _, field := range slices.Sorted(maps.Keys(j.held)) {
+			step.Detail = strings.TrimPrefix(step.Detail+"; "+field+" held: "+j.held[field].Detail, "; ")
 		}
 		f.steps(j, e, step, now)
 	}, func() {

@@ -6,6 +6,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -41,6 +42,7 @@ type Deps struct {
 	Readers   map[string]Reader
 	Wake      map[string]queue.Sender
 	Patience  time.Duration // with new records: see govern.Cause
+	Parallel  int           // groups of a batch handled at once; 0 is as many as a batch can have
 	Now       func() time.Time
 	Telemetry *telemetry.Recorder
 }
@@ -52,7 +54,6 @@ type Flow struct{ d Deps }
 func New(d Deps) *Flow { return &Flow{d} }
 
 const (
-	parallel    = 10 // groups handled at once, the size of a batch
 	maxConflict = 12 // commits lost to other workers before the message goes back to its queue
 	maxDepth    = 3  // references followed: shipment → order → customer
 	// settleAfter is when a tie can be settled by reading: coarse clocks count seconds.
@@ -91,7 +92,7 @@ func (f *Flow) Apply(ctx context.Context, batch []queue.Received) []string {
 	errs := make([]error, len(order))
 	w := &wakes{by: map[string][]queue.Message{}}
 	var g errgroup.Group
-	g.SetLimit(parallel)
+	g.SetLimit(cmp.Or(f.d.Parallel, queue.MaxBatch))
 	for i, group := range order {
 		g.Go(func() error {
 			errs[i] = f.take(ctx, units[group].in, w, 0)
@@ -502,8 +503,8 @@ func (f *Flow) merged(ctx context.Context, r record.Record, trace string, w *wak
 		}
 		f.d.Telemetry.Count("Merged", p, 1)
 		f.d.Telemetry.Event(ctx, telemetry.Event{Step: "merged", Platform: p, Record: string(r.ID), Trace: trace, Detail: "into " + string(survivor.id)})
-		for id, due := range joint.Due {
-			if err := w.add(due, id, trace, fmt.Sprintf("%s/%d", trace, cause.Now.UnixNano())); err != nil {
+		for _, id := range slices.Sorted(maps.Keys(joint.Due)) {
+			if err := w.add(joint.Due[id], id, trace, fmt.Sprintf("%s/%d", trace, cause.Now.UnixNano())); err != nil {
 				return err
 			}
 		}
@@ -554,8 +555,8 @@ func (f *Flow) absorbed(ctx context.Context, found ledger.Found, said []saying, 
 		return err
 	}
 	f.d.Telemetry.Event(ctx, telemetry.Event{Step: "unmerged", Platform: ref.Platform, Record: string(found.Via), Trace: trace})
-	for id, due := range joint.Due {
-		if err := w.add(due, id, trace, fmt.Sprintf("%s/%d", trace, cause.Now.UnixNano())); err != nil {
+	for _, id := range slices.Sorted(maps.Keys(joint.Due)) {
+		if err := w.add(joint.Due[id], id, trace, fmt.Sprintf("%s/%d", trace, cause.Now.UnixNano())); err != nil {
 			return err
 		}
 	}
@@ -755,12 +756,12 @@ func (w *wakes) add(due []string, id record.ID, trace, event string) error {
 
 // send wakes the target queues. A failure loses nothing: the sweep wakes what is due.
 func (f *Flow) send(ctx context.Context, w *wakes) {
-	for p, msgs := range w.by {
+	for _, p := range slices.Sorted(maps.Keys(w.by)) {
 		q, ok := f.d.Wake[p]
 		if !ok {
 			continue
 		}
-		if err := q.Send(ctx, msgs...); err != nil {
+		if err := q.Send(ctx, w.by[p]...); err != nil {
 			f.d.Telemetry.Count("WakeFailures", p, 1)
 			f.d.Telemetry.Event(ctx, telemetry.Event{Step: "failed", Platform: p, Detail: "waking", Err: err})
 		}

@@ -235,8 +235,8 @@ func (f *Flow) wake(ctx context.Context, due map[record.ID][]string, cause gover
 			by[p] = append(by[p], m)
 		}
 	}
-	for p, msgs := range by {
-		if err := f.d.Wake[p].Send(ctx, msgs...); err != nil {
+	for _, p := range slices.Sorted(maps.Keys(by)) {
+		if err := f.d.Wake[p].Send(ctx, by[p]...); err != nil {
 			f.lost(ctx, p, err)
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,8 +50,8 @@ func (f *Flow) Apply(ctx context.Context) (Swept, error) {
 	now := f.d.Now()
 	out := Swept{Due: map[string]int{}}
 	var errs []error // one platform's trouble is not the others'
-	for name, q := range f.d.Wake {
-		errs = append(errs, f.platform(ctx, name, q, now, &out))
+	for _, name := range slices.Sorted(maps.Keys(f.d.Wake)) {
+		errs = append(errs, f.platform(ctx, name, f.d.Wake[name], now, &out))
 	}
 	errs = append(errs, f.rechecks(ctx, now, &out), f.timers(ctx, now, &out))
 	return out, errors.Join(errs...)

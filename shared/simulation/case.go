@@ -1,0 +1,205 @@
+package simulation
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"sorrel/shared/record"
+)
+
+// Case is one history to be played. It follows from its seed; whoever shrinks it takes acts, faults and outages away. How
+// long each call takes, and whatever else is random, follows from the seed as well, call by call.
+type Case struct {
+	Seed    uint64
+	Profile Profile
+	Acts    []Act
+	Outages []Outage
+	Faults  map[Edge]Fault // nil: those that the seed plans
+}
+
+// Profile is what the world of a case is like.
+type Profile struct {
+	Name      string
+	Faults    int                      // one call in so many fails in some way; 0 = none
+	Rewriting bool                     // platforms make something else of values
+	Hints     bool                     // Zendesk's webhooks say what has changed, and not how
+	Coarse    bool                     // NetSuite's and Zendesk's clocks count seconds
+	Skew      map[string]time.Duration // of the platforms' clocks
+}
+
+// Act is what somebody does. Which record, field and value it is about depends on Pick and on what there is by then.
+type Act struct {
+	N    int // names what it makes
+	At   time.Duration
+	Do   string
+	On   string // platform
+	Pick uint64
+}
+
+// Outage is a time in which nothing at one place answers.
+type Outage struct {
+	Of   string // a platform, or store or queue
+	From time.Duration
+	For  time.Duration
+}
+
+// Edge is the n-th call at one place where something can go wrong.
+type Edge struct {
+	Name string
+	N    int
+}
+
+// Fault is what goes wrong with a call.
+type Fault string
+
+const (
+	none        Fault = ""
+	crashBefore Fault = "crash before it"
+	crashAfter  Fault = "crash after it"
+	refused     Fault = "no answer, not done" // the caller knows that nothing happened
+	unsent      Fault = "lost on the way"     // the caller does not know
+	unanswered  Fault = "done, answer lost"
+	throttled   Fault = "throttled"
+	slow        Fault = "a minute late"
+	lost        Fault = "lost" // nobody knows
+	twice       Fault = "twice"
+	late        Fault = "late"
+)
+
+// faults are what can go wrong at an edge.
+func faults(edge string, rewriting bool) []Fault {
+	switch edge {
+	case "commit":
+		return []Fault{crashBefore, crashAfter, refused, unanswered, throttled, slow}
+	case "get", "range":
+		return []Fault{crashBefore, refused, throttled, slow}
+	case "wake":
+		return []Fault{crashBefore, crashAfter, refused, unanswered, lost, slow}
+	case "inbound":
+		return []Fault{crashBefore, crashAfter, refused, unanswered, slow}
+	case "acknowledge":
+		return []Fault{crashBefore, crashAfter, refused}
+	case "write":
+		if rewriting { // whose a rewritten value is, nobody can tell when the answer was lost
+			return []Fault{crashBefore, refused, throttled, slow}
+		}
+		return []Fault{crashBefore, crashAfter, refused, unsent, unanswered, throttled, slow}
+	case "read", "list":
+		return []Fault{crashBefore, crashAfter, refused, unsent, throttled, slow}
+	case "webhook":
+		if rewriting {
+			return []Fault{twice, late}
+		}
+		return []Fault{lost, twice, late}
+	}
+	return nil
+}
+
+// platforms in the order of every listing here.
+var platforms = [...]string{record.NetSuite, record.Salesforce, record.Zendesk, record.ServiceNow}
+
+func pick[T any](rng *rand.Rand, of ...T) T { return of[rng.IntN(len(of))] }
+
+// Plan is the case of a seed.
+func Plan(seed uint64) Case {
+	rng := rand.New(rand.NewPCG(seed, 0x5077e1))
+	c := Case{Seed: seed, Profile: Profile{Skew: map[string]time.Duration{}}}
+	p := &c.Profile
+	switch seed % 5 {
+	case 0:
+		p.Name = "busy"
+	case 1:
+		p.Name, p.Rewriting, p.Faults = "rewriting", true, 40
+	case 2:
+		p.Name, p.Faults = "faulty", 30
+	case 3:
+		p.Name, p.Faults = "stormy", 12
+	case 4:
+		p.Name, p.Faults = "out", 60
+	}
+	p.Hints, p.Coarse = rng.IntN(2) == 0, rng.IntN(2) == 0
+	for _, name := range platforms {
+		most := 5 * time.Minute
+		if p.Rewriting {
+			most = time.Second // what somebody says within seconds of our write is told from its echo by time
+		}
+		if rng.IntN(2) == 0 {
+			p.Skew[name] = time.Duration(rng.Int64N(int64(2*most)) - int64(most)).Round(time.Millisecond)
+		}
+	}
+	at := time.Second
+	kinds := []string{"create", "create", "person", "edit", "edit", "edit", "edit", "edit", "edit", "edit", "edit", "burst", "move", "delete", "merge", "restore", "decide", "decide", "handle", "override", "revoke", "unmerge", "list", "redrive"}
+	for i := range 25 + rng.IntN(40) {
+		switch n := rng.IntN(100); {
+		case n < 35:
+			at += time.Duration(rng.IntN(100)) * time.Millisecond
+		case n < 85:
+			at += time.Duration(rng.IntN(4000)) * time.Millisecond
+		case n < 97:
+			at += time.Duration(rng.IntN(180)) * time.Second
+		default:
+			at += time.Duration(rng.IntN(150)) * time.Minute
+		}
+		a := Act{N: i, At: at, Do: pick(rng, kinds...), On: pick(rng, platforms[:]...), Pick: rng.Uint64()}
+		if i < 3 {
+			a.Do, a.On = "create", pick(rng, record.NetSuite, record.Salesforce)
+		}
+		c.Acts = append(c.Acts, a)
+	}
+	if p.Name == "out" || p.Name == "stormy" {
+		for range 1 + rng.IntN(5) {
+			of := pick(rng, append([]string{"store", "queue"}, platforms[:]...)...)
+			c.Outages = append(c.Outages, Outage{of, time.Duration(rng.Int64N(int64(at))), time.Duration(1+rng.IntN(600)) * time.Second})
+		}
+	}
+	return c
+}
+
+// end is when people stop and nothing fails any more.
+func (c Case) end() time.Duration {
+	end := time.Second
+	for _, a := range c.Acts {
+		end = max(end, a.At)
+	}
+	for _, o := range c.Outages {
+		end = max(end, o.From+o.For)
+	}
+	return end + time.Second
+}
+
+func (c Case) String() string {
+	return fmt.Sprintf("seed %d (%s): %d acts, %d outages", c.Seed, c.Profile.Name, len(c.Acts), len(c.Outages))
+}
+
+// chance is a number that depends on the seed, a name and how often it was asked, and on nothing else.
+func (c Case) chance(name string, n int) uint64 {
+	h := c.Seed*0x9e3779b97f4a7c15 ^ uint64(n)*0xbf58476d1ce4e5b9
+	for _, b := range []byte(name) {
+		h = (h ^ uint64(b)) * 0x100000001b3
+	}
+	h ^= h >> 30
+	h *= 0xbf58476d1ce4e5b9
+	h ^= h >> 27
+	h *= 0x94d049bb133111eb
+	return h ^ h>>31
+}
+
+// fault is what goes wrong with the n-th call at an edge of some kind.
+func (c Case) fault(e Edge, kind string) Fault {
+	if c.Faults != nil {
+		return c.Faults[e]
+	}
+	if c.Profile.Faults == 0 {
+		return none
+	}
+	of := faults(kind, c.Profile.Rewriting)
+	every := uint64(c.Profile.Faults)
+	if kind == "get" || kind == "range" || kind == "commit" {
+		every *= 4 // a delivery makes many of them
+	}
+	if h := c.chance("fault "+e.Name, e.N); len(of) > 0 && h%every == 0 {
+		return of[h/every%uint64(len(of))]
+	}
+	return none
+}

@@ -1,0 +1,179 @@
+package simulation
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"sorrel/shared/fault"
+	"sorrel/shared/govern"
+	"sorrel/shared/ledger"
+	"sorrel/shared/record"
+)
+
+// waiting says what is still to be done.
+func (w *world) waiting() string {
+	ctx := context.Background()
+	var out []string
+	for _, s := range w.sites {
+		for p, err := range w.god.DueFor(ctx, s.name) {
+			if err != nil {
+				w.wrong("cannot look: %v", err)
+				break
+			}
+			if d := w.state(p.Record).Due[s.name]; d.Attempts > 5 && strings.Contains(d.Reason, string(fault.MissingReference)) {
+				continue // people have deleted what it refers to
+			}
+			out = append(out, fmt.Sprintf("%s for %s", p.Record, s.name))
+		}
+	}
+	for r, err := range w.god.Rechecks(ctx) {
+		if err != nil {
+			w.wrong("cannot look: %v", err)
+			break
+		}
+		out = append(out, "recheck of "+r.Ref.String())
+	}
+	for _, l := range w.lanes() {
+		if d, err := l.q.Depth(ctx); err != nil || d.Visible+d.InFlight+l.busy > 0 {
+			out = append(out, fmt.Sprintf("%d messages on %s", d.Visible+d.InFlight, l.name))
+		}
+	}
+	if w.travelling > 0 {
+		out = append(out, fmt.Sprintf("%d webhooks", w.travelling))
+	}
+	return strings.Join(out, ", ")
+}
+
+// check holds the end of a history to what must be true of it.
+func (w *world) check() {
+	shown := map[record.Ref]record.ID{}
+	for _, id := range w.records() {
+		s := w.state(id)
+		if s.Record.Into != "" {
+			continue
+		}
+		w.same(s.Record, shown)
+	}
+	carried := map[string]record.Ref{}
+	for _, s := range w.sites {
+		for _, ref := range s.order {
+			r := s.rows[ref]
+			if r.gone {
+				continue
+			}
+			if r.made && shown[ref] == "" {
+				w.wrong("orphan: %s was made by us, and no record has it (it carries %s)", ref, r.external)
+			}
+			key := s.name + " " + ref.Object + " " + r.external
+			if first, twice := carried[key]; twice && r.external != "" {
+				w.wrong("duplicate: %s and %s are both %s", first, ref, r.external)
+			}
+			carried[key] = ref
+		}
+	}
+	w.claims()
+	if v, err := w.god.Verify(context.Background(), func(int) {}); err != nil || len(v.Broken) > 0 {
+		w.wrong("audit: %+v %v", v, err)
+	}
+}
+
+// same holds every platform's copy of a record to what policy says. shown grows by the native records that it has.
+func (w *world) same(r record.Record, shown map[record.Ref]record.ID) {
+	entity := r.ID.Entity()
+	rules, forms := w.set.Rules(entity), w.set.On(entity)
+	for _, s := range w.sites {
+		v := r.Views[s.name]
+		patch := record.Project(r, rules, s.name, forms(s.name))
+		_, due := w.state(r.ID).Due[s.name] // it waits for what it refers to
+		if !patch.Empty() && !due {
+			w.wrong("forgotten: %s is still to be told %+v of %s", s.name, patch, r.ID)
+		}
+		if !v.Exists() {
+			continue
+		}
+		shown[v.Ref] = r.ID
+		row := s.rows[v.Ref]
+		if row == nil || row.gone {
+			w.wrong("ghost: %s of %s is believed to exist", v.Ref, r.ID)
+			continue
+		}
+		for _, field := range slices.Sorted(maps.Keys(r.Golden)) {
+			g, rule := r.Golden[field], rules.Fields[field]
+			says := g.From == s.name
+			told := !due && slices.Contains(rule.Targets, s.name) && rule.Owner != s.name && patch.Kept[field] == ""
+			if !says && !told {
+				continue
+			}
+			is, want := w.value(s, field, row.fields[field]), w.followed(g.Value)
+			if is == want || is.IsAbsent() && want.IsNull() {
+				continue
+			}
+			if w.c.Profile.Rewriting {
+				if text := w.value(s, field, s.rewritten(field, g.Value.Any())); text == is || is == v.Wrote[field].Back.Value {
+					continue // what somebody set within two seconds of our write, unheard, may pass for its echo
+				}
+			}
+			w.wrong("differs: %s of %s shows %s = %v, golden is %v from %s (said %+v, wrote %+v)", v.Ref, r.ID, field, is, want, g.From, v.Said[field], v.Wrote[field])
+		}
+	}
+}
+
+// value is what a native record shows in a field, in canonical form.
+func (w *world) value(s *site, field string, v any) record.Value {
+	switch x := v.(type) {
+	case bool:
+		return record.BoolValue(x)
+	case string:
+		if field == "account" {
+			id, linked, err := w.god.Lookup(context.Background(), record.Ref{Platform: s.name, Object: "account", ID: x})
+			if err != nil || !linked {
+				return record.TextValue("no record: " + x)
+			}
+			return record.TextValue(string(id))
+		}
+		return record.TextValue(x)
+	}
+	return record.NullValue()
+}
+
+// followed is a value in which a record that was merged is the one that it is now.
+func (w *world) followed(v record.Value) record.Value {
+	id := record.ID(v.Raw())
+	if v.Kind() != record.Text || id.Validate() != nil {
+		return v
+	}
+	s, err := w.god.Follow(context.Background(), id)
+	if err != nil {
+		return v
+	}
+	return record.TextValue(string(s.Record.ID))
+}
+
+// claims expects that each match key is claimed by exactly the records whose living native records have it.
+func (w *world) claims() {
+	want := map[ledger.Claim][]record.ID{}
+	for _, id := range w.records() {
+		s := w.state(id)
+		for _, c := range s.Claims { // also those that it should have given up
+			if _, some := want[c]; !some {
+				want[c] = nil
+			}
+		}
+		for c := range govern.Keys(w.set.Match(id.Entity()), s.Record) {
+			want[c] = append(want[c], id)
+		}
+	}
+	got, err := w.god.Claimed(context.Background(), slices.Collect(maps.Keys(want))...)
+	if err != nil {
+		w.wrong("cannot look: %v", err)
+		return
+	}
+	for _, c := range slices.SortedFunc(maps.Keys(want), ledger.Claim.Compare) {
+		if !slices.Equal(got[c].IDs, want[c]) {
+			w.wrong("claim: %v is claimed by %v, want %v", c, got[c].IDs, want[c])
+		}
+	}
+}

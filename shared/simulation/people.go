@@ -1,0 +1,207 @@
+package simulation
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"sorrel/shared/fault"
+	"sorrel/shared/flow/steward"
+	"sorrel/shared/ledger"
+	"sorrel/shared/policy"
+	"sorrel/shared/record"
+)
+
+func (w *world) site(name string) *site {
+	for _, s := range w.sites {
+		if s.name == name {
+			return s
+		}
+	}
+	panic("no such platform: " + name) // cases name those that there are
+}
+
+// act is what somebody does now.
+func (w *world) act(a Act) {
+	rng := rand.New(rand.NewPCG(a.Pick, 9))
+	s := w.site(a.On)
+	did := func(format string, args ...any) {
+		w.note("somebody on "+s.name, a.Do, fmt.Sprintf(format, args...), none)
+	}
+	ids := s.living("account")
+	switch a.Do {
+	case "create":
+		if s.name != record.NetSuite {
+			s = w.site(record.Salesforce)
+		}
+		id := fmt.Sprintf("%s-%d", s.name, a.N)
+		fields := map[string]any{"name": pick(rng, "Ernst Handel", "Bon app", "Chop-suey"), "city": pick(rng, "Graz", "Bern"), "active": true}
+		if rng.IntN(2) == 0 {
+			fields["taxId"] = pick(rng, "ATU12345678", "CHE-123.456.788")
+		}
+		did("%s %v", id, fields)
+		s.set("account", id, fields)
+	case "person":
+		s = w.site(record.Salesforce)
+		fields := map[string]any{"last": pick(rng, "Mendel", "Wilson"), "active": true}
+		if ids := s.living("account"); len(ids) > 0 {
+			fields["account"] = pick(rng, ids...)
+		}
+		did("%d %v", a.N, fields)
+		s.set("person", fmt.Sprintf("person-%d", a.N), fields)
+	case "edit":
+		w.edit(s, rng, did)
+	case "burst": // several people at once
+		for _, other := range w.sites {
+			s = other
+			w.edit(s, rng, did)
+		}
+	case "move":
+		if people, accounts := s.living("person"), ids; len(people) > 0 && len(accounts) > 0 {
+			id, to := pick(rng, people...), pick(rng, accounts...)
+			did("%s to %s", id, to)
+			s.set("person", id, map[string]any{"account": to})
+		}
+	case "delete":
+		if len(ids) > 0 {
+			id := pick(rng, ids...)
+			did("%s", id)
+			s.remove("account", id, "")
+		}
+	case "merge":
+		if len(ids) > 1 {
+			rng.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
+			did("%s into %s", ids[0], ids[1])
+			s.remove("account", ids[0], ids[1])
+		}
+	case "restore":
+		for _, ref := range s.order {
+			if s.rows[ref].gone && ref.Object == "account" && s.name == record.Salesforce {
+				did("%s", ref.ID)
+				s.restore(ref)
+				break
+			}
+		}
+	case "list":
+		w.list(s.name)
+	case "redrive":
+		w.redrive()
+	default:
+		w.stewards(a, rng)
+	}
+}
+
+func (w *world) edit(s *site, rng *rand.Rand, did func(string, ...any)) {
+	accounts, people := s.living("account"), s.living("person")
+	if len(people) > 0 && rng.IntN(5) == 0 {
+		id, field, value := pick(rng, people...), pick(rng, "mobile", "mobile", "last"), pick(rng, "a", "b", " c")
+		did("%s %s = %q", id, field, value)
+		s.set("person", id, map[string]any{field: value})
+		return
+	}
+	if len(accounts) == 0 {
+		return
+	}
+	id, field := pick(rng, accounts...), pick(rng, "phone", "phone", "street", "street", "industry", "tier", "city", "name")
+	value := pick(rng, "a", "b", " c", "as agreed")
+	did("%s %s = %q", id, field, value)
+	s.set("account", id, map[string]any{field: value})
+}
+
+// stewards act a while after they have looked: what they decide about may have changed meanwhile.
+func (w *world) stewards(a Act, rng *rand.Rand) {
+	ctx := context.Background()
+	var do func(ctx context.Context, f *steward.Flow) error
+	var what string
+	stew, fiona := policy.Person{Name: "stew"}, policy.Person{Name: "fiona"}
+	switch a.Do {
+	case "decide":
+		open, err := w.god.Proposals(ctx, false)
+		if err != nil || len(open) == 0 {
+			return
+		}
+		slices.SortFunc(open, func(a, b ledger.ProposalEntry) int { return strings.Compare(a.ID, b.ID) })
+		p := pick(rng, open...)
+		v := steward.Verdict{Proposal: p.ID, Approve: rng.IntN(2) == 0, Revision: pick(rng, 0, p.Revision)}
+		what = fmt.Sprintf("%s of %s: %t", p.ID, p.Record, v.Approve)
+		do = func(ctx context.Context, f *steward.Flow) error { _, err := f.Decide(ctx, fiona, v); return err }
+	case "handle":
+		open, err := w.god.Exceptions(ctx, false)
+		if err != nil || len(open) == 0 {
+			return
+		}
+		slices.SortFunc(open, func(a, b ledger.Exception) int { return strings.Compare(a.ID, b.ID) })
+		x := pick(rng, open...)
+		act := steward.Action{Exception: x.ID, Do: pick(rng, steward.Retry, steward.Accept, steward.Keep), Reason: "so it is"}
+		if x.Type == "possible-duplicate" {
+			act.Do = pick(rng, steward.Merge, steward.KeepApart)
+		}
+		what = fmt.Sprintf("%s %s of %s", act.Do, x.Type, x.Record)
+		do = func(ctx context.Context, f *steward.Flow) error { _, err := f.Act(ctx, stew, act); return err }
+	default:
+		ids := w.records()
+		if len(ids) == 0 {
+			return
+		}
+		id := pick(rng, ids...)
+		if id.Entity() != "account" {
+			return
+		}
+		field := pick(rng, "phone", "street", "industry")
+		what = fmt.Sprintf("%s %s", id, field)
+		switch a.Do {
+		case "override":
+			o := steward.Override{Value: record.TextValue(pick(rng, "a", "o")), Reason: "for now"}
+			if rng.IntN(2) == 0 {
+				o.Until = w.now.Add(time.Duration(1+rng.IntN(60)) * time.Minute)
+			}
+			do = func(ctx context.Context, f *steward.Flow) error {
+				_, err := f.Override(ctx, stew, id, field, o)
+				return err
+			}
+		case "revoke":
+			do = func(ctx context.Context, f *steward.Flow) error { _, err := f.Revoke(ctx, stew, id, field); return err }
+		case "unmerge":
+			do = func(ctx context.Context, f *steward.Flow) error { _, err := f.Unmerge(ctx, stew, id); return err }
+		default:
+			w.wrong("nobody knows how to %s", a.Do)
+			return
+		}
+	}
+	w.later(time.Duration(rng.IntN(5000))*time.Millisecond, func() {
+		w.job("steward", func(ctx context.Context, p *process) {
+			w.note(p.name, a.Do, what, none)
+			if err := do(ctx, p.steward); err != nil {
+				w.note(p.name, a.Do, "→ "+string(fault.ClassOf(err)), none)
+			}
+		})
+	})
+}
+
+// records are all records that there are, the merged ones included.
+func (w *world) records() []record.ID {
+	ids := map[record.ID]bool{}
+	for _, s := range w.sites {
+		for _, ref := range s.order {
+			if id, linked, err := w.god.Lookup(context.Background(), ref); err == nil && linked {
+				ids[id] = true
+			}
+			if id := ledger.Mint(ref.Object, ref); w.state(id).Exists() {
+				ids[id] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(ids))
+}
+
+func (w *world) state(id record.ID) ledger.State {
+	states, err := w.god.Load(context.Background(), id)
+	if err != nil {
+		w.wrong("loading %s: %v", id, err)
+	}
+	return states[id]
+}

@@ -1,0 +1,330 @@
+package simulation
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"sorrel/shared/fault"
+	"sorrel/shared/platform"
+	"sorrel/shared/record"
+)
+
+// site is one platform: its native records, as people there and Sorrel leave them.
+type site struct {
+	w          *world
+	name       string
+	skew       time.Duration // of its clock
+	resolution time.Duration // of its clock
+	marks      bool          // its webhooks say which changes our client made
+	tells      bool          // its answer to a write shows the record and its version
+	counts     bool          // its versions count the changes
+	hints      bool          // its webhooks do not say what the record holds
+	partial    bool          // its webhooks say only what was set
+	forgets    bool          // a deleted record cannot be read
+	rows       map[record.Ref]*row
+	order      []record.Ref // in which they were made
+	writes     int
+}
+
+// row is one native record.
+type row struct {
+	fields   map[string]any
+	at, born time.Time
+	changes  int64
+	external string
+	gone     bool
+	into     string
+	ours     bool      // our client was the last to change it
+	made     bool      // by our client
+	heard    time.Time // when word of it came to us that was not of our own last change
+	last     lastWrite
+}
+
+// lastWrite is our last write to a row, and when the process that made it had remembered it.
+type lastWrite struct {
+	body      string
+	changes   int64
+	confirmed time.Time
+}
+
+func newSite(w *world, name string, p Profile) *site {
+	s := &site{w: w, name: name, skew: p.Skew[name], resolution: time.Millisecond, rows: map[record.Ref]*row{}}
+	switch name {
+	case record.NetSuite:
+		s.marks = true
+		if p.Coarse {
+			s.resolution = time.Second
+		}
+	case record.Salesforce:
+		s.marks, s.partial = true, true
+	case record.Zendesk:
+		s.tells, s.hints, s.forgets = true, p.Hints, true
+		if p.Coarse {
+			s.resolution = time.Second
+		}
+	case record.ServiceNow:
+		s.marks, s.tells, s.counts, s.forgets, s.resolution = true, true, true, true, time.Second
+	}
+	return s
+}
+
+func (s *site) clock() time.Time { return s.w.now.Add(s.skew).UTC() }
+
+// copied is v as it comes from the wire.
+func copied(v map[string]any) map[string]any {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // all values here are text and truth values
+	}
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.UseNumber()
+	var out map[string]any
+	if err := dec.Decode(&out); err != nil {
+		panic(err)
+	}
+	return out
+}
+
+// native is what a read shows.
+func (s *site) native(ref record.Ref) record.Native {
+	r := s.rows[ref]
+	n := record.Native{Ref: ref, Version: record.Version{At: r.at, Final: s.clock().Sub(r.at) > s.resolution}, Born: r.born, External: r.external}
+	if s.counts {
+		n.Version.Seq = r.changes
+	}
+	if r.gone {
+		n.Gone, n.Into = true, r.into
+		return n
+	}
+	n.Fields = copied(r.fields)
+	return n
+}
+
+// touch notes a change of a row, which set some fields, and tells of it.
+func (s *site) touch(ref record.Ref, ours bool, set map[string]any) {
+	r := s.rows[ref]
+	r.at, r.ours = s.clock().Truncate(s.resolution), ours
+	r.changes++
+	n := s.native(ref)
+	n.Version.Final, n.Ours = false, ours && s.marks
+	switch {
+	case n.Gone:
+	case s.hints:
+		n.Fields = nil
+	case s.partial && set != nil:
+		n.Partial = true
+		maps.DeleteFunc(n.Fields, func(field string, _ any) bool { _, is := set[field]; return !is })
+	}
+	s.w.webhook(s, n, ours)
+}
+
+func (s *site) add(ref record.Ref) *row {
+	r := &row{fields: map[string]any{}, born: s.clock().Truncate(s.resolution)}
+	s.rows[ref] = r
+	s.order = append(s.order, ref)
+	return r
+}
+
+// living lists the ids of an object.
+func (s *site) living(object string) []string {
+	var out []string
+	for _, ref := range s.order {
+		if ref.Object == object && !s.rows[ref].gone {
+			out = append(out, ref.ID)
+		}
+	}
+	return out
+}
+
+// set is what a person there does.
+func (s *site) set(object, id string, fields map[string]any) {
+	ref := record.Ref{Platform: s.name, Object: object, ID: id}
+	r := s.rows[ref]
+	if r == nil {
+		r = s.add(ref)
+	}
+	maps.Copy(r.fields, fields)
+	s.touch(ref, false, fields)
+}
+
+func (s *site) remove(object, id, into string) {
+	ref := record.Ref{Platform: s.name, Object: object, ID: id}
+	s.rows[ref].gone, s.rows[ref].into = true, into
+	s.touch(ref, false, nil)
+}
+
+func (s *site) restore(ref record.Ref) {
+	r := s.rows[ref]
+	r.gone, r.into, r.born = false, "", s.clock().Truncate(s.resolution)
+	s.touch(ref, false, nil)
+}
+
+func (s *site) carrying(object, external string) (record.Ref, bool) {
+	for _, ref := range s.order {
+		if r := s.rows[ref]; ref.Object == object && r.external == external && !r.gone {
+			return ref, true
+		}
+	}
+	return record.Ref{}, false
+}
+
+// rewritten is what the platform makes of a value.
+func (s *site) rewritten(field string, v any) any {
+	text, is := v.(string)
+	if !is || !s.w.c.Profile.Rewriting {
+		return v
+	}
+	text = strings.TrimSpace(text)
+	if field == "phone" || field == "mobile" {
+		text = strings.TrimSuffix(text, "!") + "!"
+	}
+	return text
+}
+
+func (s *site) absent(op string) error {
+	return fault.New(fault.NotFound, s.name+"."+op, "no such record")
+}
+
+// settled is how long after word of somebody's change it may still be that it is written over once more: not every
+// platform tells whether that came before or after our last write.
+const settled = 8 * time.Minute
+
+// apply is a write of process p, taken by the platform.
+func (s *site) apply(p *process, w platform.Write) platform.Written {
+	ref, made := w.Ref, false
+	s.writes++
+	r := s.rows[ref]
+	switch {
+	case w.Delete:
+		if r != nil && !r.gone {
+			r.gone = true
+			s.touch(ref, true, nil)
+		}
+		return platform.Written{ID: ref.ID}
+	case ref.ID != "" && (r == nil || r.gone):
+		return platform.Written{Err: s.absent("write")}
+	}
+	if to, some := w.Fields["account"].(string); some && ref.Object == "person" {
+		if r := s.rows[record.Ref{Platform: s.name, Object: "account", ID: to}]; r == nil || r.gone {
+			return platform.Written{Err: fault.New(fault.MissingReference, s.name+".write", "no such account")}
+		}
+	}
+	if ref.ID == "" {
+		found, some := s.carrying(ref.Object, w.External)
+		if ref = found; !some {
+			ref, made = record.Ref{Platform: s.name, Object: w.Ref.Object, ID: s.name[:1] + "-" + w.External}, true
+			for n := 2; s.rows[ref] != nil; n++ {
+				ref.ID = fmt.Sprintf("%s-%s-%d", s.name[:1], w.External, n)
+			}
+			s.add(ref).made = true
+		}
+		r = s.rows[ref]
+	}
+	body, err := json.Marshal(w.Fields)
+	if err != nil {
+		panic(err) // all values here are text and truth values
+	}
+	if r.last.body == string(body) && r.last.changes == r.changes && !r.last.confirmed.IsZero() && p.began.After(r.last.confirmed) && s.w.now.Sub(r.heard) > settled {
+		s.w.wrong("uncaused: %s is told %s again", ref, body)
+	}
+	for field, v := range copied(w.Fields) {
+		r.fields[field] = s.rewritten(field, v)
+	}
+	r.external = w.External
+	s.touch(ref, true, w.Fields)
+	r.last = lastWrite{body: string(body), changes: r.changes}
+	p.wrote = append(p.wrote, r)
+	done := platform.Written{ID: ref.ID, Created: made}
+	if s.tells {
+		n := s.native(ref)
+		n.Version.Final = false
+		done.Version, done.Fields = n.Version, n.Fields
+	}
+	return done
+}
+
+// port is a platform as a process reaches it.
+type port struct {
+	p *process
+	*site
+}
+
+func (o port) Read(_ context.Context, ref record.Ref) (record.Native, error) {
+	return o.look("read "+ref.ID, func() (record.Ref, bool) { return ref, o.rows[ref] != nil && !(o.forgets && o.rows[ref].gone) })
+}
+
+func (o port) Find(_ context.Context, object, external string) (record.Native, error) {
+	return o.look("find "+external, func() (record.Ref, bool) { return o.carrying(object, external) })
+}
+
+func (o port) look(what string, find func() (record.Ref, bool)) (n record.Native, err error) {
+	err = o.p.call(o.name, "read", what, func() error {
+		ref, some := find()
+		if !some {
+			return o.absent("read")
+		}
+		n = o.native(ref)
+		o.rows[ref].heard = o.w.now
+		return nil
+	})
+	return n, err
+}
+
+func (o port) Write(_ context.Context, writes []platform.Write) []platform.Written {
+	out := make([]platform.Written, len(writes))
+	for i, w := range writes {
+		body, _ := json.Marshal(w.Fields) // a map is written in order of its keys
+		what := fmt.Sprintf("%s %s%s (%s) %s", w.Ref.Object, w.Ref.ID, map[bool]string{true: " delete"}[w.Delete], w.External, body)
+		err := o.p.call(o.name, "write", what, func() error {
+			out[i] = o.apply(o.p, w)
+			return out[i].Err
+		})
+		if err != nil {
+			out[i] = platform.Written{Err: err}
+		}
+	}
+	return out
+}
+
+// onPage is how many native records one page of a listing has.
+const onPage = 4
+
+// Changes lists what has changed since a cursor: everything at or after its time, and after its id at that very time.
+func (o port) Changes(_ context.Context, object, cursor string) (page platform.Page, err error) {
+	err = o.p.call(o.name, "list", object+" from "+cursor, func() error {
+		since, after, _ := strings.Cut(cursor, " ")
+		type place struct {
+			at string
+			record.Ref
+		}
+		var all []place
+		for _, ref := range o.order {
+			at := o.rows[ref].at.Format(stamp)
+			if ref.Object == object && (at > since || at == since && ref.ID > after) {
+				all = append(all, place{at, ref})
+			}
+		}
+		slices.SortFunc(all, func(a, b place) int { return strings.Compare(a.at+" "+a.ID, b.at+" "+b.ID) })
+		page = platform.Page{Cursor: max(since, o.clock().Add(-2*o.resolution).Format(stamp))}
+		for i, found := range all {
+			if i == onPage {
+				page.More, page.Cursor = true, all[i-1].at+" "+all[i-1].ID
+				return nil
+			}
+			page.Natives = append(page.Natives, o.native(found.Ref))
+		}
+		return nil
+	})
+	return page, err
+}
+
+const stamp = "2006-01-02T15:04:05.000000000Z"
+
+// objects that every platform has. A person refers to an account.
+func objects() []string { return []string{"account", "person"} }

@@ -1,0 +1,220 @@
+package simulation
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"sorrel/shared/fault"
+	"sorrel/shared/flow/batch"
+	"sorrel/shared/flow/deliver"
+	"sorrel/shared/flow/hub"
+	"sorrel/shared/flow/steward"
+	"sorrel/shared/flow/sweep"
+	"sorrel/shared/ledger"
+	"sorrel/shared/queue"
+	"sorrel/shared/record"
+	"sorrel/shared/store"
+)
+
+// process is one instance of the functions, with a memory of its own. It does one thing at a time, as Lambda has it, and
+// is gone after a crash. Each of its calls to the store, a queue or a platform is an edge: time passes before and after it,
+// in which others go on, and the case may have planned a fault.
+type process struct {
+	task
+	w       *world
+	name    string
+	began   time.Time // its present task
+	wrote   []*row    // by its present task, and not yet remembered
+	ledger  *ledger.Ledger
+	hub     *hub.Flow
+	deliver *deliver.Flow
+	sweep   *sweep.Flow
+	batch   *batch.Flow
+	steward *steward.Flow
+}
+
+func newProcess(w *world, kind string) *process {
+	w.processes[kind]++
+	p := &process{task: task{resume: make(chan struct{})}, w: w, name: fmt.Sprintf("%s-%d", kind, w.processes[kind])}
+	p.ledger = ledger.New(edges{p}, w.clock)
+	wake := map[string]queue.Sender{}
+	readers, targets, sources, listed := map[string]hub.Reader{}, map[string]deliver.Platform{}, map[string]batch.Source{}, map[string][]string{}
+	for _, s := range w.sites {
+		o := port{p, s}
+		wake[s.name], readers[s.name], targets[s.name], sources[s.name] = sender{p, w.out[s.name], "wake"}, o, o, o
+		listed[s.name] = objects()
+	}
+	in := sender{p, w.inbound, "inbound"}
+	switch kind {
+	case "sweep":
+		p.sweep = sweep.New(sweep.Deps{Ledger: p.ledger, Wake: wake, Inbound: in, Now: w.clock, Grace: 3 * time.Second, Telemetry: w.telemetry})
+	case "batch":
+		p.batch = batch.New(batch.Deps{Ledger: p.ledger, Sources: sources, Objects: listed, Inbound: in, Now: w.clock, NewID: w.id, Telemetry: w.telemetry})
+	case "steward":
+		p.steward = steward.New(steward.Deps{Ledger: p.ledger, Config: w.set, Wake: wake, Inbound: in, Now: w.clock, NewID: w.id, Telemetry: w.telemetry})
+	case "hub":
+		p.hub = hub.New(hub.Deps{Ledger: p.ledger, Config: w.set, Readers: readers, Wake: wake, Patience: 2 * time.Second, Parallel: 1, Now: w.clock, Telemetry: w.telemetry})
+	default:
+		p.deliver = deliver.New(deliver.Deps{Ledger: p.ledger, Config: w.set, Platforms: targets, Now: w.clock, Rand: func() *rand.Rand { return w.jitter }, Telemetry: w.telemetry})
+	}
+	return p
+}
+
+// begin makes a process ready for its next task.
+func (p *process) begin() { p.began, p.wrote = p.w.now, nil }
+
+func (p *process) alive() {
+	if p.dead {
+		runtime.Goexit()
+	}
+}
+
+func (p *process) crash() {
+	p.dead = true
+	runtime.Goexit()
+}
+
+// call is one call from a process to the store, a queue or a platform.
+func (p *process) call(place, kind, what string, do func() error) error {
+	p.alive()
+	w := p.w
+	name := kind
+	if place != "store" && place != "queue" {
+		name = place + "." + kind
+	}
+	if w.calls++; w.calls > maxCalls {
+		w.wrong("more than %d calls", maxCalls)
+		p.crash()
+	}
+	f := w.fault(name, kind)
+	w.note(p.name, name, what, f)
+	n := w.counts[name]
+	latency := time.Duration(1+w.c.chance("latency "+name, n)%8) * time.Millisecond
+	if place != "store" && place != "queue" {
+		latency *= 25
+	}
+	if f == slow {
+		latency = time.Minute
+	}
+	w.wait(&p.task, latency)
+	switch {
+	case f == crashBefore:
+		p.crash()
+	case f == refused || w.down(place):
+		return fault.New(fault.Down, name, "away")
+	case f == throttled:
+		return &fault.Error{Class: fault.Throttled, Op: name, Detail: "too many calls", RetryAt: w.now.Add(2 * time.Second)}
+	case f == unsent:
+		return fault.New(fault.Unknown, name, "no answer came")
+	case f == lost:
+		return nil
+	}
+	err := do()
+	if err != nil {
+		w.note(p.name, name, "→ "+err.Error(), none)
+	}
+	if f == crashAfter {
+		p.crash()
+	}
+	w.wait(&p.task, latency)
+	if f == unanswered {
+		return fault.New(fault.Unknown, name, "no answer came")
+	}
+	return err
+}
+
+// edges is the store as a process reaches it.
+type edges struct{ p *process }
+
+func (e edges) Get(ctx context.Context, k store.Key) (found store.Entry, err error) {
+	err = e.p.call("store", "get", k.String(), func() (err error) {
+		found, err = e.p.w.store.Get(ctx, k)
+		return err
+	})
+	return found, err
+}
+
+func (e edges) GetMany(ctx context.Context, keys ...store.Key) (found []store.Entry, err error) {
+	slices.SortFunc(keys, compareKeys)
+	err = e.p.call("store", "get", fmt.Sprint(keys), func() error {
+		found, err = e.p.w.store.GetMany(ctx, keys...)
+		return err
+	})
+	return found, err
+}
+
+func compareKeys(a, b store.Key) int {
+	return strings.Compare(a.Part+"\x00"+a.Sort, b.Part+"\x00"+b.Sort)
+}
+
+func (e edges) Commit(ctx context.Context, ops ...store.Op) error {
+	slices.SortFunc(ops, func(a, b store.Op) int { return compareKeys(a.Key, b.Key) })
+	var what strings.Builder
+	for _, op := range ops {
+		sum := sha256.Sum256(op.Value)
+		fmt.Fprintf(&what, " %d %s %x", op.Kind, op.Key, sum[:4])
+	}
+	return e.p.call("store", "commit", what.String(), func() error {
+		err := e.p.w.store.Commit(ctx, ops...)
+		if err == nil {
+			e.p.remembered(ops)
+		}
+		return err
+	})
+}
+
+// remembered notes which writes the process has committed.
+func (p *process) remembered(ops []store.Op) {
+	for _, r := range p.wrote {
+		id, _ := record.ParseExternal(r.external)
+		if r.last.confirmed.IsZero() && slices.ContainsFunc(ops, func(op store.Op) bool { return op.Key.Sort == "state" && strings.HasSuffix(op.Key.Part, string(id)) }) {
+			r.last.confirmed = p.w.now
+		}
+	}
+}
+
+func (e edges) Range(ctx context.Context, part, from, to string) iter.Seq2[store.Entry, error] {
+	return func(yield func(store.Entry, error) bool) {
+		var all []store.Entry
+		err := e.p.call("store", "range", part+" "+from, func() error {
+			for entry, err := range e.p.w.store.Range(ctx, part, from, to) {
+				if err != nil {
+					return err
+				}
+				all = append(all, entry)
+			}
+			return nil
+		})
+		for _, entry := range all {
+			if !yield(entry, nil) {
+				return
+			}
+		}
+		if err != nil {
+			yield(store.Entry{}, err)
+		}
+	}
+}
+
+// sender is a queue as a process reaches it.
+type sender struct {
+	p    *process
+	to   *lane
+	kind string
+}
+
+func (s sender) Send(ctx context.Context, msgs ...queue.Message) error {
+	var what strings.Builder
+	what.WriteString(s.to.name)
+	for _, m := range msgs {
+		fmt.Fprintf(&what, " %s %s", m.Group, m.Dedup)
+	}
+	return s.p.call("queue", s.kind, what.String(), func() error { return s.to.send(ctx, msgs...) })
+}

@@ -1,0 +1,205 @@
+// Package simulation plays whole histories of Sorrel, each from a seed: the real flows over the real ledger, with
+// platforms, queues and a store in memory, virtual time, people who act on all platforms at once, and faults at every edge.
+//
+// One seed is one history, byte for byte: its trace has a hash that is the same wherever it is played. Invocations run
+// one after the other in goroutines that hand over a turn. Every call of the store, of a queue or of a platform takes
+// virtual time, in which other invocations have the turn; so everything interleaves that could interleave on AWS, in an
+// order that follows from the seed. One invocation handles its groups of messages in turn.
+//
+// When people have stopped and nothing fails any more, the end is held to what must be true of it: see check. A history
+// in which it is not is shrunk: acts, outages and faults are taken away as long as something is still wrong.
+//
+// What is not in it: intake and connectors, which have suites of their own, and the locks that workers of one process
+// share: here, as on Lambda, a process does one thing at a time.
+package simulation
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"sorrel/shared/fault"
+	"sorrel/shared/policy"
+)
+
+//go:embed config
+var files embed.FS
+
+// Simulator plays cases. It is safe for concurrent use.
+type Simulator struct{ set *policy.Set }
+
+// New returns a simulator over a small configuration of its own, which has every kind of governance in it.
+func New() (*Simulator, error) {
+	sub, err := fs.Sub(files, "config")
+	if err != nil {
+		return nil, fault.Wrap(fault.Internal, "simulation", "", err)
+	}
+	set, problems := policy.Load(sub)
+	if len(problems) > 0 {
+		return nil, fault.New(fault.Contract, "simulation", fmt.Sprint(problems))
+	}
+	return &Simulator{set}, nil
+}
+
+// Outcome is how a history ended.
+type Outcome struct {
+	Case     Case
+	Hash     string        // of everything that happened, in order
+	Problems []string      // what is not as it must be
+	History  []string      // all that happened, if it was asked for
+	Took     time.Duration // virtual
+	Calls    int
+	Writes   int
+	Faults   map[Edge]Fault // that came to pass
+}
+
+// Play plays a case. keep asks for the history.
+func (s *Simulator) Play(c Case, keep bool) Outcome {
+	w := newWorld(s.set, c, keep)
+	for _, a := range c.Acts {
+		w.at(w.origin.Add(a.At), func() { w.act(a) })
+	}
+	w.later(30*time.Second, w.sweeping)
+	w.pass(c.end())
+	w.calm = true
+	w.note("world", "is", "calm", none)
+	w.pass(time.Minute)
+	for _, name := range platforms { // tells of what was deleted there, which is written to again and again until then
+		w.list(name)
+	}
+	w.rest(true)
+	w.listed()
+	w.pass(3 * time.Hour) // proposals expire, and overrides end
+	w.rest(false)
+	for round := 0; ; round++ { // what a full listing brings to light may have consequences, and those too
+		before := w.written()
+		for _, name := range platforms {
+			for _, object := range objects() {
+				if err := w.god.SaveCursor(context.Background(), name, object, ""); err != nil {
+					w.wrong("cannot rewind: %v", err)
+				}
+			}
+		}
+		w.pass(6 * time.Minute)
+		w.listed()
+		if w.written() == before {
+			break
+		}
+		if round == 3 {
+			w.wrong("unquiet: hearing everything again and again causes writes")
+			break
+		}
+	}
+	if most := 10*len(c.Acts)*len(platforms) + 4*len(w.fired); w.written() > most {
+		w.wrong("flood: %d writes for %d acts", w.written(), len(c.Acts))
+	}
+	for _, l := range w.lanes() {
+		if d, err := l.dead.Depth(context.Background()); err != nil || d.Visible > 0 {
+			w.wrong("dead: %d letters of %s although nothing fails", d.Visible, l.name)
+		}
+	}
+	w.check()
+	w.abandon()
+	return Outcome{Case: c, Hash: w.sum(), Problems: w.problems, History: w.lines, Took: w.now.Sub(w.origin), Calls: w.calls, Writes: w.written(), Faults: w.fired}
+}
+
+func (w *world) written() int {
+	n := 0
+	for _, s := range w.sites {
+		n += s.writes
+	}
+	return n
+}
+
+// listed has every platform listed, and waits until all is done.
+func (w *world) listed() {
+	for _, name := range platforms {
+		w.list(name)
+	}
+	w.rest(false)
+}
+
+// rest lets time pass until nothing is to be done. The first time, what was dead-lettered while things failed is redriven.
+func (w *world) rest(first bool) {
+	for range 80 {
+		w.pass(31 * time.Second)
+		more := first && w.redrive() > 0
+		if w.calls > maxCalls || !more && w.waiting() == "" {
+			return
+		}
+	}
+	w.wrong("restless: %s", w.waiting())
+}
+
+// Shrink takes away from a case that fails whatever it fails without, playing it at most so many times.
+func (s *Simulator) Shrink(failed Outcome, most int) Outcome {
+	best := failed
+	best.Case.Faults = failed.Faults
+	kind := func(o Outcome) string {
+		if len(o.Problems) == 0 {
+			return ""
+		}
+		kind, _, _ := strings.Cut(o.Problems[0], ":")
+		return kind
+	}
+	fails := func(c Case) bool {
+		if most--; most < 0 {
+			return false
+		}
+		o := s.Play(c, false)
+		same := kind(o) == kind(failed)
+		if same {
+			best = o
+			best.Case.Faults = o.Faults
+		}
+		return same
+	}
+	edges := func(c Case) []Edge {
+		return slices.SortedFunc(maps.Keys(c.Faults), func(a, b Edge) int {
+			if a.Name != b.Name {
+				return strings.Compare(a.Name, b.Name)
+			}
+			return a.N - b.N
+		})
+	}
+	for changed := true; changed && most > 0; {
+		changed = fewer(func() int { return len(best.Case.Acts) }, func(from, to int) bool {
+			c := best.Case
+			c.Acts = slices.Concat(c.Acts[:from], c.Acts[to:])
+			return fails(c)
+		})
+		changed = fewer(func() int { return len(best.Case.Outages) }, func(from, to int) bool {
+			c := best.Case
+			c.Outages = slices.Concat(c.Outages[:from], c.Outages[to:])
+			return fails(c)
+		}) || changed
+		changed = fewer(func() int { return len(best.Case.Faults) }, func(from, to int) bool {
+			c := best.Case
+			c.Faults = maps.Clone(c.Faults)
+			for _, e := range edges(best.Case)[from:to] {
+				delete(c.Faults, e)
+			}
+			return fails(c)
+		}) || changed
+	}
+	return s.Play(best.Case, true)
+}
+
+// fewer takes away ever smaller runs of elements as long as that is possible.
+func fewer(count func() int, without func(from, to int) bool) (changed bool) {
+	for size := max(count()/2, 1); size > 0; size /= 2 {
+		for from := 0; from < count(); {
+			if without(from, min(from+size, count())) {
+				changed = true
+			} else {
+				from += size
+			}
+		}
+	}
+	return changed
+}

@@ -1,0 +1,363 @@
+package simulation
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"sorrel/shared/fault"
+	"sorrel/shared/ledger"
+	"sorrel/shared/message"
+	"sorrel/shared/policy"
+	"sorrel/shared/queue"
+	"sorrel/shared/record"
+	"sorrel/shared/store"
+	"sorrel/shared/telemetry"
+)
+
+// maxCalls bounds a history that does not come to rest.
+const maxCalls = 400_000
+
+// world is Sorrel, the platforms around it, and the people there.
+type world struct {
+	schedule
+	c          Case
+	origin     time.Time
+	set        *policy.Set
+	store      *store.Memory
+	god        *ledger.Ledger // looks without taking time
+	sites      []*site
+	inbound    *lane
+	out        map[string]*lane
+	telemetry  *telemetry.Recorder
+	jitter     *rand.Rand
+	processes  map[string]int // started so far, by kind
+	counts     map[string]int // calls so far, by edge
+	fired      map[Edge]Fault
+	ids        int
+	calls      int
+	travelling int             // webhooks on their way
+	echo       map[string]bool // messages that tell of our own changes, by dedup id
+	idle       []*process      // that do no queue's work
+	calm       bool            // nothing fails any more
+	hash       hash.Hash
+	lines      []string
+	keeps      bool
+	problems   []string
+}
+
+func newWorld(set *policy.Set, c Case, keeps bool) *world {
+	start := time.Date(2026, 11, 2, 8, 0, 0, 0, time.UTC)
+	w := &world{c: c, origin: start, set: set, out: map[string]*lane{}, processes: map[string]int{}, counts: map[string]int{}, echo: map[string]bool{},
+		fired: map[Edge]Fault{}, hash: sha256.New(), keeps: keeps, jitter: rand.New(rand.NewPCG(c.Seed, 0x117))}
+	w.schedule = schedule{now: start, back: make(chan struct{}), tasks: map[*task]bool{}}
+	w.store = store.NewMemory(w.clock)
+	w.god = ledger.New(w.store, w.clock)
+	w.telemetry = telemetry.New(nil, w.clock, nil)
+	w.inbound = newLane(w, "inbound", 3)
+	for _, name := range platforms {
+		w.sites = append(w.sites, newSite(w, name, c.Profile))
+		w.out[name] = newLane(w, name, 2)
+	}
+	return w
+}
+
+func (w *world) clock() time.Time { return w.now }
+
+func (w *world) id() string {
+	w.ids++
+	return fmt.Sprintf("c-%d", w.ids)
+}
+
+// note adds a line to the history.
+func (w *world) note(who, did, what string, f Fault) {
+	line := fmt.Sprintf("%s %s %s %s", w.now.Sub(w.origin), who, did, what)
+	if f != none {
+		line += " ✗ " + string(f)
+	}
+	_, _ = io.WriteString(w.hash, line+"\n") // never fails
+	if w.keeps && did != "range" {           // a sweep looks at every shard of everything
+		w.lines = append(w.lines, line)
+	}
+}
+
+func (w *world) wrong(format string, a ...any) {
+	problem := fmt.Sprintf(format, a...)
+	w.note("world", "finds", problem, none)
+	if len(w.problems) < 20 {
+		w.problems = append(w.problems, problem)
+	}
+}
+
+func (w *world) sum() string { return hex.EncodeToString(w.hash.Sum(nil)[:8]) }
+
+// fault is what goes wrong with the next call at an edge.
+func (w *world) fault(name, kind string) Fault {
+	w.counts[name]++
+	if w.calm {
+		return none
+	}
+	e := Edge{name, w.counts[name]}
+	f := w.c.fault(e, kind)
+	if f != none {
+		w.fired[e] = f
+	}
+	return f
+}
+
+func (w *world) down(place string) bool {
+	if w.calm {
+		return false
+	}
+	at := w.now.Sub(w.origin)
+	return slices.ContainsFunc(w.c.Outages, func(o Outage) bool { return o.Of == place && at >= o.From && at < o.From+o.For })
+}
+
+// lane is a queue and the function that works on it.
+type lane struct {
+	w          *world
+	name       string
+	most, busy int // invocations at once
+	q, dead    *queue.Memory
+	free       []*process
+	planned    time.Time // when it is looked at next
+	receives   int
+}
+
+func newLane(w *world, name string, most int) *lane {
+	l := &lane{w: w, name: name, most: most}
+	l.dead = queue.NewMemory(queue.Settings{Name: name + "-dlq"}, nil, w.clock)
+	l.q = queue.NewMemory(queue.Settings{Name: name, Visibility: 30 * time.Second}, l.dead, w.clock)
+	return l
+}
+
+func (l *lane) send(ctx context.Context, msgs ...queue.Message) error {
+	err := l.q.Send(ctx, msgs...)
+	l.look(time.Millisecond)
+	return err
+}
+
+// look has the lane look for messages after d, if it does not sooner.
+func (l *lane) look(d time.Duration) {
+	at := l.w.now.Add(d)
+	if !l.planned.IsZero() && !at.Before(l.planned) {
+		return
+	}
+	l.planned = at
+	l.w.at(at, func() {
+		if at.Equal(l.planned) {
+			l.planned = time.Time{}
+			l.poll()
+		}
+	})
+}
+
+// poll hands what waits to the function, as many invocations as may run at once.
+func (l *lane) poll() {
+	w := l.w
+	if w.down("queue") {
+		l.look(time.Second)
+		return
+	}
+	for l.busy < l.most {
+		l.receives++
+		count := 1 + int(w.c.chance("batch "+l.name, l.receives)%queue.MaxBatch)
+		got, err := l.q.Receive(context.Background(), count, 0)
+		if err != nil || len(got) == 0 {
+			break
+		}
+		l.invoke(got)
+	}
+	if d, err := l.q.Depth(context.Background()); err == nil && d.Visible+d.InFlight > 0 {
+		l.look(5 * time.Second)
+	}
+}
+
+func (l *lane) invoke(got []queue.Received) {
+	kind := l.name
+	if l == l.w.inbound {
+		kind = "hub"
+	}
+	p := take(&l.free, func() *process { return newProcess(l.w, kind) })
+	l.busy++
+	l.w.run(p, func() {
+		l.w.hears(got)
+		apply := p.w.applying(p)
+		failed := apply(context.Background(), got)
+		p.alive()
+		var done, again []string
+		for _, m := range got {
+			if slices.Contains(failed, m.ID) {
+				again = append(again, m.Receipt)
+			} else {
+				done = append(done, m.Receipt)
+			}
+		}
+		_ = p.call("queue", "acknowledge", fmt.Sprint(l.name, done), func() error { return l.q.Delete(context.Background(), done...) })
+		if len(again) > 0 {
+			_ = l.q.Release(context.Background(), 2*time.Second, again...)
+		}
+	}, func() {
+		l.busy--
+		if !p.dead {
+			l.free = append(l.free, p)
+		}
+		l.look(time.Millisecond)
+	})
+}
+
+// hears notes that word of something that is not our own change has come.
+func (w *world) hears(got []queue.Received) {
+	for _, m := range got {
+		parts := strings.SplitN(m.Group, "/", 3)
+		if len(parts) != 3 || parts[0] == record.Sorrel || w.echo[m.Dedup] {
+			continue
+		}
+		if r := w.site(parts[0]).rows[record.Ref{Platform: parts[0], Object: parts[1], ID: parts[2]}]; r != nil {
+			r.heard = w.now
+		}
+	}
+}
+
+func (w *world) applying(p *process) func(context.Context, []queue.Received) []string {
+	if p.hub != nil {
+		return p.hub.Apply
+	}
+	return p.deliver.Apply
+}
+
+// take is a process that has nothing to do, or a new one.
+func take(free *[]*process, make func() *process) *process {
+	if n := len(*free); n > 0 {
+		p := (*free)[n-1]
+		*free = (*free)[:n-1]
+		return p
+	}
+	return make()
+}
+
+// run has a process do something.
+func (w *world) run(p *process, do, ended func()) {
+	p.begin()
+	w.schedule.start(&p.task, do, func(failure any) {
+		if failure != nil {
+			w.wrong("%s panics: %v", p.name, failure)
+			p.dead = true
+		}
+		if p.dead {
+			w.note(p.name, "is", "gone", none)
+		}
+		ended()
+	})
+}
+
+// job runs something that is no queue's work in a new process.
+func (w *world) job(kind string, do func(ctx context.Context, p *process)) {
+	p := newProcess(w, kind)
+	w.idle = append(w.idle, p)
+	w.run(p, func() { do(context.Background(), p) }, func() {
+		w.idle = slices.DeleteFunc(w.idle, func(q *process) bool { return q == p })
+	})
+}
+
+// webhook sends what a platform tells on its way. ours says that it tells of our own change, whether it shows that or not.
+func (w *world) webhook(s *site, n record.Native, ours bool) {
+	name := s.name + ".webhook"
+	f := w.fault(name, "webhook")
+	w.note(s.name, "tells", fmt.Sprintf("of %s %s", n.ID, n.Version.At.Format(stamp)), f)
+	took := time.Duration(20+w.c.chance("latency "+name, w.counts[name])%2000) * time.Millisecond
+	switch f {
+	case lost:
+		return
+	case late:
+		took += 10 * time.Minute
+	case twice:
+		w.arrive(n, ours, took+time.Duration(w.c.chance("again "+name, w.counts[name])%uint64(7*time.Minute)), 0)
+	}
+	w.arrive(n, ours, took, 0)
+}
+
+// tries bounds how often a vendor sends a webhook that was not accepted.
+const tries = 5
+
+// arrive is a webhook at intake: what is accepted is on the queue.
+func (w *world) arrive(n record.Native, ours bool, after time.Duration, attempt int) {
+	w.travelling++
+	w.later(after, func() {
+		w.travelling--
+		if w.down("queue") {
+			if attempt < tries {
+				w.arrive(n, ours, 30*time.Second, attempt+1)
+			}
+			return
+		}
+		id := w.id()
+		m, err := message.Inbound{CorrelationID: id, ReceivedAt: w.now, Source: message.Webhook, Native: n}.Message(id)
+		w.echo[m.Dedup] = ours
+		if err == nil {
+			err = w.inbound.send(context.Background(), m)
+		}
+		if err != nil {
+			w.wrong("intake: %v", err)
+		}
+	})
+}
+
+// sweeping lets the sweep run again and again: often while there is something to do.
+func (w *world) sweeping() {
+	w.job("sweep", func(ctx context.Context, p *process) {
+		if _, err := p.sweep.Apply(ctx); err != nil {
+			w.note(p.name, "fails", string(fault.ClassOf(err)), none)
+		}
+	})
+	next := 30 * time.Second
+	if w.waiting() == "" {
+		next = 5 * time.Minute
+	}
+	w.later(next, w.sweeping)
+}
+
+// list has batch list a platform.
+func (w *world) list(name string) {
+	w.job("batch", func(ctx context.Context, p *process) {
+		if _, err := p.batch.Apply(ctx, name); err != nil {
+			w.note(p.name, "fails", string(fault.ClassOf(err)), none)
+		}
+	})
+}
+
+// redrive puts dead letters back on their queues, and returns how many.
+func (w *world) redrive() (n int) {
+	for _, l := range w.lanes() {
+		got, err := l.dead.Receive(context.Background(), queue.MaxBatch, 0)
+		if err != nil {
+			w.wrong("redriving: %v", err)
+		}
+		for _, m := range got {
+			echo := w.echo[m.Dedup]
+			m.Dedup = w.id()
+			w.echo[m.Dedup] = echo
+			if err := l.send(context.Background(), m.Message); err != nil {
+				w.wrong("redriving: %v", err)
+			}
+			_ = l.dead.Delete(context.Background(), m.Receipt)
+			n++
+		}
+	}
+	return n
+}
+
+func (w *world) lanes() []*lane {
+	out := []*lane{w.inbound}
+	for _, name := range platforms {
+		out = append(out, w.out[name])
+	}
+	return out
+}
