@@ -1,11 +1,15 @@
 package deadletters
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
 
 	"sorrel/shared/fault"
 	"sorrel/shared/ledger"
@@ -76,45 +80,56 @@ func (f *Flow) Redrive(ctx context.Context, by policy.Person, c Choice) (Redrive
 	if err != nil {
 		return out, err
 	}
-	done := map[string]bool{}
-	seen := map[string]bool{}
-	for _, name := range names {
-		t := taking{name: name, open: open, enough: func() bool { return len(done) >= maxTaken || !c.All && len(seen) == len(c.IDs) },
+	parts, seen := make([]Redriven, len(names)), make([]map[string]bool, len(names))
+	var taken, found atomic.Int64
+	var g errgroup.Group // a queue that fails does not stop the others
+	for i, name := range names {
+		done := map[string]bool{}
+		seen[i] = map[string]bool{}
+		t := taking{name: name, open: open, enough: func() bool { return taken.Load() >= maxTaken || !c.All && found.Load() >= int64(len(c.IDs)) },
 			want: func(l Letter) bool {
 				if !c.All && !slices.Contains(c.IDs, l.ID) {
 					return false
 				}
-				if l.Class == Poison && !seen[l.ID] {
-					out.Poison = append(out.Poison, l.ID)
+				if !seen[i][l.ID] {
+					seen[i][l.ID] = true
+					found.Add(1)
+					if l.Class == Poison {
+						parts[i].Poison = append(parts[i].Poison, l.ID)
+					}
 				}
-				seen[l.ID] = true
 				return l.Class != Poison && (c.Class == "" || l.Class == c.Class)
 			},
 			do: func(letters []Letter) error {
 				sent, err := f.redrive(ctx, who, name, letters, done)
 				for _, l := range sent {
 					if !done[l.ID] {
-						out.Redriven = append(out.Redriven, l.ID)
+						done[l.ID] = true
+						taken.Add(1)
+						parts[i].Redriven = append(parts[i].Redriven, l.ID)
 					}
-					done[l.ID] = true
 				}
 				return err
 			}}
-		if err := f.take(ctx, t); err != nil {
-			return out, err
-		}
+		g.Go(func() error {
+			if err := f.take(ctx, t); err != nil {
+				return err
+			}
+			d, err := f.d.Queues[name].Dead.Depth(ctx)
+			parts[i].Left = d.Visible + d.InFlight
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return out, err
+	}
+	for _, p := range parts {
+		out.Redriven, out.Poison, out.Left = append(out.Redriven, p.Redriven...), append(out.Poison, p.Poison...), out.Left+p.Left
 	}
 	for _, id := range c.IDs {
-		if !seen[id] && !slices.Contains(out.Missing, id) {
+		if !slices.ContainsFunc(seen, func(m map[string]bool) bool { return m[id] }) && !slices.Contains(out.Missing, id) {
 			out.Missing = append(out.Missing, id)
 		}
-	}
-	for _, name := range names {
-		d, err := f.d.Queues[name].Dead.Depth(ctx)
-		if err != nil {
-			return out, err
-		}
-		out.Left += d.Visible + d.InFlight
 	}
 	return out, nil
 }
@@ -182,9 +197,10 @@ func (f *Flow) Discard(ctx context.Context, by policy.Person, id, reason string)
 	if err != nil {
 		return Discarded{}, err
 	}
-	var gone *Letter
+	var gone atomic.Pointer[Letter]
+	var g errgroup.Group
 	for _, name := range names {
-		err := f.take(ctx, taking{name: name, open: open, want: func(l Letter) bool { return l.ID == id }, enough: func() bool { return gone != nil },
+		t := taking{name: name, open: open, want: func(l Letter) bool { return l.ID == id }, enough: func() bool { return gone.Load() != nil },
 			do: func(letters []Letter) error {
 				l := letters[0]
 				line := f.line(who, f.event(l, "dead-letter-discarded", reason))
@@ -199,17 +215,16 @@ func (f *Flow) Discard(ctx context.Context, by policy.Person, id, reason string)
 					return err
 				}
 				f.tell(ctx, l, "discarded")
-				gone = &l
+				gone.Store(&l)
 				return nil
-			}})
-		if err != nil {
-			return Discarded{}, err
-		}
-		if gone != nil {
-			return Discarded{Letter: *gone, Reason: reason}, nil
-		}
+			}}
+		g.Go(func() error { return f.take(ctx, t) })
 	}
-	return Discarded{}, missing(id)
+	err = g.Wait()
+	if l := gone.Load(); l != nil {
+		return Discarded{Letter: *l, Reason: reason}, nil
+	}
+	return Discarded{}, cmp.Or(err, missing(id))
 }
 
 // taking is a walk over one dead-letter queue.
