@@ -164,7 +164,7 @@ func TestRedrivenWakeOfDoneWork(t *testing.T) {
 // if nothing had ever been given up; what is called overtaken does nothing; and redriving all of it once more does nothing.
 func TestRedrivesInAnyInterleaving(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(60) {
+	for seed := range uint64(25) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
@@ -221,6 +221,14 @@ func TestRedrivesInAnyInterleaving(t *testing.T) {
 				default:
 					w.work()
 				}
+			}
+			w.settle()
+			w.writes()
+			was := w.state(customerID).Record.Seq + w.state(orderID).Record.Seq
+			w.redrive(deadletters.Choice{All: true, Filter: deadletters.Filter{Class: deadletters.Overtaken}})
+			w.settle()
+			if n, is := w.writes(), w.state(customerID).Record.Seq+w.state(orderID).Record.Seq; n != 0 || is != was {
+				t.Errorf("what is overtaken caused %d writes, %d changes", n, is-was)
 			}
 			for range 3 { // what was redriven may be given up again
 				w.redrive(deadletters.Choice{All: true})
