@@ -42,8 +42,8 @@
 //
 // flow/intake verifies, decodes, queues and answers. flow/hub hears: one commit per record. flow/deliver projects,
 // writes and confirms. flow/batch lists what changed, as webhooks would have told it. flow/sweep wakes what is due, and
-// what time alone changes. flow/steward is everything that people do: approve, override, merge, resolve. flow/operate
-// answers questions. flow/link matches, before going live, what exists on all platforms. The idea: an event is a hint; what
+// what time alone changes. flow/steward is everything that people do: approve, override, merge, resolve. flow/deadletters
+// shows what was given up, and sends it again. flow/operate answers questions. flow/link matches, before going live, what exists on all platforms. The idea: an event is a hint; what
 // is written is the difference between what should be there and what is there. Flows declare the small interfaces that
 // they need, and know no vendor and no cloud.
 //
@@ -62,8 +62,8 @@
 // # Programs and tests of the whole
 //
 // functions/<name> are the Lambda functions, wiring only. cmd/sorrel is the command line. infra holds configuration,
-// kits for the platforms, runbooks and decision records; template.yaml deploys. endtoend, flow's own tests and
-// infra/templatetest test what no single package can; bench measures against floors. imports_test.go, beside this
+// kits for the platforms, runbooks and decision records; template.yaml deploys. simulation plays whole histories from a
+// seed, with faults at every edge. endtoend, flow's own tests and infra/templatetest test what no single package can; bench measures against floors. imports_test.go, beside this
 // file, holds the rule of who may import whom.
 //
 // # Add a field
