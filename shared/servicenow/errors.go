@@ -48,12 +48,13 @@ func errorTable() []platform.ErrorRow {
 		row(201, codeImport, fault.Refused, "an import set's row that failed"),
 		row(403, "", fault.Refused, "access rule, business rule or data policy"),
 		row(404, "", fault.NotFound, "deleted, never was, or hidden by an access rule"),
+		row(409, "", fault.Conflict, ""),
 		row(413, "", fault.TooLarge, ""),
 		row(400, "", fault.Refused, "request shape"),
 		row(405, "", fault.Internal, "method"),
 		row(406, "", fault.Internal, "Accept"),
 		row(415, "", fault.Internal, "Content-Type"),
-		row(500, "", fault.Down, ""),
+		row(500, "", fault.Down, "and every 5xx above 504"),
 		row(502, "", fault.Down, ""),
 		row(503, "", fault.Down, "maintenance, an HTML page, no free semaphore"),
 		row(504, "", fault.Down, ""),
@@ -123,6 +124,9 @@ func said(status int, parts ...string) *fault.Error {
 
 // fromTable gives e its class by status and code.
 func fromTable(status int, e *fault.Error) *fault.Error {
+	if status > http.StatusGatewayTimeout { // an edge's own
+		status = http.StatusInternalServerError
+	}
 	for _, r := range errorTable() {
 		if r.Matches(status, e.Code) {
 			e.Class = fault.Class(r.Class)

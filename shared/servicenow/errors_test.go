@@ -66,6 +66,8 @@ func TestErrorTable(t *testing.T) {
 		"404 page":         {404, `<html>`, fault.Down, fault.Down, "404", "API's"},
 		"403":              {403, `{"error":{"message":"Operation Failed","detail":"ACL Exception"},"status":"failure"}`, fault.Refused, fault.Refused, "403", "roles"},
 		"404":              {404, `{"error":{"message":"No Record found","detail":"Record doesn't exist or ACL restricts the record retrieval"},"status":"failure"}`, fault.NotFound, fault.NotFound, "404", ""},
+		"409":              {409, ``, fault.Conflict, fault.Conflict, "409", ""},
+		"520":              {520, `<html>`, fault.Down, fault.Unknown, "520", ""},
 		"413":              {413, ``, fault.TooLarge, fault.TooLarge, "413", ""},
 		"400":              {400, `{"error":{"message":"Exception while reading request","detail":null},"status":"failure"}`, fault.Refused, fault.Refused, "400", "reading"},
 		"400 scoped":       {400, `{"result":{"error":{"message":"Invalid payload"}}}`, fault.Refused, fault.Refused, "400", "Invalid payload"},

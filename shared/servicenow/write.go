@@ -84,6 +84,9 @@ func (c *Connector) Find(ctx context.Context, object, id string) (record.Native,
 		return record.Native{}, err
 	}
 	for _, fields := range list {
+		if fields["sys_id"] == nil {
+			return record.Native{}, garbled(op, false, "a row without sys_id", nil)
+		}
 		if _, has := fields[external]; !has {
 			return record.Native{}, &fault.Error{Class: fault.Refused, Op: "servicenow." + op, Fields: []string{external},
 				Detail: "the table has no such field, or the integration user may not read it", Remedy: "install infra/servicenow"}

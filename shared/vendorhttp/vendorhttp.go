@@ -278,7 +278,7 @@ func (c *Client) once(ctx context.Context, r Request, refused string) (Response,
 	if c.cfg.Tokens != nil && !r.NoAuth {
 		token, err := c.cfg.Tokens.get(ctx, refused)
 		if err != nil {
-			return Response{}, "", fault.Wrap("", c.op(r), "", err)
+			return Response{}, "", fault.Wrap(signIn(err), c.op(r), "", err)
 		}
 		req.Header.Set("Authorization", token)
 	}
@@ -320,6 +320,16 @@ func (c *Client) once(ctx context.Context, r Request, refused string) (Response,
 		}
 	}
 	return resp, used, nil
+}
+
+// signIn is the class of a call whose sign-in failed. What a token endpoint refuses is no word about the record of the
+// call: to take it for one would hold back a write for ever, or take the record for missing.
+func signIn(err error) fault.Class {
+	switch class := fault.ClassOf(err); class {
+	case fault.Down, fault.Throttled, fault.Internal:
+		return class
+	}
+	return fault.Unauthenticated
 }
 
 // maxAhead bounds the vendor's clock, which listings go on from: a wild one would make them skip what comes.

@@ -1,7 +1,10 @@
 package vendorhttp_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +15,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"sorrel/shared/fault"
 	"sorrel/shared/vendorhttp"
@@ -335,6 +339,161 @@ func TestAnswerIsBounded(t *testing.T) {
 	want(t, err, fault.Down)
 	_, err = c.Do(t.Context(), put())
 	want(t, err, fault.Unknown)
+}
+
+// A few kilobytes that become more than any answer may hold, and headers of that kind.
+func TestAnswersThatGrowAreBounded(t *testing.T) {
+	t.Parallel()
+	var bomb bytes.Buffer
+	z, err := gzip.NewWriterLevel(&bomb, gzip.BestSpeed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = z.Write(make([]byte, vendorhttp.MaxAnswer+1)); err != nil {
+		t.Fatal(err)
+	}
+	if err = z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c := vendor(t, newClock(), func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			w.Header().Set("X-Long", strings.Repeat("x", 2<<20))
+			return
+		}
+		w.Header().Set("Content-Encoding", "gzip")
+		w.WriteHeader(map[string]int{"PUT": 200, "PATCH": 400}[r.Method])
+		_, _ = w.Write(bomb.Bytes())
+	}, nil)
+	_, err = c.Do(t.Context(), get())
+	want(t, err, fault.Down)
+	_, err = c.Do(t.Context(), put())
+	want(t, err, fault.Unknown)
+	refused := put()
+	refused.Method = "PATCH"
+	_, err = c.Do(t.Context(), refused)
+	want(t, err, fault.Down) // it was refused, and its words are lost
+}
+
+// A gateway that answers for the vendor, on a write that may have been done or certainly was not.
+func TestWhatAStatusSaysOfAWrite(t *testing.T) {
+	t.Parallel()
+	for status, class := range map[int]fault.Class{400: fault.Refused, 404: fault.Down, 429: fault.Throttled, 500: fault.Unknown, 501: fault.Down, 502: fault.Unknown, 503: fault.Down, 504: fault.Unknown, 599: fault.Unknown} {
+		c := vendor(t, newClock(), func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, "<html>")
+		}, func(c *vendorhttp.Config) { c.Trip = 1 })
+		_, err := c.Do(t.Context(), put())
+		want(t, err, class)
+		if open, _ := c.State(); open != (status >= 500) {
+			t.Errorf("after %d the breaker's being open is %v", status, open)
+		}
+	}
+}
+
+func TestSecretsThatAreQuotedAreCutOut(t *testing.T) {
+	t.Parallel()
+	const token, password, assertion = "tok-0123456789", "pass-0123456789", "assertion-0123456789"
+	basic := base64.StdEncoding.EncodeToString([]byte("me:" + password))
+	for _, header := range []string{"Bearer " + token, "Basic " + basic} {
+		c := vendor(t, newClock(), func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(400)
+			_, _ = io.WriteString(w, strings.Join([]string{r.Header.Get("Authorization"), password, assertion, "short"}, " "))
+		}, func(c *vendorhttp.Config) {
+			c.Tokens = vendorhttp.Static(header)
+			c.Classify = func(r vendorhttp.Response) error {
+				return &fault.Error{Class: fault.Refused, Detail: string(r.Body), Fields: []string{strings.Repeat("f", 1000)}}
+			}
+		})
+		r := put()
+		r.Secrets = []string{assertion, "short", ""}
+		_, err := c.Do(t.Context(), r)
+		want(t, err, fault.Refused)
+		for _, secret := range []string{token, basic, assertion} {
+			if strings.Contains(err.Error(), secret) {
+				t.Errorf("%q is shown: %v", secret, err)
+			}
+		}
+		if strings.HasPrefix(header, "Basic") && strings.Contains(err.Error(), password) || !strings.Contains(err.Error(), "short") || len(err.Error()) > 600 {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+// FuzzAnswer demands of any answer that it is classified and bounded, that it is no success unless its status says so,
+// and that a write's is Unknown where nobody can say.
+func FuzzAnswer(f *testing.F) {
+	f.Add(200, "text/html", "", "", []byte("<html>"), true)
+	f.Add(429, "", "-5", "Fri, 01 Jan 2999 00:00:00 GMT", []byte("slow"), false)
+	f.Add(503, "", "99999999999999999999", "x", []byte{0xff, 0xfe, '{', 0}, true)
+	f.Add(404, "application/json", "Fri, 31 Dec 9999 23:59:59 GMT", "", []byte(" {}"), false)
+	f.Add(307, "", "1e9", "", []byte(nil), true)
+	f.Add(200, "application/json;charset=iso-8859-1", "", "", []byte("{\"a\":\"\xe9\"}"), true)
+	now := time.Date(2026, 11, 2, 8, 0, 0, 0, time.UTC)
+	f.Fuzz(func(t *testing.T, status int, kind, after, date string, body []byte, write bool) {
+		c, err := vendorhttp.New(vendorhttp.Config{Name: "acme", Base: "https://acme.test", Now: func() time.Time { return now },
+			Transport: canned{status, http.Header{"Content-Type": {kind}, "Retry-After": {after}, "Date": {date}, "Location": {"https://evil.test"}}, body}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := get()
+		if r.Write = write; write {
+			r.Method = http.MethodPut
+		}
+		resp, err := c.Do(t.Context(), r)
+		class := fault.ClassOf(err)
+		switch {
+		case err == nil && (status >= 300 || !utf8.Valid(resp.Body)):
+			t.Errorf("status %d, body %q: success", status, body)
+		case err == nil:
+		case write && class == fault.Down && (status < 300 || status == 500 || status == 502 || status == 504), !write && class == fault.Unknown:
+			t.Errorf("status %d, write %v: %v", status, write, err)
+		case len(err.Error()) > 2000:
+			t.Errorf("an error of %d bytes", len(err.Error()))
+		}
+		if at := fault.RetryAt(err); !at.IsZero() && (!at.After(now) || at.After(now.Add(time.Hour))) {
+			t.Errorf("Retry-After %q: pause of %v", after, at.Sub(now))
+		}
+		if resp.Date.After(now.Add(24 * time.Hour)) {
+			t.Errorf("Date %q is believed", date)
+		}
+	})
+}
+
+// canned answers everything the same way.
+type canned struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func (c canned) RoundTrip(*http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: c.status, Header: c.header, Body: io.NopCloser(bytes.NewReader(c.body))}, nil
+}
+
+// FuzzGrant demands that every token can be sent, and that its life is within bounds.
+func FuzzGrant(f *testing.F) {
+	for _, body := range []string{`{"access_token":"a","expires_in":3600}`, `{"access_token":"a!b.c-d~e/f==","expires_in":"3600","scope":"read","instance_url":"https://a.test"}`,
+		`{"access_token":"a\r\nX: y"}`, `{"access_token":"a","expires_in":1e18}`, `{"access_token":"a","expires_in":-9223372036854775808}`, `{"access_token":"a","expires_in":9223372036854775807}`,
+		`{"access_token":"a","access_token":null}`, `{"access_token":["a"]}`, `{"error":"invalid_client"}`, `<html>`, ``, `[]`, `null`} {
+		f.Add([]byte(body))
+	}
+	now := time.Date(2026, 11, 2, 8, 0, 0, 0, time.UTC)
+	f.Fuzz(func(t *testing.T, body []byte) {
+		g, err := vendorhttp.ParseGrant("op", body, now)
+		if err != nil {
+			if want(t, err, fault.Down); g != (vendorhttp.Grant{}) {
+				t.Errorf("%+v with %v", g, err)
+			}
+			return
+		}
+		token, ok := strings.CutPrefix(g.Token.Header, "Bearer ")
+		if !ok || token == "" || strings.ContainsFunc(token, func(c rune) bool { return c <= ' ' || c > '~' }) {
+			t.Errorf("a token of %d bytes that cannot be sent", len(token))
+		}
+		if end := g.Token.Expires; !end.IsZero() && (!end.After(now.Add(time.Minute)) || end.After(now.Add(24*time.Hour))) {
+			t.Errorf("it ends %v from now", end.Sub(now))
+		}
+	})
 }
 
 func TestBaseMustBeHTTPSExceptLoopback(t *testing.T) {

@@ -31,7 +31,7 @@ func errorTable() []platform.ErrorRow {
 		row(0, "RecordInvalid", fault.Refused, "validation; details name the fields"),
 		row(422, "", fault.Refused, "InvalidValue and other validation"),
 		row(400, "", fault.Refused, "request shape, or an idempotency key with another body"),
-		row(500, "", fault.Down, ""),
+		row(500, "", fault.Down, "and every 5xx above 504"),
 		row(502, "", fault.Down, ""),
 		row(503, "", fault.Down, "maintenance, an HTML page"),
 		row(504, "", fault.Down, ""),
@@ -63,6 +63,9 @@ func local(resp vendorhttp.Response) bool {
 // fromTable gives e its class by status and by the codes given (e.Code is the answer's own).
 func fromTable(status int, e *fault.Error, codes ...string) *fault.Error {
 	codes = append(codes, e.Code)
+	if status > http.StatusGatewayTimeout { // an edge's own
+		status = http.StatusInternalServerError
+	}
 	for _, r := range errorTable() {
 		if r.Matches(status, codes...) {
 			e.Class = fault.Class(r.Class)

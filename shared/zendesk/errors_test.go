@@ -58,6 +58,7 @@ func TestErrorTable(t *testing.T) {
 		"400 list":         {400, `{"errors":[{"code":"InvalidPaginationDepth","title":"t","detail":"d"}]}`, fault.Refused, fault.Refused, "InvalidPaginationDepth", "t: d", ""},
 		"500":              {500, `{"status":500,"error":"Internal Server Error"}`, fault.Down, fault.Unknown, "Internal Server Error", "", ""},
 		"502":              {502, `<html>`, fault.Down, fault.Unknown, "502", "", ""},
+		"520":              {520, `<html>`, fault.Down, fault.Unknown, "520", "", ""},
 		"503":              {503, `<html>`, fault.Down, fault.Down, "503", "", ""},
 		"504":              {504, ``, fault.Down, fault.Unknown, "504", "", ""},
 		"teapot":           {418, `{}`, fault.Internal, fault.Internal, "418", "", ""},
