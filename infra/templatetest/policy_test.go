@@ -57,7 +57,7 @@ func TestRulesCanFail(t *testing.T) {
 	template := read(t, "template.yaml")
 	rows := []struct{ rule, old, new, want string }{
 		{"queues", "RedrivePolicy: {deadLetterTargetArn: !GetAtt InboundDlq.Arn, maxReceiveCount: 5}", "DelaySeconds: 0", "InboundQueue: no dead-letter queue"},
-		{"queues", "!GetAtt InboundDlq.Arn, maxReceiveCount: 5", "!GetAtt InboundDlq.Arn, maxReceiveCount: 1", "maxReceiveCount below 5"},
+		{"queues", "!GetAtt InboundDlq.Arn, maxReceiveCount: 5", "!GetAtt InboundDlq.Arn, maxReceiveCount: 1", "maxReceiveCount is not queue.MaxReceives"},
 		{"queues", "!GetAtt InboundDlq.Arn, maxReceiveCount: 5", "!GetAtt RelayDlq.Arn, maxReceiveCount: 5", "must be of the same kind"},
 		{"queues", "SqsManagedSseEnabled: true", "SqsManagedSseEnabled: false", "not encrypted"},
 		{"queues", "MaximumMessageSize: 1048576", "DelaySeconds: 0", "MaximumMessageSize is 0"},

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"sorrel/shared/queue"
 	"sorrel/shared/record"
 )
 
@@ -110,7 +111,7 @@ func queues(s stack) []string {
 		dlq := get("RedrivePolicy", "deadLetterTargetArn").target()
 		p.unless(s.kind(dlq) == "AWS::SQS::Queue", "%s: no dead-letter queue", id)
 		p.unless(s.prop(dlq, "FifoQueue").isTrue() == fifo, "%s: its dead-letter queue %s must be of the same kind (FIFO or not)", id, dlq)
-		p.unless(get("RedrivePolicy", "maxReceiveCount").number() >= 5, "%s: maxReceiveCount below 5, and a throttle counts as a receive", id)
+		p.unless(get("RedrivePolicy", "maxReceiveCount").number() == queue.MaxReceives, "%s: maxReceiveCount is not queue.MaxReceives", id)
 		p.unless(keep > 0 && keep < s.prop(dlq, "MessageRetentionPeriod").number(), "%s: retention must be set and below that of %s", id, dlq)
 		consumers := slices.DeleteFunc(s.sources(), func(src source) bool { return src.queue != id })
 		p.unless(len(consumers) == 1, "%s: %d functions read it, want 1", id, len(consumers))

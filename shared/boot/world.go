@@ -209,9 +209,9 @@ func (w *World) embed(dir string) error {
 // localQueues are the queues with the settings that the local host gives them: as on AWS, but a shorter
 // visibility, since the functions here take milliseconds.
 func localQueues() []queue.Settings {
-	out := []queue.Settings{{Name: InboundQueue, Visibility: 20 * time.Second, MaxReceives: 5}}
+	out := []queue.Settings{{Name: InboundQueue, Visibility: 20 * time.Second, MaxReceives: queue.MaxReceives}}
 	for _, p := range Platforms() {
-		out = append(out, queue.Settings{Name: OutboundQueue(p), Visibility: 30 * time.Second, MaxReceives: 5})
+		out = append(out, queue.Settings{Name: OutboundQueue(p), Visibility: 30 * time.Second, MaxReceives: queue.MaxReceives})
 	}
 	return out
 }

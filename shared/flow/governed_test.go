@@ -14,7 +14,10 @@ import (
 	"sorrel/shared/ledger"
 	"sorrel/shared/platform"
 	"sorrel/shared/policy"
+	"sorrel/shared/queue"
 	"sorrel/shared/record"
+	"sorrel/shared/store"
+	"sorrel/shared/store/storetest"
 )
 
 // governed is a small configuration with every kind of governance in it: one object, named alike everywhere.
@@ -613,4 +616,28 @@ func TestRequiredFieldThatIsHeld(t *testing.T) {
 	w.only(w.zendesk)
 	w.shows("name", "Free", w.zendesk)
 	w.expectExceptions()
+}
+
+// A message that failed for the last time before it becomes a dead letter is told of, with the reason.
+func TestMessagesThatAreGivenUp(t *testing.T) {
+	t.Parallel()
+	w, _ := governedWorld(t)
+	w.store.Next = func(op string, keys []store.Key) storetest.Fault {
+		if op == storetest.OpGetMany && !strings.Contains(keys[0].Part, "exception") {
+			return storetest.FailBefore
+		}
+		return storetest.None
+	}
+	w.push(w.netsuite.set("account", "1", map[string]any{"name": "Bon app"}))
+	for range 2 * queue.MaxReceives {
+		w.minute()
+	}
+	w.store.Next = nil
+	if d, err := w.inboundDead.Depth(t.Context()); err != nil || d.Visible != 1 {
+		t.Fatalf("dead letters: %+v %v", d, err)
+	}
+	open, err := w.ledger.Exceptions(t.Context(), false)
+	if err != nil || len(open) != 1 || open[0].Type != "poison-message" || !strings.Contains(open[0].Detail, "injected") {
+		t.Errorf("exceptions: %+v %v\n%s", open, err, w.tail())
+	}
 }

@@ -68,14 +68,14 @@ func worldOf(t testing.TB, set *policy.Set) *world {
 	w.ledger = ledger.New(w.store, c.now)
 	w.telemetry = telemetry.New(slog.New(slog.NewJSONHandler(w.log, nil)), c.now, nil)
 	w.inboundDead = queue.NewMemory(queue.Settings{Name: "inbound-dlq"}, nil, c.now)
-	w.inbound = queue.NewMemory(queue.Settings{Name: "inbound"}, w.inboundDead, c.now)
+	w.inbound = queue.NewMemory(queue.Settings{Name: "inbound", MaxReceives: queue.MaxReceives}, w.inboundDead, c.now)
 	w.netsuite, w.salesforce, w.zendesk = newFake(record.NetSuite, c.now), newFake(record.Salesforce, c.now), newFake(record.Zendesk, c.now)
 	w.servicenow = newFake(record.ServiceNow, c.now)
 	w.zendesk.tellsNumber, w.servicenow.tellsNumber = true, true
 	wake, readers, platforms := map[string]queue.Sender{}, map[string]hub.Reader{}, map[string]deliver.Platform{}
 	for _, f := range w.fakes() {
 		w.dead[f.name] = queue.NewMemory(queue.Settings{Name: f.name + "-dlq"}, nil, c.now)
-		w.out[f.name] = queue.NewMemory(queue.Settings{Name: f.name}, w.dead[f.name], c.now)
+		w.out[f.name] = queue.NewMemory(queue.Settings{Name: f.name, MaxReceives: queue.MaxReceives}, w.dead[f.name], c.now)
 		wake[f.name], readers[f.name], platforms[f.name] = w.out[f.name], f, f
 	}
 	jitter := rand.New(rand.NewPCG(1, 2))

@@ -20,6 +20,7 @@ import (
 const (
 	MaxBody     = 1 << 20 // bytes of Message.Body; one Send call may carry at most this much in total per ten messages
 	MaxBatch    = 10      // messages in one Receive
+	MaxReceives = 5       // deliveries that Sorrel's queues give a message before it is a dead letter; template.yaml says so too
 	MaxID       = 128     // bytes of Message.Group and Message.Dedup, printable ASCII
 	DedupWindow = 5 * time.Minute
 )
@@ -69,7 +70,7 @@ type Depth struct {
 type Settings struct {
 	Name        string        // such as "inbound.fifo"
 	Visibility  time.Duration // default 30 s
-	MaxReceives int           // default 5; after that many receives the next one moves the message to the dead-letter queue
+	MaxReceives int           // default MaxReceives; after that many receives the next one moves the message to the dead-letter queue
 }
 
 // WithDefaults returns s with its unset fields filled in.
@@ -78,7 +79,7 @@ func (s Settings) WithDefaults() Settings {
 		s.Visibility = 30 * time.Second
 	}
 	if s.MaxReceives <= 0 {
-		s.MaxReceives = 5
+		s.MaxReceives = MaxReceives
 	}
 	return s
 }

@@ -75,32 +75,45 @@ const (
 func (f *Flow) Apply(ctx context.Context, batch []queue.Received) []string {
 	var failed []string
 	type want struct {
-		ids    map[record.ID][]string // record → message ids
+		got    map[record.ID][]queue.Received // the wake-ups of a record
 		traces map[record.ID]string
 	}
 	wants := map[string]want{}
 	for _, m := range batch {
 		w, err := message.ParseWake(m.Body)
 		if err != nil {
-			f.d.Telemetry.Event(ctx, telemetry.Event{Step: "failed", Detail: "message " + m.ID, Err: err})
+			f.givenUp(ctx, m, ledger.Exception{Detail: err.Error()})
 			failed = append(failed, m.ID)
 			continue
 		}
-		if wants[w.Platform].ids == nil {
-			wants[w.Platform] = want{map[record.ID][]string{}, map[record.ID]string{}}
+		if wants[w.Platform].got == nil {
+			wants[w.Platform] = want{map[record.ID][]queue.Received{}, map[record.ID]string{}}
 		}
-		wants[w.Platform].ids[w.Record] = append(wants[w.Platform].ids[w.Record], m.ID)
+		wants[w.Platform].got[w.Record] = append(wants[w.Platform].got[w.Record], m)
 		wants[w.Platform].traces[w.Record] = w.CorrelationID
 	}
 	for _, p := range slices.Sorted(maps.Keys(wants)) {
 		w := wants[p]
-		for id, err := range f.byEntity(ctx, p, slices.Sorted(maps.Keys(w.ids)), 0) {
+		for id, err := range f.byEntity(ctx, p, slices.Sorted(maps.Keys(w.got)), 0) {
 			f.d.Telemetry.Count("DeliverFailures", p, 1)
 			f.d.Telemetry.Event(ctx, telemetry.Event{Step: "failed", Platform: p, Record: string(id), Trace: w.traces[id], Err: err})
-			failed = append(failed, w.ids[id]...)
+			for _, m := range w.got[id] {
+				if m.Receives >= queue.MaxReceives {
+					f.givenUp(ctx, m, ledger.Exception{Platform: p, Trace: w.traces[id], Detail: string(id) + ": " + err.Error()})
+				}
+				failed = append(failed, m.ID)
+			}
 		}
 	}
 	return failed
+}
+
+// givenUp notes a wake-up that cannot be read, or that has failed for the last time before it becomes a dead letter. What
+// is due stays due, and the sweep wakes it again.
+func (f *Flow) givenUp(ctx context.Context, m queue.Received, x ledger.Exception) {
+	x.Type, x.Native, x.Remedy = "poison-message", "message "+m.ID, "sorrel deadletters show "+m.ID
+	err := f.d.Ledger.Park(ctx, x)
+	f.d.Telemetry.Event(ctx, telemetry.Event{Step: "failed", Platform: x.Platform, Trace: x.Trace, Detail: x.Native + ": " + x.Detail, Err: err})
 }
 
 // byEntity delivers records of one entity after the other, each under its lock. A record waits only for records

@@ -8,6 +8,7 @@ package hub
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -65,7 +66,7 @@ const (
 // fails, so do all later ones of that group; other groups go on.
 func (f *Flow) Apply(ctx context.Context, batch []queue.Received) []string {
 	type unit struct {
-		ids []string
+		got []queue.Received
 		in  []message.Inbound
 	}
 	var order []string
@@ -77,6 +78,8 @@ func (f *Flow) Apply(ctx context.Context, batch []queue.Received) []string {
 		if err != nil || blocked[m.Group] {
 			if err != nil {
 				f.poison(ctx, m, err)
+			} else {
+				f.tried(ctx, m, errors.New("an earlier message of its group cannot be read"))
 			}
 			blocked[m.Group] = true
 			failed = append(failed, m.ID)
@@ -87,7 +90,7 @@ func (f *Flow) Apply(ctx context.Context, batch []queue.Received) []string {
 			order = append(order, m.Group)
 		}
 		u := units[m.Group]
-		u.ids, u.in = append(u.ids, m.ID), append(u.in, in)
+		u.got, u.in = append(u.got, m), append(u.in, in)
 	}
 	errs := make([]error, len(order))
 	w := &wakes{by: map[string][]queue.Message{}}
@@ -106,18 +109,28 @@ func (f *Flow) Apply(ctx context.Context, batch []queue.Received) []string {
 			f.d.Telemetry.Count("HubFailures", "", 1)
 			f.d.Telemetry.Event(ctx, telemetry.Event{Step: "failed", Record: units[group].in[0].Native.Ref.String(),
 				Trace: units[group].in[0].CorrelationID, Err: errs[i]})
-			failed = append(failed, units[group].ids...)
+			for _, m := range units[group].got {
+				f.tried(ctx, m, errs[i])
+				failed = append(failed, m.ID)
+			}
 		}
 	}
 	return failed
 }
 
-// poison notes a message that cannot be read. It stays on its queue until the dead-letter queue takes it,
+// tried notes a message that has failed for the last time before it becomes a dead letter.
+func (f *Flow) tried(ctx context.Context, m queue.Received, err error) {
+	if m.Receives >= queue.MaxReceives {
+		f.poison(ctx, m, err)
+	}
+}
+
+// poison notes a message that cannot be read, or not be handled. It stays on its queue until the dead-letter queue takes it,
 // payload and all.
 func (f *Flow) poison(ctx context.Context, m queue.Received, err error) {
 	f.d.Telemetry.Event(ctx, telemetry.Event{Step: "failed", Detail: "message " + m.ID, Err: err})
 	x := ledger.Exception{Type: "poison-message", Native: "message " + m.ID, Detail: err.Error(),
-		Remedy: "find the message by its id in the inbound dead-letter queue"}
+		Remedy: "sorrel deadletters show " + m.ID}
 	if err := f.d.Ledger.Park(ctx, x); err != nil {
 		f.d.Telemetry.Event(ctx, telemetry.Event{Step: "failed", Detail: "parking message " + m.ID, Err: err})
 	}
