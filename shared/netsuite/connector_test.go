@@ -600,6 +600,12 @@ func FuzzAnswers(f *testing.F) {
 	f.Add([]byte(`{"items":[{"id":"1","modified":"2026-11-02T08:00:00"}],"hasMore":false}`), 200)
 	f.Add([]byte(`{"id":"1","lastModifiedDate":"2026-11-02T08:33:00Z"}`), 200)
 	f.Add([]byte(`{"id":"1","addressBook":{"items":[{"id":1,"defaultBilling":true,"defaultShipping":true,"addressBookAddress":{"country":{"id":"FR"},"addr1":[]}}]}}`), 200)
+	for _, body := range []string{`{"o:errorDetails":[{"o:errorCode":"NONEXISTENT_ID"}]}`, `{"o:errorDetails":[{}]}`, `{"hasMore":true,"items":[]}`, `{"hasMore":false}`, `{"hasMore":true,"items":[{"id":"1","modified":"9999-12-31T23:59:59"}]}`,
+		`{"id":1e999,"lastModifiedDate":"9999-12-31T23:59:59Z","creditLimit":1e999999}`, `{"id":"2","id":"1","lastModifiedDate":"2026-11-02T08:33:00Z"}`, "<html>", "", "null", "\xff\xfe{\x00", strings.Repeat(`{"a":[`, 100)} {
+		for _, status := range []int{200, 204, 302, 400, 404, 500} {
+			f.Add([]byte(body), status)
+		}
+	}
 	tw, err := netsuitetwin.New(netsuitetwin.Options{Now: time.Now})
 	if err != nil {
 		f.Fatal(err)
@@ -609,14 +615,15 @@ func FuzzAnswers(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if n, err := c.Read(t.Context(), ref("customer", "1")); err == nil && (n.ID == "" || n.Version.IsZero()) {
+		if n, err := c.Read(t.Context(), ref("customer", "1")); err == nil && (n.ID != "1" || n.Version.IsZero() || status >= 300) {
 			t.Errorf("read as %+v", n)
 		}
 		if p, err := c.Changes(t.Context(), "customer", ""); err == nil && p.Cursor == "" {
 			t.Errorf("listed as %+v", p)
 		}
 		w := c.Write(t.Context(), []platform.Write{{Ref: ref("customer", "1"), Fields: book(line("defaultBilling", map[string]any{"addr1": "x"}))}, {Ref: ref("customer", "1"), Delete: true}})
-		if len(w) != 2 || w[0].ID != "1" && w[0].Err == nil || w[1].ID != "1" {
+		if len(w) != 2 || w[0].ID != "1" && w[0].Err == nil || w[1].ID != "1" || w[0].Err == nil && status != http.StatusNoContent ||
+			w[1].Err == nil && status != http.StatusNoContent && !strings.Contains(string(body), "EXIST") {
 			t.Errorf("written as %+v", w)
 		}
 	})

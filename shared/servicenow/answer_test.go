@@ -1,6 +1,7 @@
 package servicenow
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -16,6 +17,14 @@ func FuzzAnswer(f *testing.F) {
 	f.Add(403, `{"error":{"message":{},"detail":[]}}`)
 	f.Add(400, `{"result":{"error":"x"}}`)
 	f.Add(500, `{"error":null}`)
+	f.Add(520, "<html>")
+	f.Add(200, `{"error":{"message":"Strange"},"result":[]}`)
+	f.Add(200, `{"result":[{"sys_id":"ba325dbe64f01300964fae39b050e9a6","sys_updated_on":"9999-12-31 23:59:59","sys_mod_count":1e999}]}`)
+	f.Add(200, `{"result":[null],"result":[{}]}`)
+	f.Add(201, `{"result":[{"table":"customer_account","status":"inserted","sys_id":""}]}`)
+	f.Add(200, "\xef\xbb\xbf{}")
+	f.Add(400, "{\"error\":\"\xf3\"}")
+	f.Add(200, strings.Repeat(`{"a":[`, 100))
 	f.Fuzz(func(t *testing.T, status int, body string) {
 		if err := classify(vendorhttp.Response{Status: status, Body: []byte(body)}); (err == nil) != (status < 300) {
 			t.Fatalf("status %d gave %v", status, err)

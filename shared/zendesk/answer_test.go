@@ -1,6 +1,7 @@
 package zendesk
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -16,12 +17,20 @@ func FuzzAnswer(f *testing.F) {
 	f.Add(403, `{"error":{"title":"Forbidden"}}`)
 	f.Add(400, `{"errors":[{}]}`)
 	f.Add(500, `{"error":null}`)
+	f.Add(520, "<html>")
+	f.Add(200, `{"error":"Strange","custom_object_records":[{"id":1e999,"updated_at":"9999-12-31T23:59:59Z"}]}`)
+	f.Add(422, `{"error":"RecordInvalid","error":{"title":1e999},"details":{"":[{"error":"DuplicateValue"}]},"errors":null}`)
+	f.Add(200, "\xef\xbb\xbf{}")
+	f.Add(200, "{\"custom_object_records\":[{\"id\":\"\xf3\"}]}")
+	f.Add(200, strings.Repeat(`{"a":[`, 100))
 	f.Fuzz(func(t *testing.T, status int, body string) {
 		resp := vendorhttp.Response{Status: status, Body: []byte(body)}
 		if err := classify(resp); (err == nil) != (status < 300) {
 			t.Fatalf("status %d gave %v", status, err)
 		} else if err != nil && fault.ClassOf(err) == "" {
 			t.Fatalf("an error without class: %v", err)
+		} else if status >= 500 && status != 501 && status != 505 && fault.Is(err, fault.Internal) {
+			t.Fatalf("status %d is a defect of ours: %v", status, err)
 		}
 		answer, err := decode(resp.Body)
 		if err != nil {
