@@ -3,19 +3,22 @@ package main
 import (
 	"context"
 	"errors"
+	"runtime"
 	"strings"
 	"time"
 
 	"sorrel/shared/bench"
+	"sorrel/shared/simulation"
 )
 
 type benchCommand struct {
-	Intake benchIntake `cmd:"" help:"Webhook intake against a verify-only handler (V) and a durable floor (I)."`
-	Sync   benchSync   `cmd:"" help:"Accepted to seen by the target, against a durable delivering floor (W)."`
-	Soak   benchSoak   `cmd:"" help:"Kill -9 under load, with repeats and wrong order: nothing lost, nothing twice."`
-	Link   benchLink   `cmd:"" help:"sorrel link over customers of which it is known who is who: precision, recall."`
-	Cost   benchCost   `cmd:"" help:"What each kind of change costs in DynamoDB, SQS and provider requests."`
-	Child  benchChild  `cmd:"" hidden:"" help:"One measured peer."`
+	Intake   benchIntake   `cmd:"" help:"Webhook intake against a verify-only handler (V) and a durable floor (I)."`
+	Sync     benchSync     `cmd:"" help:"Accepted to seen by the target, against a durable delivering floor (W)."`
+	Soak     benchSoak     `cmd:"" help:"Kill -9 under load, with repeats and wrong order: nothing lost, nothing twice."`
+	Link     benchLink     `cmd:"" help:"sorrel link over customers of which it is known who is who: precision, recall."`
+	Cost     benchCost     `cmd:"" help:"What each kind of change costs in DynamoDB, SQS and provider requests."`
+	Simulate benchSimulate `cmd:"" help:"Whole histories from seeds, with faults at every edge: the end is as policy says."`
+	Child    benchChild    `cmd:"" hidden:"" help:"One measured peer."`
 }
 
 type measuring struct {
@@ -90,6 +93,26 @@ func (c benchCost) Run(ctx binding, s screen) error {
 	if len(r.Changes) == 0 {
 		return err
 	}
+	if c.JSON {
+		return errors.Join(s.json(r), err)
+	}
+	return errors.Join(r.Print(s.out), err)
+}
+
+type benchSimulate struct {
+	Seeds int    `default:"1000" help:"How many histories."`
+	Seed  uint64 `default:"0" help:"The first seed. One seed is one history, byte for byte."`
+	Whole bool   `help:"Do not shrink the histories that fail."`
+	JSON  bool   `help:"Print JSON."`
+}
+
+// Run fails if a history does not end as it must, and shows what is left of it when it is shrunk.
+func (c benchSimulate) Run(ctx binding, s screen) error {
+	sim, err := simulation.New()
+	if err != nil {
+		return err
+	}
+	r, err := sim.Run(ctx, simulation.Options{Seed: c.Seed, Seeds: c.Seeds, Workers: runtime.GOMAXPROCS(0), Whole: c.Whole, Progress: s.err})
 	if c.JSON {
 		return errors.Join(s.json(r), err)
 	}

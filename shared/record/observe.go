@@ -100,7 +100,13 @@ func saidBack(v View, o Observation) map[string]Wrote {
 	for f, value := range o.Fields {
 		w, wrote := v.Wrote[f]
 		switch at := o.Version.Compare(w.Base); {
-		case !wrote || value == w.Value:
+		case !wrote:
+		case value == w.Value:
+			// It keeps the value as it is, whatever the echo of an earlier write seems to say about this one.
+			if o.Ours && w.echoed(o.Version) && (w.Back.Value != value || o.Version.Compare(w.Back.At) < 0) {
+				set(f, w, Back{value, o.Version})
+			}
+		case w.Back.Value == w.Value:
 		case o.Ours && w.When.Equal(last) && w.echoed(o.Version) && (w.Back.At.IsZero() || o.Version.Compare(w.Back.At) < 0):
 			set(f, w, Back{value, o.Version})
 		case at > 0 && w.Back.Value == value && o.Version.Compare(w.Back.At) <= 0 && !o.Ours && !o.Version.within(w.Back.At):
@@ -272,7 +278,7 @@ func Confirm(v, before View, fields map[string]Value, version Version, now time.
 		people := at > 0 && !said.Ours && v.Echo != nil && said.Value == v.Echo.Fields[f]
 		if v.Echo != nil && !people && v.Echo.Version.Compare(base) >= 0 && v.Echo.Version.At.After(now.Add(-echoAge)) && !v.Echo.Fields[f].IsAbsent() && v.Echo.Fields[f] != value {
 			w.Back = Back{v.Echo.Fields[f], v.Echo.Version}
-		} else if !said.Value.IsAbsent() && said.Value != value && (at > 0 && said.Ours) {
+		} else if !said.Value.IsAbsent() && at > 0 && said.Ours {
 			w.Back = Back{said.Value, said.Version}
 		}
 		wrote[f] = w

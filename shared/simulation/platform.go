@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -30,6 +31,7 @@ type site struct {
 	rows       map[record.Ref]*row
 	order      []record.Ref // in which they were made
 	writes     int
+	unknown    map[string]time.Time // whose last write got no answer, by native or external id, and when that was remembered
 }
 
 // row is one native record.
@@ -46,15 +48,16 @@ type row struct {
 	last     lastWrite
 }
 
-// lastWrite is our last write to a row, and when the process that made it had remembered it.
+// lastWrite is our last write to a row, and when it was remembered.
 type lastWrite struct {
 	body      string
 	changes   int64
 	confirmed time.Time
+	seq       int64 // of the record's log by then: decisions and changes of golden fields are in it
 }
 
 func newSite(w *world, name string, p Profile) *site {
-	s := &site{w: w, name: name, skew: p.Skew[name], resolution: time.Millisecond, rows: map[record.Ref]*row{}}
+	s := &site{w: w, name: name, skew: p.Skew[name], resolution: time.Millisecond, rows: map[record.Ref]*row{}, unknown: map[string]time.Time{}}
 	switch name {
 	case record.NetSuite:
 		s.marks = true
@@ -73,6 +76,9 @@ func newSite(w *world, name string, p Profile) *site {
 	}
 	return s
 }
+
+// full reports whether its webhooks show the whole record, and its answers do not say which version our write was.
+func (s *site) full() bool { return !s.tells && !s.partial }
 
 func (s *site) clock() time.Time { return s.w.now.Add(s.skew).UTC() }
 
@@ -199,6 +205,11 @@ const settled = 8 * time.Minute
 func (s *site) apply(p *process, w platform.Write) platform.Written {
 	ref, made := w.Ref, false
 	s.writes++
+	key := named(w)
+	if since, some := s.unknown[key]; some && p.began.After(since) {
+		s.w.wrong("unread: %s %s is written although nobody has read what became of the last write", s.name, key)
+	}
+	delete(s.unknown, key)
 	r := s.rows[ref]
 	switch {
 	case w.Delete:
@@ -230,7 +241,8 @@ func (s *site) apply(p *process, w platform.Write) platform.Written {
 	if err != nil {
 		panic(err) // all values here are text and truth values
 	}
-	if r.last.body == string(body) && r.last.changes == r.changes && !r.last.confirmed.IsZero() && p.began.After(r.last.confirmed) && s.w.now.Sub(r.heard) > settled {
+	if r.last.body == string(body) && r.last.changes == r.changes && !r.last.confirmed.IsZero() && p.began.After(r.last.confirmed) && s.w.now.Sub(r.heard) > settled &&
+		s.w.logged(w.External) == r.last.seq {
 		s.w.wrong("uncaused: %s is told %s again", ref, body)
 	}
 	for field, v := range copied(w.Fields) {
@@ -256,16 +268,21 @@ type port struct {
 }
 
 func (o port) Read(_ context.Context, ref record.Ref) (record.Native, error) {
-	return o.look("read "+ref.ID, func() (record.Ref, bool) { return ref, o.rows[ref] != nil && !(o.forgets && o.rows[ref].gone) })
+	return o.look("read "+ref.ID, "", func() (record.Ref, bool) { return ref, o.rows[ref] != nil && !(o.forgets && o.rows[ref].gone) })
 }
 
 func (o port) Find(_ context.Context, object, external string) (record.Native, error) {
-	return o.look("find "+external, func() (record.Ref, bool) { return o.carrying(object, external) })
+	return o.look("find "+external, external, func() (record.Ref, bool) { return o.carrying(object, external) })
 }
 
-func (o port) look(what string, find func() (record.Ref, bool)) (n record.Native, err error) {
+func (o port) look(what, external string, find func() (record.Ref, bool)) (n record.Native, err error) {
 	err = o.p.call(o.name, "read", what, func() error {
 		ref, some := find()
+		delete(o.unknown, external)
+		delete(o.unknown, ref.ID)
+		if some {
+			delete(o.unknown, o.rows[ref].external)
+		}
 		if !some {
 			return o.absent("read")
 		}
@@ -288,9 +305,21 @@ func (o port) Write(_ context.Context, writes []platform.Write) []platform.Writt
 		if err != nil {
 			out[i] = platform.Written{Err: err}
 		}
+		if fault.Is(err, fault.Unknown) {
+			o.p.unknown = append(o.p.unknown, unknown{o.site, w.External, named(w)})
+		}
 	}
 	return out
 }
+
+// unknown is a write without an answer.
+type unknown struct {
+	*site
+	external, key string
+}
+
+// named is how a write names what it is for.
+func named(w platform.Write) string { return cmp.Or(w.Ref.ID, w.External) }
 
 // onPage is how many native records one page of a listing has.
 const onPage = 4

@@ -31,7 +31,8 @@ type process struct {
 	w       *world
 	name    string
 	began   time.Time // its present task
-	wrote   []*row    // by its present task, and not yet remembered
+	wrote   []*row    // by its present task
+	unknown []unknown // likewise
 	ledger  *ledger.Ledger
 	hub     *hub.Flow
 	deliver *deliver.Flow
@@ -68,7 +69,7 @@ func newProcess(w *world, kind string) *process {
 }
 
 // begin makes a process ready for its next task.
-func (p *process) begin() { p.began, p.wrote = p.w.now, nil }
+func (p *process) begin() { p.began, p.wrote, p.unknown = p.w.now, nil, nil }
 
 func (p *process) alive() {
 	if p.dead {
@@ -170,12 +171,30 @@ func (e edges) Commit(ctx context.Context, ops ...store.Op) error {
 	})
 }
 
+// logged is how long the log of a record is.
+func (w *world) logged(external string) int64 {
+	id, _ := record.ParseExternal(external)
+	return w.state(id).Log.Seq
+}
+
 // remembered notes which writes the process has committed.
 func (p *process) remembered(ops []store.Op) {
+	commits := func(external string) bool {
+		id, _ := record.ParseExternal(external)
+		return slices.ContainsFunc(ops, func(op store.Op) bool { return op.Key.Sort == "state" && strings.HasSuffix(op.Key.Part, string(id)) })
+	}
+	for _, u := range p.unknown {
+		if id, _ := record.ParseExternal(u.external); commits(u.external) && p.w.state(id).Due[u.name].Unknown { // else another's write was confirmed meanwhile
+			u.site.unknown[u.key] = p.w.now
+		}
+	}
+	p.unknown = slices.DeleteFunc(p.unknown, func(u unknown) bool { return commits(u.external) })
 	for _, r := range p.wrote {
-		id, _ := record.ParseExternal(r.external)
-		if r.last.confirmed.IsZero() && slices.ContainsFunc(ops, func(op store.Op) bool { return op.Key.Sort == "state" && strings.HasSuffix(op.Key.Part, string(id)) }) {
-			r.last.confirmed = p.w.now
+		if commits(r.external) {
+			if !r.last.confirmed.IsZero() {
+				r.heard = p.w.now // of a write, perhaps an older one, that somebody slow remembers only now
+			}
+			r.last.confirmed, r.last.seq = p.w.now, p.w.logged(r.external)
 		}
 	}
 }

@@ -2,9 +2,9 @@ package simulation_test
 
 import (
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 
 	"sorrel/shared/simulation"
@@ -17,14 +17,6 @@ func simulator(t testing.TB) *simulation.Simulator {
 		t.Fatal(err)
 	}
 	return s
-}
-
-// fails shrinks a case that failed and shows what is left of it.
-func fails(t *testing.T, s *simulation.Simulator, o simulation.Outcome) {
-	t.Helper()
-	small := s.Shrink(o, 300)
-	t.Errorf("%s, hash %s:\n%s\n\nshrunk to %s with %v:\n%s\n\n%s", o.Case, o.Hash, strings.Join(o.Problems, "\n"),
-		small.Case, small.Case.Faults, strings.Join(small.Problems, "\n"), strings.ReplaceAll(strings.Join(small.History, "\n"), "\x01", " "))
 }
 
 // number reads a number from the environment.
@@ -41,45 +33,83 @@ func number(t *testing.T, name string, otherwise int) int {
 	return n
 }
 
+func play(t *testing.T, o simulation.Options) {
+	t.Helper()
+	o.Progress = t.Output()
+	r, err := simulator(t).Run(t.Context(), o)
+	if err == nil {
+		return
+	}
+	var text strings.Builder
+	if err := r.Print(&text); err != nil {
+		t.Error(err)
+	}
+	t.Errorf("%v\n%s", err, text.String())
+}
+
 // Whatever fails, comes twice or races: the end is as policy says. SORREL_SEEDS is how many seeds are played,
 // SORREL_SEED the first one.
 func TestSeeds(t *testing.T) {
 	t.Parallel()
-	s := simulator(t)
-	from, count := number(t, "SORREL_SEED", 0), number(t, "SORREL_SEEDS", 40)
-	seeds := make(chan uint64)
-	var wg sync.WaitGroup
-	for range 2 {
-		wg.Go(func() {
-			for seed := range seeds {
-				o := s.Play(simulation.Plan(seed), false)
-				if len(o.Problems) > 0 {
-					fails(t, s, o)
-				}
-			}
-		})
-	}
-	for seed := from; seed < from+count && !t.Failed(); seed++ {
-		seeds <- uint64(seed)
-	}
-	close(seeds)
-	wg.Wait()
+	play(t, simulation.Options{Seed: uint64(number(t, "SORREL_SEED", 0)), Seeds: number(t, "SORREL_SEEDS", share), Workers: runtime.GOMAXPROCS(0)})
 }
 
-// One seed is one history.
+// What the simulation has found once stays found.
+func TestKeptSeeds(t *testing.T) {
+	t.Parallel()
+	for _, kept := range []struct {
+		seed uint64
+		why  string
+	}{
+		{2413, "the echo of one write passed for what Salesforce makes of the next one's value, and somebody who set it later was not heard"},
+	} {
+		t.Run(strconv.FormatUint(kept.seed, 10), func(t *testing.T) {
+			t.Parallel()
+			t.Log(kept.why)
+			play(t, simulation.Options{Seed: kept.seed, Seeds: 1})
+		})
+	}
+}
+
+// One seed is one history, byte for byte, and so is the list of faults that came to pass in it.
 func TestSameSeedSameHistory(t *testing.T) {
 	t.Parallel()
 	s := simulator(t)
 	for seed := range uint64(5) {
-		one, other := s.Play(simulation.Plan(seed), true), s.Play(simulation.Plan(seed), true)
-		if one.Hash == other.Hash {
-			continue
-		}
-		for i, line := range one.History {
-			if i >= len(other.History) || other.History[i] != line {
-				t.Fatalf("seed %d, line %d:\n%s\n%s", seed, i, line, strings.Join(other.History[min(i, len(other.History)):min(i+1, len(other.History))], ""))
+		c := simulation.Plan(seed)
+		one := s.Play(c, true)
+		c.Faults = one.Faults
+		for _, other := range []simulation.Outcome{s.Play(simulation.Plan(seed), true), s.Play(c, true)} {
+			if one.Hash == other.Hash && len(one.Problems) == 0 {
+				continue
 			}
+			for i, line := range one.History {
+				if i >= len(other.History) || other.History[i] != line {
+					t.Fatalf("seed %d, line %d of %d and %d:\n%s\n%s", seed, i, len(one.History), len(other.History), line, strings.Join(other.History[min(i, len(other.History)):min(i+1, len(other.History))], ""))
+				}
+			}
+			t.Fatalf("seed %d: %v", seed, one.Problems)
 		}
-		t.Fatalf("seed %d: one history has %d lines, the other %d", seed, len(one.History), len(other.History))
+	}
+}
+
+// Every profile injects what it is for.
+func TestFaultsHappen(t *testing.T) {
+	t.Parallel()
+	s := simulator(t)
+	seen := map[simulation.Fault]bool{}
+	writes := 0
+	for seed := range uint64(10) {
+		o := s.Play(simulation.Plan(seed), false)
+		for _, f := range o.Faults {
+			seen[f] = true
+		}
+		writes += o.Writes
+		if busy := seed%5 == 0; busy != (len(o.Faults) == 0) {
+			t.Errorf("%s: %d faults", o.Case, len(o.Faults))
+		}
+	}
+	if len(seen) < 10 || writes < 100 {
+		t.Errorf("%d kinds of faults and %d writes in ten histories: %v", len(seen), writes, seen)
 	}
 }

@@ -1,0 +1,6 @@
+//go:build !race
+
+package simulation_test
+
+// share is how many seeds a test run plays.
+const share = 200
