@@ -117,11 +117,12 @@ type storedSaid struct {
 }
 
 type storedWrote struct {
-	storedVersion        // the base
-	When          string `json:"when,omitempty"`
-	Trace         string `json:"trace,omitempty"`
-	Told          bool   `json:"told,omitempty"`
-	Fields        fields `json:"fields"`
+	storedVersion               // the base
+	When          string        `json:"when,omitempty"`
+	Trace         string        `json:"trace,omitempty"`
+	Told          bool          `json:"told,omitempty"`
+	Kept          storedVersion `json:"kept,omitzero"` // all of Fields came back as they were
+	Fields        fields        `json:"fields"`
 
 	Over map[string]storedOver `json:"over,omitempty"`
 	Back map[string]storedBack `json:"back,omitempty"`
@@ -496,9 +497,17 @@ func (w *writer) member(name, s string) {
 	}
 }
 
+// kept is the version at which the platform is known to have kept what we wrote as it was: zero where it is not known.
+func kept(w record.Wrote) record.Version {
+	if w.Back.Value == w.Value && !w.Value.IsAbsent() {
+		return w.Back.At
+	}
+	return record.Version{}
+}
+
 func (w *writer) wrote(wrote map[string]record.Wrote) {
 	for i, g := range groups(sorted(wrote), func(x, y *record.Wrote) bool {
-		return x.Trace == y.Trace && x.Told == y.Told && x.When.Equal(y.When) && same(x.Base, y.Base)
+		return x.Trace == y.Trace && x.Told == y.Told && x.When.Equal(y.When) && same(x.Base, y.Base) && same(kept(*x), kept(*y))
 	}) {
 		w.list(`,"wrote":[`, i)
 		c := &g[0].of
@@ -512,13 +521,19 @@ func (w *writer) wrote(wrote map[string]record.Wrote) {
 		if c.Told {
 			w.raw(`"told":true,`)
 		}
+		if at := kept(*c); !at.IsZero() {
+			w.raw(`"kept":{`)
+			w.version(at)
+			w.b[len(w.b)-1] = '}'
+			w.raw(`,`)
+		}
 		fieldsOf(w, g, func(c *record.Wrote) record.Value { return c.Value })
 		over, back := map[string]storedOver{}, map[string]storedBack{}
 		for _, n := range g {
 			if o := n.of.Over; !o.Value.IsAbsent() {
 				over[n.name] = storedOver(o)
 			}
-			if b := n.of.Back; !b.Value.IsAbsent() {
+			if b := n.of.Back; !b.Value.IsAbsent() && kept(n.of).IsZero() {
 				back[n.name] = storedBack(b)
 			}
 		}
@@ -606,9 +621,14 @@ func decode(b []byte) (State, error) {
 		for _, g := range sv.Wrote {
 			base := version(g.storedVersion)
 			when := version(storedVersion{At: g.When}).At
+			keptAt := version(g.Kept)
 			for f, value := range g.Fields {
-				v.Wrote[f] = record.Wrote{Value: value, Base: base, When: when, Trace: g.Trace, Told: g.Told,
+				w := record.Wrote{Value: value, Base: base, When: when, Trace: g.Trace, Told: g.Told,
 					Over: record.Over(g.Over[f]), Back: record.Back(g.Back[f])}
+				if !keptAt.IsZero() {
+					w.Back = record.Back{Value: value, At: keptAt}
+				}
+				v.Wrote[f] = w
 			}
 		}
 		s.Record.Views[sv.Platform] = v

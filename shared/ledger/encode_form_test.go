@@ -137,14 +137,15 @@ func encodeByReflection(s State) ([]byte, error) {
 			storedVersion
 			when, trace string
 			told        bool
+			kept        storedVersion
 		}
 		var wrote group[wroteHead]
 		for _, f := range slices.Sorted(maps.Keys(v.Wrote)) {
 			w := v.Wrote[f]
-			wrote.add(wroteHead{packVersion(w.Base), packVersion(record.Version{At: w.When}).At, w.Trace, w.Told}, f, w.Value)
+			wrote.add(wroteHead{packVersion(w.Base), packVersion(record.Version{At: w.When}).At, w.Trace, w.Told, packVersion(kept(w))}, f, w.Value)
 		}
 		for _, h := range wrote.heads {
-			group := storedWrote{storedVersion: h.storedVersion, When: h.when, Trace: h.trace, Told: h.told, Fields: wrote.at[h]}
+			group := storedWrote{storedVersion: h.storedVersion, When: h.when, Trace: h.trace, Told: h.told, Kept: h.kept, Fields: wrote.at[h]}
 			for f := range group.Fields {
 				if over := v.Wrote[f].Over; !over.Value.IsAbsent() {
 					if group.Over == nil {
@@ -152,7 +153,7 @@ func encodeByReflection(s State) ([]byte, error) {
 					}
 					group.Over[f] = storedOver(over)
 				}
-				if back := v.Wrote[f].Back; !back.Value.IsAbsent() {
+				if back := v.Wrote[f].Back; !back.Value.IsAbsent() && kept(v.Wrote[f]).IsZero() {
 					if group.Back == nil {
 						group.Back = map[string]storedBack{}
 					}
