@@ -10,6 +10,8 @@ import (
 	"sorrel/shared/fault"
 	"sorrel/shared/govern"
 	"sorrel/shared/ledger"
+	"sorrel/shared/message"
+	"sorrel/shared/queue"
 	"sorrel/shared/record"
 )
 
@@ -23,8 +25,8 @@ func (w *world) waiting() string {
 				w.wrong("cannot look: %v", err)
 				break
 			}
-			if d := w.state(p.Record).Due[s.name]; d.Attempts > 5 && strings.Contains(d.Reason, string(fault.MissingReference)) {
-				continue // people have deleted what it refers to
+			if lacks(w.state(p.Record), s.name) {
+				continue
 			}
 			out = append(out, fmt.Sprintf("%s for %s", p.Record, s.name))
 		}
@@ -45,6 +47,12 @@ func (w *world) waiting() string {
 		out = append(out, fmt.Sprintf("%d webhooks", w.travelling))
 	}
 	return strings.Join(out, ", ")
+}
+
+// lacks reports whether a record waits for what it refers to, and will for ever: people have deleted that.
+func lacks(s ledger.State, platform string) bool {
+	d := s.Due[platform]
+	return d.Attempts > 5 && strings.Contains(d.Reason, string(fault.MissingReference))
 }
 
 // check holds the end of a history to what must be true of it.
@@ -94,8 +102,8 @@ func (w *world) same(r record.Record, shown map[record.Ref]record.ID) {
 	for _, s := range w.sites {
 		v := r.Views[s.name]
 		patch := record.Project(r, rules, s.name, forms(s.name))
-		_, due := w.state(r.ID).Due[s.name] // it waits for what it refers to
-		if !patch.Empty() && !due {
+		lacks := lacks(w.state(r.ID), s.name)
+		if !patch.Empty() && !lacks {
 			w.wrong("forgotten: %s is still to be told %+v of %s", s.name, patch, r.ID)
 		}
 		if !v.Exists() {
@@ -110,7 +118,7 @@ func (w *world) same(r record.Record, shown map[record.Ref]record.ID) {
 		for _, field := range slices.Sorted(maps.Keys(r.Golden)) {
 			g, rule := r.Golden[field], rules.Fields[field]
 			says := g.From == s.name
-			told := !due && slices.Contains(rule.Targets, s.name) && rule.Owner != s.name && patch.Kept[field] == ""
+			told := !lacks && slices.Contains(rule.Targets, s.name) && rule.Owner != s.name && patch.Kept[field] == ""
 			if !says && !told {
 				continue
 			}
@@ -182,6 +190,43 @@ func (w *world) claims() {
 	for _, c := range slices.SortedFunc(maps.Keys(want), ledger.Claim.Compare) {
 		if !slices.Equal(got[c].IDs, want[c]) {
 			w.wrong("claim: %v is claimed by %v, want %v", c, got[c].IDs, want[c])
+		}
+	}
+}
+
+// acknowledged holds the views to what the hub has acknowledged: they hold that, or what is newer.
+func (w *world) acknowledged(got queue.Received) {
+	in, err := message.ParseInbound(got.Body)
+	if err != nil {
+		w.wrong("cannot read: %v", err)
+		return
+	}
+	n := in.Native
+	if n.Hint() || n.Gone || n.Ours || n.Platform == record.Sorrel {
+		return
+	}
+	heard := w.heard[n.Ref]
+	if heard == nil {
+		heard = map[string]record.Version{}
+		w.heard[n.Ref] = heard
+	}
+	m, _ := w.set.ByObject(n.Platform, n.Object)
+	said, _, err := m.Observe(n)
+	if err != nil {
+		w.wrong("cannot translate: %v", err)
+		return
+	}
+	id, linked, err := w.god.Lookup(context.Background(), n.Ref)
+	v := w.state(id).Record.Views[n.Platform]
+	if err != nil || !linked || v.Ref != n.Ref {
+		return
+	}
+	for _, field := range slices.Sorted(maps.Keys(said.Fields)) {
+		if n.Version.Compare(heard[field]) > 0 {
+			heard[field] = n.Version
+		}
+		if v.Said[field].Version.Compare(heard[field]) < 0 {
+			w.wrong("unheard: %s of %s is known as of %v, although %v was acknowledged", field, n.Ref, v.Said[field].Version.At, heard[field].At)
 		}
 	}
 }

@@ -40,6 +40,7 @@ type row struct {
 	at, born time.Time
 	changes  int64
 	external string
+	first    string // external id that it carried first
 	gone     bool
 	into     string
 	ours     bool      // our client was the last to change it
@@ -242,13 +243,13 @@ func (s *site) apply(p *process, w platform.Write) platform.Written {
 		panic(err) // all values here are text and truth values
 	}
 	if r.last.body == string(body) && r.last.changes == r.changes && !r.last.confirmed.IsZero() && p.began.After(r.last.confirmed) && s.w.now.Sub(r.heard) > settled &&
-		s.w.logged(w.External) == r.last.seq {
+		s.w.logged(w.External) == r.last.seq && r.first == w.External { // not after a merge of records, when approved changes may be written once more
 		s.w.wrong("uncaused: %s is told %s again", ref, body)
 	}
 	for field, v := range copied(w.Fields) {
 		r.fields[field] = s.rewritten(field, v)
 	}
-	r.external = w.External
+	r.external, r.first = w.External, cmp.Or(r.first, w.External)
 	s.touch(ref, true, w.Fields)
 	r.last = lastWrite{body: string(body), changes: r.changes}
 	p.wrote = append(p.wrote, r)

@@ -76,6 +76,7 @@ func (s *Simulator) Play(c Case, keep bool) Outcome {
 	w.listed()
 	w.pass(3 * time.Hour) // proposals expire, and overrides end
 	w.rest(false)
+	w.check()
 	for round := 0; ; round++ { // what a full listing brings to light may have consequences, and those too
 		before := w.written()
 		for _, name := range platforms {

@@ -43,10 +43,11 @@ type world struct {
 	fired      map[Edge]Fault
 	ids        int
 	calls      int
-	travelling int             // webhooks on their way
-	echo       map[string]bool // messages that tell of our own changes, by dedup id
-	idle       []*process      // that do no queue's work
-	calm       bool            // nothing fails any more
+	travelling int                                      // webhooks on their way
+	heard      map[record.Ref]map[string]record.Version // of what the hub has acknowledged, by field
+	echo       map[string]bool                          // messages that tell of our own changes, by dedup id
+	idle       []*process                               // that do no queue's work
+	calm       bool                                     // nothing fails any more
 	hash       hash.Hash
 	lines      []string
 	keeps      bool
@@ -55,7 +56,7 @@ type world struct {
 
 func newWorld(set *policy.Set, c Case, keeps bool) *world {
 	start := time.Date(2026, 11, 2, 8, 0, 0, 0, time.UTC)
-	w := &world{c: c, origin: start, set: set, out: map[string]*lane{}, processes: map[string]int{}, counts: map[string]int{}, echo: map[string]bool{},
+	w := &world{c: c, origin: start, set: set, out: map[string]*lane{}, processes: map[string]int{}, counts: map[string]int{}, echo: map[string]bool{}, heard: map[record.Ref]map[string]record.Version{},
 		fired: map[Edge]Fault{}, hash: sha256.New(), keeps: keeps, jitter: rand.New(rand.NewPCG(c.Seed, 0x117))}
 	w.schedule = schedule{now: start, back: make(chan struct{}), tasks: map[*task]bool{}}
 	w.store = store.NewMemory(w.clock)
@@ -181,15 +182,15 @@ func (l *lane) poll() {
 }
 
 func (l *lane) invoke(got []queue.Received) {
-	kind := l.name
-	if l == l.w.inbound {
+	w, kind := l.w, l.name
+	if l == w.inbound {
 		kind = "hub"
 	}
-	p := take(&l.free, func() *process { return newProcess(l.w, kind) })
+	p := take(&l.free, func() *process { return newProcess(w, kind) })
 	l.busy++
-	l.w.run(p, func() {
-		l.w.hears(got)
-		apply := p.w.applying(p)
+	w.run(p, func() {
+		w.hears(got)
+		apply := w.applying(p)
 		failed := apply(context.Background(), got)
 		p.alive()
 		var done, again []string
@@ -198,6 +199,9 @@ func (l *lane) invoke(got []queue.Received) {
 				again = append(again, m.Receipt)
 			} else {
 				done = append(done, m.Receipt)
+				if p.hub != nil {
+					w.acknowledged(m)
+				}
 			}
 		}
 		_ = p.call("queue", "acknowledge", fmt.Sprint(l.name, done), func() error { return l.q.Delete(context.Background(), done...) })

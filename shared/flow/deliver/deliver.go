@@ -94,7 +94,9 @@ func (f *Flow) Apply(ctx context.Context, batch []queue.Received) []string {
 	}
 	for _, p := range slices.Sorted(maps.Keys(wants)) {
 		w := wants[p]
-		for id, err := range f.byEntity(ctx, p, slices.Sorted(maps.Keys(w.got)), 0) {
+		errs := f.byEntity(ctx, p, slices.Sorted(maps.Keys(w.got)), 0)
+		for _, id := range slices.Sorted(maps.Keys(errs)) {
+			err := errs[id]
 			f.d.Telemetry.Count("DeliverFailures", p, 1)
 			f.d.Telemetry.Event(ctx, telemetry.Event{Step: "failed", Platform: p, Record: string(id), Trace: w.traces[id], Err: err})
 			for _, m := range w.got[id] {
