@@ -3,4 +3,4 @@
 package simulation_test
 
 // share is how many seeds a test run plays: under the race detector each takes ten times as long.
-const share = 25
+const share = 15

@@ -75,7 +75,7 @@ func TestKeptSeeds(t *testing.T) {
 func TestSameSeedSameHistory(t *testing.T) {
 	t.Parallel()
 	s := simulator(t)
-	for seed := range uint64(5) {
+	for seed := range uint64(3) {
 		c := simulation.Plan(seed)
 		one := s.Play(c, true)
 		c.Faults = one.Faults
