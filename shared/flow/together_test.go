@@ -874,3 +874,32 @@ func TestOurEchoLeavesAPersonsSay(t *testing.T) {
 func (w *world) readBacks() int {
 	return int(w.telemetry.Snapshot().Counters["ReadBacks."+record.Zendesk])
 }
+
+// What refers to a record that was deleted on a platform waits there, and people are told what for.
+func TestReferenceToWhatWasDeleted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.echoes()
+	w.push(w.story()[0])
+	w.settle()
+	account := "s-" + customerID.External()
+	w.clock.pass(time.Minute)
+	w.push(w.salesforce.remove("Account", account, ""))
+	w.settle()
+	w.push(w.netsuite.set("salesOrder", "9001", order("B")))
+	for range 20 {
+		w.minute()
+	}
+	want := "missing-reference " + string(orderID) + " salesforce "
+	if got := w.exceptions(); !slices.Contains(got, want) {
+		t.Fatalf("exceptions %q, want %q among them\n%s", got, want, w.tail())
+	}
+	w.push(w.salesforce.restore("Account", account))
+	w.settle()
+	if got := w.exceptions(); slices.Contains(got, want) {
+		t.Errorf("exceptions %q", got)
+	}
+	if w.salesforce.state()["Order/"+orderID.External()] == nil {
+		t.Errorf("the order is not in Salesforce\n%s", w.tail())
+	}
+}

@@ -349,7 +349,11 @@ func Rightful(s State, rules record.Rules, decisions []record.Decision) []Except
 	}
 	for p, d := range s.Due {
 		if d.Stuck {
-			add(Exception{Type: "refused-write", Platform: p, Detail: d.Reason, Remedy: "it is tried again with growing pauses; see the reason"})
+			x := Exception{Type: "refused-write", Platform: p, Detail: d.Reason, Remedy: "it is tried again with growing pauses; see the reason"}
+			if d.Missing {
+				x.Type, x.Remedy = "missing-reference", "restore on "+p+" what it refers to, or let it refer to something else; then it is written by itself"
+			}
+			add(x)
 		}
 	}
 	for p, v := range r.Views {

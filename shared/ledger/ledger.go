@@ -75,6 +75,7 @@ type Due struct {
 	Unknown   bool                    `json:"unknown,omitempty"` // the last write got no answer: read back before writing
 	Tried     map[string]record.Value `json:"tried,omitempty"`   // what writes without an answer may have left there
 	Stuck     bool                    `json:"stuck,omitempty"`   // failing again and again for no known reason: people are told
+	Missing   bool                    `json:"missing,omitempty"` // it refers to a record that is not on the platform, and that nothing is due to bring there
 	Reason    string                  `json:"reason,omitempty"`  // of the last failure
 	Traces    []string                `json:"traces,omitempty"`
 }

@@ -146,6 +146,7 @@ type job struct {
 	arrived  map[string]record.Value // what the read-back shows to have been written
 	patch    record.Patch
 	held     map[string]record.Hold
+	lost     bool // it refers to a record that nothing is due to bring to the platform
 	write    platform.Write
 }
 
@@ -190,14 +191,14 @@ func (f *Flow) deliver(ctx context.Context, name string, ids []record.ID, depth 
 			jobs = append(jobs, j)
 		}
 	}
-	targets := f.targets(ctx, name, jobs, depth, failed)
+	targets, lost := f.targets(ctx, name, jobs, depth, failed)
 	var writes []platform.Write
 	var sent []*job
 	for _, j := range jobs {
 		if failed[j.id()] != nil {
 			continue
 		}
-		ready, err := f.render(ctx, j, targets)
+		ready, err := f.render(ctx, j, targets, lost)
 		if err != nil {
 			failed[j.id()] = err
 		} else if ready {
@@ -336,9 +337,9 @@ func (f *Flow) readAgain(ctx context.Context, p Platform, j *job) (record.Native
 	return p.Find(ctx, j.mapping.Object, j.before.Record.External())
 }
 
-// targets finds what references point to on the platform. A referenced record that is not there yet is
+// targets finds what references point to on the platform, and what is not there and not due to come. A referenced record that is not there yet is
 // delivered first.
-func (f *Flow) targets(ctx context.Context, name string, jobs []*job, depth int, failed map[record.ID]error) map[record.ID]mapping.Target {
+func (f *Flow) targets(ctx context.Context, name string, jobs []*job, depth int, failed map[record.ID]error) (map[record.ID]mapping.Target, map[record.ID]bool) {
 	wanted := map[record.ID]struct{}{}
 	for _, j := range jobs {
 		for field, v := range j.patch.Fields {
@@ -348,9 +349,9 @@ func (f *Flow) targets(ctx context.Context, name string, jobs []*job, depth int,
 			}
 		}
 	}
-	out := map[record.ID]mapping.Target{}
+	out, lost := map[record.ID]mapping.Target{}, map[record.ID]bool{}
 	if len(wanted) == 0 {
-		return out
+		return out, lost
 	}
 	find := func(ids []record.ID) (missing []record.ID) {
 		states, err := f.d.Ledger.Load(ctx, ids...)
@@ -373,9 +374,11 @@ func (f *Flow) targets(ctx context.Context, name string, jobs []*job, depth int,
 				if v.External == state.Record.ID && state.Record.Parted == 0 { // not one that it carries from before a merge
 					out[id] = mapping.Target{NativeID: v.ID, External: state.Record.External()}
 				}
-			} else {
-				missing = append(missing, id)
+				continue
 			}
+			_, due := state.Due[name]
+			lost[id] = state.Exists() && !due
+			missing = append(missing, id)
 		}
 		return missing
 	}
@@ -384,11 +387,11 @@ func (f *Flow) targets(ctx context.Context, name string, jobs []*job, depth int,
 		f.byEntity(ctx, name, missing, depth+1) // its own wake-up reports its own failures
 		find(missing)
 	}
-	return out
+	return out, lost
 }
 
 // render turns the patch into a native write. It reports false when nothing can be written now.
-func (f *Flow) render(ctx context.Context, j *job, targets map[record.ID]mapping.Target) (bool, error) {
+func (f *Flow) render(ctx context.Context, j *job, targets map[record.ID]mapping.Target, lost map[record.ID]bool) (bool, error) {
 	j.write = platform.Write{Ref: record.Ref{Platform: j.platform, Object: j.mapping.Object, ID: j.view.ID}, External: j.before.Record.External(), Key: j.key(), Delete: j.patch.Delete}
 	if j.patch.Delete {
 		return true, nil
@@ -397,6 +400,7 @@ func (f *Flow) render(ctx context.Context, j *job, targets map[record.ID]mapping
 	native, held, err := j.mapping.Write(j.patch.Fields, j.patch.Create, func(field string, id record.ID) (mapping.Target, bool) {
 		t, ok := targets[id]
 		if !ok {
+			j.lost = j.lost || lost[id]
 			missing = append(missing, fmt.Sprintf("%s → %s", field, id))
 		}
 		return t, ok
@@ -655,7 +659,8 @@ func (f *Flow) postpone(ctx context.Context, j *job, why error, found bool) erro
 			maps.Copy(due.Tried, j.forms())
 		}
 		due.Reason = why.Error()
-		due.Stuck = due.Attempts >= stubborn && fault.RowOf(why).Queue != fault.Keep
+		due.Missing = j.lost && fault.Is(why, fault.MissingReference)
+		due.Stuck = due.Attempts >= stubborn && (due.Missing || fault.RowOf(why).Queue != fault.Keep)
 		due.NotBefore = f.later(now, due.Attempts, fault.RetryAt(why))
 		if unknown && !found {
 			due.NotBefore = now.Add(firstWait) // read back soon
