@@ -2,7 +2,7 @@ package bench
 
 import (
 	"bytes"
-	"encoding/json"
+	"math"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -32,14 +32,13 @@ func TestChanges(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var b [2][]byte
-	for i, report := range []ChangesReport{r, again} {
-		if b[i], err = json.Marshal(report); err != nil {
-			t.Fatal(err)
+	for i, c := range r.Changes {
+		d := again.Changes[i]
+		// A time is stored without its last zeros, so that an item may be a few bytes shorter and cross the border of a kilobyte.
+		near := func(a, b float64) bool { return math.Abs(a-b) <= 2*float64(c.DynamoDB.Requests) }
+		if c.shape() != d.shape() || !near(c.DynamoDB.Read, d.DynamoDB.Read) || !near(c.DynamoDB.Write, d.DynamoDB.Write) {
+			t.Errorf("two runs differ:\n%+v\n%+v", c, d)
 		}
-	}
-	if !bytes.Equal(b[0], b[1]) {
-		t.Errorf("two runs differ, units included:\n%s\n%s", b[0], b[1])
 	}
 }
 
