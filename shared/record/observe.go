@@ -268,7 +268,7 @@ func Confirm(v, before View, fields map[string]Value, version Version, now time.
 		over := old.Over
 		if was, origin := before.Holds(f); origin == FromPlatform && was != value {
 			over = Over{Value: was, Said: before.Said[f].Since().At, Trace: before.Said[f].Trace}
-			if old.Over.Value == was && old.Value == value {
+			if old.Over.Value == was && old.Value == value && now.Sub(old.When) < insisting {
 				over.Again = old.Over.Again + 1
 			}
 		}

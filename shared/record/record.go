@@ -86,12 +86,15 @@ type Over struct {
 	Value Value
 	Said  time.Time // since when, by the platform's clock
 	Trace string
-	Again int // how often we had replaced the very same value by the very same one before
+	Again int // how often we had replaced the very same value by the very same one before, each time within an hour
 }
 
 // enough is how often a value that appears again is put back. Then it counts as what the platform makes of ours, and
 // people are told: somebody insists, or the platform changes values by itself and does not say who did.
 const enough = 3
+
+// insisting is how long after a put-back the same value counts as back again.
+const insisting = time.Hour
 
 // Insists reports whether the platform says a value again that we have put back often enough.
 func (w Wrote) Insists(said Value) bool {
