@@ -12,6 +12,9 @@
 //
 // jsonread reads JSON as encoding/json does, at a third of the cost, where that counts (decision 009).
 //
+// budget is what a platform lets us call, shared by all workers: limits, classes of calls, the breaker. The idea: a vendor's
+// patience is the scarcest thing there is, and is spent on the most urgent first.
+//
 // platform is what a connector declares, decodes, reads, writes and lists, in the platform's own words;
 // platform/platformtest is the suite that all connectors pass. The idea: native stays native up to the mapping.
 //

@@ -47,12 +47,14 @@ func broken(from, to string, standard bool) string {
 		return "record and fault import only the standard library and decimal"
 	case (from == module+"shared/store" || from == module+"shared/queue") && !standard && to != module+"shared/fault":
 		return "store and queue know only fault"
-	case under(from, "shared/ledger") && own && !under(to, "shared/store", "shared/record", "shared/fault"):
-		return "ledger stands on store, record and fault"
+	case under(from, "shared/budget") && own && !under(to, "shared/fault"):
+		return "budget knows only fault"
+	case under(from, "shared/ledger") && own && !under(to, "shared/store", "shared/record", "shared/fault", "shared/budget"):
+		return "ledger stands on store, record, fault and budget"
 	case under(from, "shared/ledger") && under(to, "shared/store/boltstore"):
 		return "ledger knows the contract, no adapter"
 	case under(from, "shared/flow") && own && !under(to, "shared/record", "shared/contract", "shared/policy", "shared/mapping", "shared/ledger",
-		"shared/queue", "shared/fault", "shared/telemetry", "shared/message", "shared/platform", "shared/match", "shared/govern"):
+		"shared/queue", "shared/fault", "shared/telemetry", "shared/message", "shared/platform", "shared/match", "shared/govern", "shared/budget"):
 		return "flows know neither vendors, cloud, trigger nor each other"
 	case under(from, "shared/flow") && under(to, "shared/queue/durable"):
 		return "flows know the queue's contract, no adapter"

@@ -1,0 +1,119 @@
+// Package budget is what a platform lets us call: how often, how many at once, for what, and whether at all.
+//
+// A platform has one budget, which all workers of all functions share, and one breaker. A Gate guards them: every call
+// enters it first and leaves it with what came of it.
+package budget
+
+import (
+	"context"
+	"time"
+
+	"sorrel/shared/fault"
+)
+
+// Class says what a call is for. The empty class is Live, so that what is stored about ordinary work need not say it.
+type Class string
+
+// The classes, the most urgent first. Each leaves a reserve of the budget to those before it.
+const (
+	Lookup    Class = "lookup" // somebody waits for the answer
+	Live      Class = ""       // a change on its way
+	Approval  Class = "approval"
+	Reconcile Class = "reconcile" // listings and comparisons
+	Replay    Class = "replay"    // what was done before is done again
+)
+
+// Classes lists them, the most urgent first.
+func Classes() []Class { return []Class{Lookup, Live, Approval, Reconcile, Replay} }
+
+// String names a class for people.
+func (c Class) String() string {
+	if c == Live {
+		return "live"
+	}
+	return string(c)
+}
+
+// rank is 0 for the most urgent class.
+func (c Class) rank() int {
+	for i, of := range Classes() {
+		if of == c {
+			return i
+		}
+	}
+	return len(Classes()) - 1
+}
+
+// Urgent returns the more urgent of two classes.
+func Urgent(a, b Class) Class {
+	if b.rank() < a.rank() {
+		return b
+	}
+	return a
+}
+
+// Purpose is what a call is for. It travels in the context, from the flow that wants something to the gate before the
+// platform.
+type Purpose struct {
+	Class  Class
+	Entity string // what scarce calls are shared out between evenly; "" = none in particular
+}
+
+type purposeKey struct{}
+
+// For returns a context whose calls are for a purpose.
+func For(ctx context.Context, p Purpose) context.Context {
+	return context.WithValue(ctx, purposeKey{}, p)
+}
+
+// PurposeOf tells what calls are for: Live, where nobody has said anything.
+func PurposeOf(ctx context.Context) Purpose {
+	p, _ := ctx.Value(purposeKey{}).(Purpose)
+	return p
+}
+
+// Calls names the limit that counts every call of a platform.
+const Calls = "calls"
+
+// Limit is one limit of a platform. Those of a platform have different names.
+type Limit struct {
+	Name   string        // Calls, or of an endpoint: what calls name in Call.Limits
+	Max    int           // calls that end in one Window, or calls at once where Window is 0
+	Window time.Duration // such as a minute, an hour, a day
+}
+
+// Call asks to be let through.
+type Call struct {
+	Limits []string // of endpoints that it counts against, beside Calls; names that are not limited are passed over
+	Write  bool
+}
+
+// Reading is what a platform's answer says about a limit. It is believed: administrators and other programs use the same
+// budget.
+type Reading struct {
+	Limit string
+	Max   int       // 0 = not said
+	Left  int       // -1 = not said
+	Reset time.Time // when the window ends; zero = not said
+}
+
+// Outcome is what came of a call.
+type Outcome struct {
+	Err      error     // classified, nil = answered
+	Silent   bool      // no answer, or a server error: it speaks against the platform
+	Unsent   bool      // the caller gave up before it was sent: it says nothing
+	Local    bool      // a refusal for being over a limit is about one record or endpoint, and other calls may go on
+	Readings []Reading // from the answer's headers
+}
+
+// Gate lets calls through. A call that it does not let through has cost the platform nothing: the error is Throttled or
+// Down, with the Code fault.NotCalled, and says when to come back. It waits a little, within ctx, for its turn.
+type Gate interface {
+	Enter(ctx context.Context, c Call) (leave func(Outcome), err error)
+}
+
+// Refused reports whether an error comes from a gate, so that no attempt was made.
+func Refused(err error) bool {
+	e := fault.Outermost(err)
+	return e != nil && e.Code == fault.NotCalled
+}
