@@ -68,6 +68,7 @@ import (
 	"strings"
 	"time"
 
+	"sorrel/shared/budget"
 	"sorrel/shared/fault"
 	"sorrel/shared/platform"
 	"sorrel/shared/record"
@@ -102,6 +103,7 @@ type Config struct {
 	Now             func() time.Time
 	Observe         func(vendorhttp.Call)
 	Concurrency     int           // calls at once; keep it below the share; the smallest account has 5. 0 = 4
+	Gate            budget.Gate   // lets calls through; nil = one of this connector alone, with Concurrency
 	Timeout         time.Duration // of one call; 0 = 15 s
 	AccountZone     string        // IANA zone in which SuiteQL prints times; empty = UTC
 	IntegrationUser string        // internal id of our user: its saves by REST are ours
@@ -167,7 +169,7 @@ func New(cfg Config) (*Connector, error) {
 		}
 		c.client, err = vendorhttp.New(vendorhttp.Config{
 			Name: record.NetSuite, Base: cfg.URL, Now: cfg.Now, Observe: cfg.Observe,
-			Concurrency: c.cfg.Concurrency, Timeout: cfg.Timeout, Classify: classify, Transport: cfg.Transport,
+			Concurrency: c.cfg.Concurrency, Timeout: cfg.Timeout, Classify: classify, Transport: cfg.Transport, Gate: cfg.Gate,
 			Tokens: vendorhttp.NewTokens(func(ctx context.Context) (vendorhttp.Token, error) { return c.signIn(ctx, s) }, cfg.Now),
 		})
 		if err != nil {

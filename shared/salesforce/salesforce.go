@@ -45,6 +45,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"sorrel/shared/budget"
 	"sorrel/shared/fault"
 	"sorrel/shared/platform"
 	"sorrel/shared/record"
@@ -102,6 +103,7 @@ type Config struct {
 	Now         func() time.Time
 	Observe     func(vendorhttp.Call)
 	Concurrency int           // calls in flight at most; 0 = 10
+	Gate        budget.Gate   // lets calls through; nil = one of this connector alone, with Concurrency
 	Timeout     time.Duration // of one call; 0 = 15 s
 	Cooldown    time.Duration // first pause of the breaker; 0 = 1 s
 	Version     string        // REST API version; "" = v66.0, at least v46.0
@@ -330,7 +332,7 @@ func (c *Connector) credentials() []error {
 	client, err := vendorhttp.New(vendorhttp.Config{
 		Name: record.Salesforce, Base: c.cfg.URL, Tokens: vendorhttp.NewTokens(c.signIn, c.cfg.Now),
 		Concurrency: c.cfg.Concurrency, Timeout: c.cfg.Timeout, Cooldown: c.cfg.Cooldown, Now: c.cfg.Now, Observe: c.cfg.Observe,
-		Classify: c.classify,
+		Classify: c.classify, Gate: c.cfg.Gate,
 	})
 	if err != nil {
 		return append(problems, err)

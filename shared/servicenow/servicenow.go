@@ -38,6 +38,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sorrel/shared/budget"
 	"sorrel/shared/fault"
 	"sorrel/shared/jsonread"
 	"sorrel/shared/platform"
@@ -87,6 +88,7 @@ type Config struct {
 	Now         func() time.Time
 	Observe     func(vendorhttp.Call)
 	Concurrency int           // calls in flight at most; 0 = 10
+	Gate        budget.Gate   // lets calls through; nil = one of this connector alone, with Concurrency
 	Timeout     time.Duration // of one call; 0 = 15 s
 	PageSize    int           // of listings; 0 = 1000
 	ImportSets  bool          // creates go through the kit's import sets: one call instead of two, without a version
@@ -138,7 +140,7 @@ func New(cfg Config) (*Connector, error) {
 	}
 	client, err := vendorhttp.New(vendorhttp.Config{
 		Name: record.ServiceNow, Base: cfg.URL, Tokens: c.tokens(), Concurrency: cfg.Concurrency, Timeout: cfg.Timeout,
-		Now: cfg.Now, Observe: cfg.Observe, Classify: classify,
+		Now: cfg.Now, Observe: cfg.Observe, Classify: classify, Gate: cfg.Gate,
 	})
 	if err != nil {
 		problems = append(problems, err)

@@ -17,11 +17,11 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
+	"sorrel/shared/budget"
 	"sorrel/shared/fault"
 )
 
@@ -40,8 +40,10 @@ type Config struct {
 	Now         func() time.Time
 	Observe     func(Call) // called after every call; nil = nobody
 	Classify    func(Response) error
-	Local       func(Response) bool // this over-limit answer is about one record or endpoint: other calls go on; nil = never
-	Transport   http.RoundTripper   // nil = a pooled transport
+	Local       func(Response) bool             // this over-limit answer is about one record or endpoint: other calls go on; nil = never
+	Transport   http.RoundTripper               // nil = a pooled transport
+	Gate        budget.Gate                     // lets calls through; nil = one of this client alone, with Concurrency, Trip and Cooldown
+	Readings    func(Response) []budget.Reading // what an answer says about the platform's limits; nil = nothing
 }
 
 // Call describes one finished call. It holds no payload and no credential.
@@ -64,6 +66,7 @@ type Request struct {
 	Body   []byte
 	Write  bool // it may change something: a lost answer is fault.Unknown instead of fault.Down
 	NoAuth bool
+	Limits []string // of endpoints that it counts against, beside budget.Calls
 	// Secrets are cut out of the answer, like the credential in the Authorization header: a vendor that quotes the
 	// request must not bring them into an error. Those shorter than 8 bytes are not looked for.
 	Secrets []string
@@ -80,17 +83,9 @@ type Response struct {
 
 // Client calls one vendor. It is safe for concurrent use.
 type Client struct {
-	cfg   Config
-	base  *url.URL
-	http  *http.Client
-	slots chan struct{}
-
-	mu       sync.Mutex
-	failures int       // consecutive
-	opened   int       // times the breaker opened since the last answer
-	until    time.Time // breaker open or throttled until
-	reason   fault.Class
-	probing  bool
+	cfg  Config
+	base *url.URL
+	http *http.Client
 }
 
 // New checks cfg and returns a client.
@@ -120,8 +115,14 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Transport == nil {
 		cfg.Transport = NewTransport(cfg.Concurrency)
 	}
+	if cfg.Gate == nil {
+		cfg.Gate = newAlone(cfg)
+	}
+	if cfg.Readings == nil {
+		cfg.Readings = func(Response) []budget.Reading { return nil }
+	}
 	return &Client{
-		cfg: cfg, base: base, slots: make(chan struct{}, cfg.Concurrency),
+		cfg: cfg, base: base,
 		http: &http.Client{Transport: cfg.Transport, CheckRedirect: func(*http.Request, []*http.Request) error {
 			return http.ErrUseLastResponse // a redirect would carry the credential elsewhere
 		}},
@@ -158,93 +159,65 @@ func (c *Client) Host() string { return c.base.Host }
 // status leaves the status, and a refusal whose words are lost is Down: they may have said something else. A 404 in
 // words that are no JSON is a gateway's and Down too, so that no record is taken for missing. A Down write is
 // Unknown if its status does not say that nothing was done: 500, 502 and 504 do not, 503 does.
+//
+// Each call goes through the gate, the repeat after a 401 as well. A sign-in does not: it runs inside the call that needs
+// it, and must not wait for that call's slot. What its answer says about limits is told with that call's.
 func (c *Client) Do(ctx context.Context, r Request) (Response, error) {
-	if !r.NoAuth {
-		if err := c.admit(r); err != nil {
-			return Response{}, err
-		}
-	}
-	if !r.NoAuth { // a sign-in runs inside the call that needs it and must not wait for that call's slot
-		select {
-		case c.slots <- struct{}{}:
-			defer func() { <-c.slots }()
-		case <-ctx.Done():
-			c.settle(ctx.Err(), Response{}, true)
-			return Response{}, c.fail(fault.Down, r, ctx.Err())
-		}
-	}
 	start := c.cfg.Now()
-	resp, used, err := c.once(ctx, r, "")
-	if err == nil && resp.Status == http.StatusUnauthorized && used != "" {
-		resp, _, err = c.once(ctx, r, used)
+	resp, used, err := c.guarded(ctx, r, "")
+	if resp.Status == http.StatusUnauthorized && used != "" {
+		resp, _, err = c.guarded(ctx, r, used)
 	}
-	if err == nil {
-		err = c.classify(r, resp)
+	if !budget.Refused(err) {
+		c.cfg.Observe(Call{c.cfg.Name, r.Op, r.Write, resp.Status, c.cfg.Now().Sub(start), err})
 	}
-	if !r.NoAuth { // a failed sign-in fails the call that asked for it, which is settled once
-		c.settle(err, resp, errors.Is(ctx.Err(), context.Canceled)) // the caller gave up: says nothing about the vendor
-	}
-	c.cfg.Observe(Call{c.cfg.Name, r.Op, r.Write, resp.Status, c.cfg.Now().Sub(start), err})
 	return resp, err
 }
 
-// admit refuses calls while the breaker is open or the vendor asked for a pause. When the pause of an open
-// breaker is over, one probe at a time is let through.
-func (c *Client) admit(r Request) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.cfg.Now()
-	if c.reason == "" {
-		return nil
-	}
-	if now.Before(c.until) || (c.reason == fault.Down && c.probing) {
-		at := c.until
-		if !at.After(now) {
-			at = now.Add(c.cfg.Cooldown)
+// readingsKey leads a sign-in to what it says about limits.
+type readingsKey struct{}
+
+// guarded sends r once through the gate. refused is a header not to use again, and used the one that was used.
+func (c *Client) guarded(ctx context.Context, r Request, refused string) (resp Response, used string, err error) {
+	if r.NoAuth {
+		if resp, _, err = c.once(ctx, r, ""); err == nil {
+			err = c.classify(r, resp)
 		}
-		return &fault.Error{Class: c.reason, Op: c.op(r), Code: fault.NotCalled, RetryAt: at,
-			Detail: "not called: " + map[fault.Class]string{fault.Down: "breaker is open", fault.Throttled: "the vendor asked for a pause"}[c.reason]}
+		if said, ok := ctx.Value(readingsKey{}).(*[]budget.Reading); ok && resp.Status != 0 {
+			*said = append(*said, c.cfg.Readings(resp)...)
+		}
+		return resp, "", err
 	}
-	c.probing = c.reason == fault.Down
-	return nil
+	leave, err := c.cfg.Gate.Enter(ctx, budget.Call{Limits: r.Limits, Write: r.Write})
+	if err != nil {
+		return Response{}, "", fault.Wrap("", c.op(r), "", err)
+	}
+	var said []budget.Reading
+	if resp, used, err = c.once(context.WithValue(ctx, readingsKey{}, &said), r, refused); err == nil {
+		err = c.classify(r, resp)
+	}
+	if resp.Status != 0 {
+		said = append(said, c.cfg.Readings(resp)...)
+	}
+	class := fault.ClassOf(err)
+	leave(budget.Outcome{
+		Err: err, Readings: said,
+		Silent: resp.Status >= 500 || err != nil && resp.Status == 0 && (class == fault.Down || class == fault.Unknown),
+		Unsent: errors.Is(ctx.Err(), context.Canceled), // the caller gave up: says nothing about the vendor
+		Local:  class == fault.Throttled && c.cfg.Local != nil && c.cfg.Local(resp),
+	})
+	return resp, used, err
 }
 
-func (c *Client) settle(err error, resp Response, unused bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.probing = false
-	if unused {
-		return
-	}
-	now := c.cfg.Now()
-	switch class := fault.ClassOf(err); {
-	case err == nil:
-		c.failures, c.opened, c.reason = 0, 0, ""
-	case class == fault.Throttled && c.cfg.Local != nil && c.cfg.Local(resp):
-		c.failures = 0
-	case class == fault.Throttled:
-		if at := fault.RetryAt(err); at.After(c.until) && at.After(now) {
-			c.reason, c.until = fault.Throttled, at
-		}
-	case resp.Status >= 500, resp.Status == 0 && (class == fault.Down || class == fault.Unknown):
-		c.failures++
-		if c.reason == fault.Down && now.Before(c.until) {
-			return // it was sent before the breaker opened and says nothing new
-		}
-		if c.failures >= c.cfg.Trip {
-			c.reason, c.until = fault.Down, now.Add(c.cfg.Cooldown<<min(c.opened, 5))
-			c.opened++
-		}
-	default:
-		c.failures, c.opened, c.reason = 0, 0, ""
-	}
-}
-
-// State says whether the breaker is closed, and otherwise until when calls are refused.
+// State says whether the breaker of a client alone is closed, and otherwise until when calls are refused.
 func (c *Client) State() (open bool, until time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.reason == fault.Down, c.until
+	a, ok := c.cfg.Gate.(*alone)
+	if !ok {
+		return false, time.Time{}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.reason == fault.Down, a.until
 }
 
 func (c *Client) op(r Request) string { return c.cfg.Name + "." + r.Op }

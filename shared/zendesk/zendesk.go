@@ -53,6 +53,7 @@ import (
 	"sync"
 	"time"
 
+	"sorrel/shared/budget"
 	"sorrel/shared/fault"
 	"sorrel/shared/platform"
 	"sorrel/shared/record"
@@ -99,6 +100,7 @@ type Config struct {
 	Now           func() time.Time
 	Observe       func(vendorhttp.Call)
 	Concurrency   int           // calls in flight at most; 0 = 10
+	Gate          budget.Gate   // lets calls through; nil = one of this connector alone, with Concurrency
 	Timeout       time.Duration // of one call; 0 = 15 s
 	PageSize      int           // of exports; 0 = 1000, the vendor's most
 }
@@ -160,7 +162,7 @@ func New(cfg Config) (*Connector, error) {
 	}
 	client, err := vendorhttp.New(vendorhttp.Config{
 		Name: record.Zendesk, Base: cfg.URL, Tokens: c.tokens(), Concurrency: cfg.Concurrency, Timeout: cfg.Timeout,
-		Now: cfg.Now, Observe: cfg.Observe, Classify: classify, Local: local,
+		Now: cfg.Now, Observe: cfg.Observe, Classify: classify, Local: local, Gate: cfg.Gate,
 	})
 	if err != nil {
 		problems = append(problems, err)
