@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"sorrel/shared/fault"
+	"sorrel/shared/flow/deliver"
 	"sorrel/shared/message"
 	"sorrel/shared/platform"
 	"sorrel/shared/queue"
@@ -901,5 +902,54 @@ func TestReferenceToWhatWasDeleted(t *testing.T) {
 	}
 	if w.salesforce.state()["Order/"+orderID.External()] == nil {
 		t.Errorf("the order is not in Salesforce\n%s", w.tail())
+	}
+}
+
+// slowly is a platform whose answers take a while, in which something else happens.
+type slowly struct {
+	deliver.Platform
+	meanwhile func()
+}
+
+func (s slowly) Write(ctx context.Context, writes []platform.Write) []platform.Written {
+	out := s.Platform.Write(ctx, writes)
+	s.meanwhile()
+	return out
+}
+
+// While one worker waits for an answer, another writes the next value and gets none. The first one then confirms its own
+// write; what became of the other's is still to be read.
+func TestSlowWorkerLeavesTheUnknownWriteOfAnother(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.push(w.netsuite.set("customer", "107", customer("Vins", "1")))
+	w.settle()
+	wake, err := message.Wake{Platform: record.Zendesk, Record: customerID, CorrelationID: "c"}.Message("e")
+	if err != nil {
+		t.Fatal(err)
+	}
+	woken := []queue.Received{{Message: wake, ID: "1"}}
+	rename := func(name string) {
+		w.clock.pass(time.Minute)
+		w.push(w.netsuite.set("customer", "107", map[string]any{"companyName": name}))
+		w.drain(w.inbound, w.hub.Apply)
+	}
+	slow := deliver.New(deliver.Deps{Ledger: w.ledger, Config: w.config, Now: w.clock.now, Rand: func() *rand.Rand { return rand.New(rand.NewPCG(1, 2)) }, Telemetry: w.telemetry,
+		Platforms: map[string]deliver.Platform{record.Zendesk: slowly{w.zendesk, func() {
+			rename("Vins & fils")
+			w.zendesk.answers(once(to("organization"), lost(true)))
+			w.deliver.Apply(t.Context(), woken)
+		}}}})
+	rename("Vins et fils")
+	slow.Apply(t.Context(), woken)
+	if !w.state(customerID).Due[record.Zendesk].Unknown {
+		t.Errorf("nobody will read what became of the second write: %+v", w.state(customerID).Due)
+	}
+	w.settle()
+	if w.readBacks() != 1 {
+		t.Errorf("%d read-backs, want 1", w.readBacks())
+	}
+	if got := at(w.zendesk.state()["organization/"+customerID.External()], "name"); got != "Vins & fils" {
+		t.Errorf("Zendesk has name %v", got)
 	}
 }

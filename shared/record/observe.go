@@ -117,7 +117,14 @@ func saidBack(v View, o Observation) map[string]Wrote {
 		w, wrote := v.Wrote[f]
 		said := v.Said[f]
 		people := said.Value == value && said.Version.Compare(w.Base) > 0
-		if wrote && value != w.Value && !people && w.When.Equal(last) && w.echoed(o.Version) && (w.Back.At.IsZero() || o.Version.Compare(w.Back.At) < 0) {
+		switch {
+		case !wrote || people || !w.echoed(o.Version):
+		case value == w.Value: // as above
+			if w.Back.Value != value && !w.Back.At.IsZero() {
+				set(f, w, Back{value, o.Version})
+			}
+		case w.Back.Value == w.Value:
+		case w.When.Equal(last) && (w.Back.At.IsZero() || o.Version.Compare(w.Back.At) < 0):
 			set(f, w, Back{value, o.Version})
 		}
 	}

@@ -61,6 +61,7 @@ func Unite(into, from Record) (Record, Record, bool) {
 		came = append(came, p)
 	}
 	slices.Sort(came)
+	into.Proposals = anew(into, came)
 	into.Absorbed = maps.Clone(into.Absorbed)
 	if into.Absorbed == nil {
 		into.Absorbed = map[ID][]string{}
@@ -87,11 +88,34 @@ func Divide(into, from Record) (Record, Record) {
 		}
 		from.Held, into.Held = move(from.Held, into.Held, p)
 	}
+	into.Proposals = anew(into, into.Absorbed[from.ID])
 	into.Absorbed = maps.Clone(into.Absorbed)
 	delete(into.Absorbed, from.ID)
 	from.Into = ""
 	into.Parted++
 	return into.Tell(from.ID), from.Tell(into.ID)
+}
+
+// anew are the proposals of r after its native records on some platforms have become others: what was approved is held to
+// what the owner's native record says now, since the versions of two native records have no order.
+func anew(r Record, platforms []string) map[string]Proposal {
+	out := r.Proposals
+	for k, p := range r.Proposals {
+		moved := func(ask Ask) bool { return slices.Contains(platforms, ask.Owner) }
+		if p.Status != ProposalApproved || !slices.ContainsFunc(slices.Collect(maps.Values(p.Fields)), moved) {
+			continue
+		}
+		p.Fields = maps.Clone(p.Fields)
+		for f, ask := range p.Fields {
+			if moved(ask) {
+				ask.Seen = r.Views[ask.Owner].Said[f].Version
+				p.Fields[f] = ask
+			}
+		}
+		out = maps.Clone(out)
+		out[k] = p
+	}
+	return out
 }
 
 // Tell records that r and another are different things.

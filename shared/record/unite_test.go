@@ -95,3 +95,43 @@ func TestMergedRecordsProposalsEnd(t *testing.T) {
 		t.Errorf("closed %+v, left %+v", c.out.Closed, c.r)
 	}
 }
+
+// What was approved is written once to the owner's native record, also when that has become another one since: the
+// versions of the two say nothing about each other. The owner does not tell the version of our write.
+func TestApprovedChangeAfterAMerge(t *testing.T) {
+	t.Parallel()
+	written := func(c *casus, when string) {
+		t.Helper()
+		v := c.r.Views[NetSuite]
+		patch := c.patch(NetSuite)
+		if patch.Fields["street"] != TextValue("new") {
+			t.Fatalf("%s: to be written: %+v", when, patch)
+		}
+		c.r.Views[NetSuite] = Confirm(v, v, patch.Fields, Version{}, c.now, "write")
+		c.fold()
+		c.silent(NetSuite)
+	}
+	of := func(id string, at time.Time) Observation {
+		return Observation{Ref: Ref{NetSuite, "customer", id}, Version: Version{At: at}, Fields: map[string]Value{"street": TextValue("old"), "city": TextValue("Dijon")}}
+	}
+	other := newCase(t, billing(Approval{}))
+	other.r.ID = "customer/2"
+	other.observe(of("8", epoch)) // long ago
+	c := agreed(t, Approval{})
+	c.say(Salesforce, "street", TextValue("new"))
+	c.decide(c.proposal(Salesforce, "billing").ID, true)
+	c.observe(Observation{Ref: Ref{NetSuite, "customer", "7"}, Version: Version{At: c.now}, Gone: true, Into: "8"})
+	var from Record
+	c.r, from, _ = Unite(c.r, other.r)
+	c.fold()
+	written(c, "united")
+
+	c.observe(of("8", epoch.AddDate(1, 0, 0)))
+	c.say(Salesforce, "street", TextValue("newer"))
+	c.say(Salesforce, "street", TextValue("new"))
+	c.decide(c.proposal(Salesforce, "billing").ID, true)
+	c.r, _ = Divide(c.r, from)
+	c.observe(Observation{Ref: Ref{NetSuite, "customer", "7"}, Version: Version{At: c.now}, Born: c.now.Add(time.Hour)})
+	c.fold()
+	written(c, "divided")
+}

@@ -57,6 +57,14 @@ func lacks(s ledger.State, platform string) bool {
 
 // check holds the end of a history to what must be true of it.
 func (w *world) check() {
+	open, err := w.god.Exceptions(context.Background(), false)
+	if err != nil {
+		w.wrong("cannot look: %v", err)
+	}
+	w.told = map[string]bool{}
+	for _, x := range open {
+		w.told[x.Native] = true
+	}
 	shown := map[record.Ref]record.ID{}
 	for _, id := range w.records() {
 		s := w.state(id)
@@ -65,18 +73,11 @@ func (w *world) check() {
 		}
 		w.same(s.Record, shown)
 	}
-	carried, told := map[string]record.Ref{}, map[string]bool{} // of native records that people are told about
-	open, err := w.god.Exceptions(context.Background(), false)
-	if err != nil {
-		w.wrong("cannot look: %v", err)
-	}
-	for _, x := range open {
-		told[x.Native] = true
-	}
+	carried := map[string]record.Ref{}
 	for _, s := range w.sites {
 		for _, ref := range s.order {
 			r := s.rows[ref]
-			if r.gone || told[ref.String()] {
+			if r.gone || w.told[ref.String()] {
 				continue
 			}
 			if r.made && shown[ref] == "" {
@@ -129,7 +130,7 @@ func (w *world) same(r record.Record, shown map[record.Ref]record.ID) {
 			if w.c.Profile.Rewriting && w.value(s, field, s.rewritten(field, g.Value.Any())) == is {
 				continue
 			}
-			if is == v.Wrote[field].Back.Value && (w.c.Profile.Rewriting || s.full()) {
+			if is == v.Wrote[field].Back.Value && w.c.Profile.Rewriting {
 				continue // what somebody set around our write, or the echo of the write before, may pass for its echo
 			}
 			if is.Kind() == record.Text && slices.Contains(w.state(record.ID(want.Raw())).Record.Apart, record.ID(is.Raw())) {
@@ -147,11 +148,14 @@ func (w *world) value(s *site, field string, v any) record.Value {
 		return record.BoolValue(x)
 	case string:
 		if field == "account" {
-			id, linked, err := w.god.Lookup(context.Background(), record.Ref{Platform: s.name, Object: "account", ID: x})
-			if err != nil || !linked {
-				return record.TextValue("no record: " + x)
+			ref := record.Ref{Platform: s.name, Object: "account", ID: x}
+			switch id, linked, err := w.god.Lookup(context.Background(), ref); {
+			case err == nil && linked:
+				return record.TextValue(string(id))
+			case w.told[ref.String()]: // no record's until people have decided about it
+				return record.TextValue(string(ledger.Mint("account", ref)))
 			}
-			return record.TextValue(string(id))
+			return record.TextValue("no record: " + x)
 		}
 		return record.TextValue(x)
 	}

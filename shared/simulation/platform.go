@@ -40,7 +40,6 @@ type row struct {
 	at, born time.Time
 	changes  int64
 	external string
-	first    string // external id that it carried first
 	gone     bool
 	into     string
 	ours     bool      // our client was the last to change it
@@ -52,6 +51,7 @@ type row struct {
 // lastWrite is our last write to a row, and when it was remembered.
 type lastWrite struct {
 	body      string
+	external  string
 	changes   int64
 	confirmed time.Time
 	seq       int64 // of the record's log by then: decisions and changes of golden fields are in it
@@ -77,9 +77,6 @@ func newSite(w *world, name string, p Profile) *site {
 	}
 	return s
 }
-
-// full reports whether its webhooks show the whole record, and its answers do not say which version our write was.
-func (s *site) full() bool { return !s.tells && !s.partial }
 
 func (s *site) clock() time.Time { return s.w.now.Add(s.skew).UTC() }
 
@@ -243,15 +240,15 @@ func (s *site) apply(p *process, w platform.Write) platform.Written {
 		panic(err) // all values here are text and truth values
 	}
 	if r.last.body == string(body) && r.last.changes == r.changes && !r.last.confirmed.IsZero() && p.began.After(r.last.confirmed) && s.w.now.Sub(r.heard) > settled &&
-		s.w.logged(w.External) == r.last.seq && r.first == w.External { // not after a merge of records, when approved changes may be written once more
+		s.w.logged(w.External) == r.last.seq && r.last.external == w.External {
 		s.w.wrong("uncaused: %s is told %s again", ref, body)
 	}
 	for field, v := range copied(w.Fields) {
 		r.fields[field] = s.rewritten(field, v)
 	}
-	r.external, r.first = w.External, cmp.Or(r.first, w.External)
+	r.external = w.External
 	s.touch(ref, true, w.Fields)
-	r.last = lastWrite{body: string(body), changes: r.changes}
+	r.last = lastWrite{body: string(body), external: w.External, changes: r.changes}
 	p.wrote = append(p.wrote, r)
 	done := platform.Written{ID: ref.ID, Created: made}
 	if s.tells {

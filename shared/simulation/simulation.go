@@ -12,8 +12,7 @@
 // What is not in it: intake and connectors, which have suites of their own, and the locks that workers of one process
 // share: here, as on Lambda, a process does one thing at a time.
 //
-// What it lets pass, because Sorrel is known not to see it: on a platform whose webhooks show the whole record and whose
-// answers do not say the version of our write (NetSuite), and where values are rewritten, what somebody set around our
+// What it lets pass, because Sorrel is known not to see it: where values are rewritten, what somebody set around our
 // write may pass for its echo until it is set again; a record that refers to something deleted on a platform waits there
 // for ever; a copy that refers to a native record which went back to another record when the two were parted keeps the
 // reference; what is deleted unheard is written to again and again until a listing tells.

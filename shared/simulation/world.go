@@ -47,6 +47,7 @@ type world struct {
 	heard      map[record.Ref]map[string]record.Version // of what the hub has acknowledged, by field
 	echo       map[string]bool                          // messages that tell of our own changes, by dedup id
 	idle       []*process                               // that do no queue's work
+	told       map[string]bool                          // native records that people are told about, at a check
 	calm       bool                                     // nothing fails any more
 	hash       hash.Hash
 	lines      []string

@@ -582,9 +582,13 @@ func again(was, h record.Hold, now time.Time) record.Hold {
 
 const unlisted = "unknown-picklist" // exception type
 
-// end removes the due entry if, after all, the platform's copy is as it should be.
+// end removes the due entry if, after all, the platform's copy is as it should be. It stays while another worker's write,
+// sent since this one loaded the record, is unknown: what that left behind has to be read.
 func (f *Flow) end(j *job, s *ledger.State) {
-	due := s.Due[j.platform]
+	due, before := s.Due[j.platform], j.before.Due[j.platform]
+	if due.Unknown && (due.Attempts != before.Attempts || !due.Since.Equal(before.Since)) {
+		return
+	}
 	delete(s.Due, j.platform)
 	if !record.Project(s.Record, j.rules, j.platform, j.mapping.As).Empty() {
 		due = ledger.Due{Since: due.Since, Traces: due.Traces}
