@@ -49,8 +49,8 @@ func broken(from, to string, standard bool) string {
 		return "store and queue know only fault"
 	case under(from, "shared/budget") && own && !under(to, "shared/fault"):
 		return "budget knows only fault"
-	case under(from, "shared/ledger") && own && !under(to, "shared/store", "shared/record", "shared/fault", "shared/budget"):
-		return "ledger stands on store, record, fault and budget"
+	case under(from, "shared/ledger") && own && !under(to, "shared/store", "shared/record", "shared/fault", "shared/budget", "shared/jsonread"):
+		return "ledger stands on store, record, fault, budget and jsonread"
 	case under(from, "shared/ledger") && under(to, "shared/store/boltstore"):
 		return "ledger knows the contract, no adapter"
 	case under(from, "shared/flow") && own && !under(to, "shared/record", "shared/contract", "shared/policy", "shared/mapping", "shared/ledger",

@@ -4,7 +4,7 @@
 // It takes what encoding/json takes and refuses what it refuses, with three differences, all stricter: names of
 // members match exactly, nesting is bounded by the caller, and text after the value is an error. A fuzz test holds it to that.
 //
-// Results do not refer to the text, except names of members: a map's keys keep a copy of the whole text in memory.
+// Results do not refer to the text, except names of members, Raw and Part: a map's keys keep a copy of the whole text in memory.
 // They suit a record that is translated and dropped, not one that is kept.
 package jsonread
 
@@ -91,6 +91,57 @@ func (r *Reader) Object(each func(name string)) bool {
 		each(r.name())
 	}
 	return r.err == nil
+}
+
+// Array reads an array and calls each for every item, which must read it. It reports whether there was an array; null is
+// none, anything else an error.
+func (r *Reader) Array(each func()) bool {
+	if r.Null() || !r.open('[', "array") {
+		return false
+	}
+	for first := true; r.more(']', first); first = false {
+		each()
+	}
+	return r.err == nil
+}
+
+// Raw reads anything, and returns it as it stands in the text: a part of that, which keeps the whole of it in memory.
+func (r *Reader) Raw() string {
+	r.space()
+	from := r.at
+	switch r.peek() {
+	case '{':
+		r.Object(func(string) { r.Raw() })
+	case '[':
+		r.Array(func() { r.Raw() })
+	case '"':
+		r.quoted()
+	case 't':
+		r.literal("true")
+	case 'f':
+		r.literal("false")
+	case 'n':
+		r.literal("null")
+	default:
+		r.number()
+	}
+	if r.err != nil {
+		return ""
+	}
+	return r.text[from:r.at]
+}
+
+// Part is Text, but may refer to the text, as Raw does: for what is looked at and dropped.
+func (r *Reader) Part() string {
+	switch r.peek() {
+	case '"':
+		return r.quoted()
+	case 'n':
+		r.literal("null")
+	default:
+		r.fail("want a string")
+	}
+	return ""
 }
 
 // Map reads an object; null gives nil.

@@ -63,6 +63,11 @@ func compare(t *testing.T, text []byte) {
 	r := jsonread.New(text, depth)
 	got := r.Value()
 	err := r.End()
+	r = jsonread.New(text, depth)
+	raw := r.Raw()
+	if rawErr := r.End(); (rawErr == nil) != (err == nil) || err == nil && raw != string(bytes.Trim(text, " \t\r\n")) {
+		t.Errorf("%q: raw %q (%v), whereas a value gives %v", text, raw, rawErr, err)
+	}
 	if !bytes.Equal(text, was) {
 		t.Fatal("the text was changed")
 	}

@@ -4,8 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -24,6 +27,13 @@ func TestEncodeIsTheDeclaredForm(t *testing.T) {
 		got, err := encode(s)
 		if err != nil || string(got) != string(want) {
 			t.Fatalf("got  %s (%v)\nwant %s", got, err, want)
+		}
+		slow, err := decodeByReflection(got)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fast, err := decode(got); err != nil || !reflect.DeepEqual(fast, slow) {
+			t.Fatalf("got  %+v (%v)\nwant %+v", fast, err, slow)
 		}
 	})
 }
@@ -46,6 +56,26 @@ func BenchmarkEncode(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				if _, err := f.encode(s); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkDecode(b *testing.B) {
+	text, err := encode(order())
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, f := range []struct {
+		name   string
+		decode func([]byte) (State, error)
+	}{{"by hand", decode}, {"by reflection", decodeByReflection}} {
+		b.Run(f.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := f.decode(text); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -178,4 +208,221 @@ func encodeByReflection(s State) ([]byte, error) {
 		out.Golden = append(out.Golden, storedGolden{h.storedVersion, h.from, h.trace, h.rule, h.where, h.split, golden.at[h]})
 	}
 	return json.Marshal(out)
+}
+
+// storedState is the form of a state. Cells that came with one observation share its version and correlation id, and
+// are stored as one group: that is both small and readable in the AWS console.
+type storedState struct {
+	V      int                    `json:"v"`
+	ID     record.ID              `json:"id"`
+	Seq    int64                  `json:"seq,omitempty"`
+	Policy string                 `json:"policy,omitempty"`
+	Views  []storedView           `json:"views,omitempty"`
+	Golden []storedGolden         `json:"golden,omitempty"`
+	Held   map[string]record.Hold `json:"held,omitempty"`
+	Due    map[string]Due         `json:"due,omitempty"`
+	Open   []string               `json:"open,omitempty"`
+
+	Overrides map[string]record.Override     `json:"overrides,omitempty"`
+	Assigned  map[string]record.Assigned     `json:"assigned,omitempty"`
+	Granted   map[string]record.Grant        `json:"granted,omitempty"`
+	Proposals map[string]record.Proposal     `json:"proposals,omitempty"`
+	Suspects  map[record.ID]record.Suspicion `json:"suspects,omitempty"`
+	Apart     []record.ID                    `json:"apart,omitempty"`
+	Absorbed  map[record.ID][]string         `json:"absorbed,omitempty"`
+	Into      record.ID                      `json:"into,omitempty"`
+	Parted    int                            `json:"parted,omitempty"`
+	Claims    []Claim                        `json:"claims,omitempty"`
+	Log       LogHead                        `json:"log,omitzero"`
+}
+
+type storedView struct {
+	Platform string        `json:"platform"`
+	Object   string        `json:"object"`
+	ID       string        `json:"id"`
+	External storedCarried `json:"external,omitempty"`
+	Into     string        `json:"into,omitempty"`
+	Born     storedVersion `json:"born,omitzero"`
+	Died     storedVersion `json:"died,omitzero"`
+	Heard    storedVersion `json:"heard,omitzero"`
+	Said     []storedSaid  `json:"said,omitempty"`
+	Wrote    []storedWrote `json:"wrote,omitempty"`
+	Doubts   []storedDoubt `json:"doubts,omitempty"`
+	Spans    []storedSpan  `json:"spans,omitempty"`
+	Echo     *record.Echo  `json:"echo,omitempty"`
+}
+
+// MarshalJSON implements json.Marshaler.
+func (c storedCarried) MarshalJSON() ([]byte, error) {
+	if c == carriesOwn {
+		return []byte("true"), nil
+	}
+	return json.Marshal(string(c))
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (c *storedCarried) UnmarshalJSON(b []byte) error {
+	switch string(b) {
+	case "true":
+		*c = carriesOwn
+		return nil
+	case "false", "null":
+		*c = ""
+		return nil
+	}
+	return json.Unmarshal(b, (*string)(c))
+}
+
+func (c storedCarried) unpack(of record.ID) record.ID {
+	if c == carriesOwn {
+		return of
+	}
+	return record.ID(c)
+}
+
+type fields map[string]record.Value
+
+type storedSaid struct {
+	storedVersion
+	Trace  string `json:"trace,omitempty"`
+	Actor  string `json:"actor,omitempty"`
+	Ours   bool   `json:"ours,omitempty"`
+	Tied   bool   `json:"tied,omitempty"`
+	Fields fields `json:"fields"`
+}
+
+type storedWrote struct {
+	storedVersion               // the base
+	When          string        `json:"when,omitempty"`
+	Trace         string        `json:"trace,omitempty"`
+	Told          bool          `json:"told,omitempty"`
+	Kept          storedVersion `json:"kept,omitzero"` // all of Fields came back as they were
+	Fields        fields        `json:"fields"`
+
+	Over map[string]storedOver `json:"over,omitempty"`
+	Back map[string]storedBack `json:"back,omitempty"`
+}
+
+type storedGolden struct {
+	storedVersion
+	From   string `json:"from"`
+	Trace  string `json:"trace,omitempty"`
+	Rule   string `json:"rule"`
+	Where  string `json:"where,omitempty"`
+	Split  bool   `json:"split,omitempty"`
+	Fields fields `json:"fields"`
+}
+
+func (s storedVersion) unpack() (record.Version, error) {
+	v := record.Version{Seq: s.Seq, Final: s.Final}
+	if s.At == "" {
+		return v, nil
+	}
+	at, err := time.Parse(time.RFC3339Nano, s.At)
+	v.At = at.UTC()
+	return v, err
+}
+
+func decodeByReflection(b []byte) (State, error) {
+	var in storedState
+	if err := json.Unmarshal(b, &in); err != nil {
+		return State{}, fmt.Errorf("stored state: %w", err)
+	}
+	if in.V != 1 {
+		return State{}, fmt.Errorf("stored state has schema version %d, this program knows 1", in.V)
+	}
+	s := State{Due: in.Due, Open: in.Open, Claims: in.Claims, Log: in.Log, Record: record.Record{ID: in.ID, Seq: in.Seq, Policy: in.Policy, Held: in.Held,
+		Overrides: in.Overrides, Assigned: in.Assigned, Granted: in.Granted, Proposals: in.Proposals, Suspects: in.Suspects, Apart: in.Apart, Absorbed: in.Absorbed, Into: in.Into, Parted: in.Parted,
+		Views: make(map[string]record.View, len(in.Views)), Golden: map[string]record.Golden{}}}
+	var bad error
+	version := func(v storedVersion) record.Version {
+		out, err := v.unpack()
+		if err != nil {
+			bad = err
+		}
+		return out
+	}
+	for _, sv := range in.Views {
+		v := record.View{Ref: record.Ref{Platform: sv.Platform, Object: sv.Object, ID: sv.ID}, External: sv.External.unpack(in.ID), Into: sv.Into, Echo: sv.Echo,
+			Born: version(sv.Born), Died: version(sv.Died), Heard: version(sv.Heard), Said: map[string]record.Cell{}}
+		for _, g := range sv.Said {
+			at := version(g.storedVersion)
+			for f, value := range g.Fields {
+				v.Said[f] = record.Cell{Value: value, Version: at, Trace: g.Trace, Actor: g.Actor, Ours: g.Ours, Tied: g.Tied}
+			}
+		}
+		for _, d := range sv.Doubts {
+			c := v.Said[d.Field]
+			c.Doubt = &d.Doubt
+			v.Said[d.Field] = c
+		}
+		for _, s := range sv.Spans {
+			c := v.Said[s.Field]
+			if c.Spans == nil {
+				c.Spans = map[record.Value]record.Span{}
+			}
+			c.Spans[s.Value] = record.Span{First: version(s.First), Last: version(s.Last)}
+			v.Said[s.Field] = c
+		}
+		if len(sv.Wrote) > 0 {
+			v.Wrote = map[string]record.Wrote{}
+		}
+		for _, g := range sv.Wrote {
+			base := version(g.storedVersion)
+			when := version(storedVersion{At: g.When}).At
+			keptAt := version(g.Kept)
+			for f, value := range g.Fields {
+				w := record.Wrote{Value: value, Base: base, When: when, Trace: g.Trace, Told: g.Told,
+					Over: record.Over(g.Over[f]), Back: record.Back(g.Back[f])}
+				if !keptAt.IsZero() {
+					w.Back = record.Back{Value: value, At: keptAt}
+				}
+				v.Wrote[f] = w
+			}
+		}
+		s.Record.Views[sv.Platform] = v
+	}
+	for _, g := range in.Golden {
+		at := version(g.storedVersion)
+		for f, value := range g.Fields {
+			s.Record.Golden[f] = record.Golden{Value: value, From: g.From, Version: at, Trace: g.Trace, Rule: g.Rule, At: g.Where, Split: g.Split}
+		}
+	}
+	if bad == nil {
+		bad = whole(s.Record)
+	}
+	if bad != nil {
+		return State{}, fmt.Errorf("stored state %s: %w", in.ID, bad)
+	}
+	return s, nil
+}
+
+// UnmarshalJSON reads a field map without going through map[string]any.
+func (f *fields) UnmarshalJSON(b []byte) error {
+	var raw map[string]json.RawMessage
+	if err := json.Unmarshal(b, &raw); err != nil {
+		return err
+	}
+	*f = make(fields, len(raw))
+	for k, v := range raw {
+		if plain, ok := plainString(v); ok {
+			(*f)[k] = record.TextValue(plain)
+			continue
+		}
+		parsed, err := record.ParseJSON(v)
+		if err != nil {
+			return fmt.Errorf("field %s: %w", k, err)
+		}
+		(*f)[k] = parsed
+	}
+	return nil
+}
+
+// plainString reads the commonest form, a JSON string without escapes, without a decoder.
+func plainString(raw json.RawMessage) (string, bool) {
+	if len(raw) < 2 || raw[0] != '"' {
+		return "", false
+	}
+	s := string(raw[1 : len(raw)-1])
+	return s, !strings.Contains(s, `\`)
 }

@@ -94,7 +94,12 @@ func stateKey(id record.ID) store.Key {
 
 // shardPart is one of the partitions that what has no natural partition is spread over.
 func shardPart(what string, shard uint32) string {
-	return key(schema, what, fmt.Sprintf("%02d", shard))
+	return key(schema, what, shardName(shard))
+}
+
+// shardName has a fixed width.
+func shardName(shard uint32) string {
+	return string([]byte{'0' + byte(shard/10), '0' + byte(shard%10)})
 }
 
 func logPart(chain string) string { return shardPart("log", shardOf(chain)) }
@@ -130,7 +135,7 @@ func linkKey(r record.Ref) store.Key {
 }
 
 func duePart(platform string, shard uint32) string {
-	return key(schema, "due", platform, fmt.Sprintf("%02d", shard))
+	return key(schema, "due", platform, shardName(shard))
 }
 
 func dueKey(platform string, id record.ID) store.Key {

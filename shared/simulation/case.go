@@ -172,12 +172,17 @@ func (c Case) String() string {
 	return fmt.Sprintf("seed %d (%s): %d acts, %d outages", c.Seed, c.Profile.Name, len(c.Acts), len(c.Outages))
 }
 
-// chance is a number that depends on the seed, a name and how often it was asked, and on nothing else.
-func (c Case) chance(name string, n int) uint64 {
+// chance is a number that depends on the seed, on two names and on how often it was asked, and on nothing else.
+func (c Case) chance(what, name string, n int) uint64 {
 	h := c.Seed*0x9e3779b97f4a7c15 ^ uint64(n)*0xbf58476d1ce4e5b9
-	for _, b := range []byte(name) {
-		h = (h ^ uint64(b)) * 0x100000001b3
+	mix := func(s string) {
+		for i := range len(s) {
+			h = (h ^ uint64(s[i])) * 0x100000001b3
+		}
 	}
+	mix(what)
+	mix(" ")
+	mix(name)
 	h ^= h >> 30
 	h *= 0xbf58476d1ce4e5b9
 	h ^= h >> 27
@@ -198,7 +203,7 @@ func (c Case) fault(e Edge, kind string) Fault {
 	if kind == "get" || kind == "range" || kind == "commit" {
 		every *= 4 // a delivery makes many of them
 	}
-	if h := c.chance("fault "+e.Name, e.N); len(of) > 0 && h%every == 0 {
+	if h := c.chance("fault", e.Name, e.N); len(of) > 0 && h%every == 0 {
 		return of[h/every%uint64(len(of))]
 	}
 	return none

@@ -1,13 +1,16 @@
 package simulation
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"iter"
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -43,7 +46,7 @@ type process struct {
 
 func newProcess(w *world, kind string) *process {
 	w.processes[kind]++
-	p := &process{task: task{resume: make(chan struct{})}, w: w, name: fmt.Sprintf("%s-%d", kind, w.processes[kind])}
+	p := &process{w: w, name: fmt.Sprintf("%s-%d", kind, w.processes[kind])}
 	p.ledger = ledger.New(edges{p}, w.clock)
 	wake := map[string]queue.Sender{}
 	readers, targets, sources, listed := map[string]hub.Reader{}, map[string]deliver.Platform{}, map[string]batch.Source{}, map[string][]string{}
@@ -97,7 +100,7 @@ func (p *process) call(place, kind, what string, do func() error) error {
 	f := w.fault(name, kind)
 	w.note(p.name, name, what, f)
 	n := w.counts[name]
-	latency := time.Duration(1+w.c.chance("latency "+name, n)%8) * time.Millisecond
+	latency := time.Duration(1+w.c.chance("latency", name, n)%8) * time.Millisecond
 	if place != "store" && place != "queue" {
 		latency *= 25
 	}
@@ -135,7 +138,7 @@ func (p *process) call(place, kind, what string, do func() error) error {
 type edges struct{ p *process }
 
 func (e edges) Get(ctx context.Context, k store.Key) (found store.Entry, err error) {
-	err = e.p.call("store", "get", k.String(), func() (err error) {
+	err = e.p.call("store", "get", string(appendKey(nil, k)), func() (err error) {
 		found, err = e.p.w.store.Get(ctx, k)
 		return err
 	})
@@ -144,7 +147,7 @@ func (e edges) Get(ctx context.Context, k store.Key) (found store.Entry, err err
 
 func (e edges) GetMany(ctx context.Context, keys ...store.Key) (found []store.Entry, err error) {
 	slices.SortFunc(keys, compareKeys)
-	err = e.p.call("store", "get", fmt.Sprint(keys), func() error {
+	err = e.p.call("store", "get", shown(keys), func() error {
 		found, err = e.p.w.store.GetMany(ctx, keys...)
 		return err
 	})
@@ -152,17 +155,34 @@ func (e edges) GetMany(ctx context.Context, keys ...store.Key) (found []store.En
 }
 
 func compareKeys(a, b store.Key) int {
-	return strings.Compare(a.Part+"\x00"+a.Sort, b.Part+"\x00"+b.Sort)
+	return cmp.Or(strings.Compare(a.Part, b.Part), strings.Compare(a.Sort, b.Sort))
+}
+
+// appendKey appends what a key prints as.
+func appendKey(b []byte, k store.Key) []byte {
+	return strconv.AppendQuote(append(strconv.AppendQuote(b, k.Part), '/'), k.Sort)
+}
+
+func shown(keys []store.Key) string {
+	b := append(make([]byte, 0, 80*len(keys)), '[')
+	for i, k := range keys {
+		if i > 0 {
+			b = append(b, ' ')
+		}
+		b = appendKey(b, k)
+	}
+	return string(append(b, ']'))
 }
 
 func (e edges) Commit(ctx context.Context, ops ...store.Op) error {
 	slices.SortFunc(ops, func(a, b store.Op) int { return compareKeys(a.Key, b.Key) })
-	var what strings.Builder
+	what := make([]byte, 0, 100*len(ops))
 	for _, op := range ops {
 		sum := sha256.Sum256(op.Value)
-		fmt.Fprintf(&what, " %d %s %x", op.Kind, op.Key, sum[:4])
+		what = append(appendKey(append(what, ' ', '0'+byte(op.Kind), ' '), op.Key), ' ')
+		what = hex.AppendEncode(what, sum[:4])
 	}
-	return e.p.call("store", "commit", what.String(), func() error {
+	return e.p.call("store", "commit", string(what), func() error {
 		err := e.p.w.store.Commit(ctx, ops...)
 		if err == nil {
 			e.p.remembered(ops)

@@ -1,7 +1,7 @@
 package simulation
 
 import (
-	"container/heap"
+	"iter"
 	"runtime"
 	"time"
 )
@@ -13,7 +13,6 @@ type schedule struct {
 	now    time.Time
 	events events
 	seq    int
-	back   chan struct{} // a task hands the turn back
 	tasks  map[*task]bool
 }
 
@@ -23,29 +22,48 @@ type event struct {
 	do  func()
 }
 
+func (e event) before(o event) bool {
+	if e.at.Equal(o.at) {
+		return e.seq < o.seq
+	}
+	return e.at.Before(o.at)
+}
+
+// events are a heap: the next stands first. container/heap would box each of them.
 type events []event
 
-func (e events) Len() int { return len(e) }
-func (e events) Less(i, j int) bool {
-	if !e[i].at.Equal(e[j].at) {
-		return e[i].at.Before(e[j].at)
+func (q *events) push(e event) {
+	h := append(*q, e)
+	for i := len(h) - 1; i > 0 && h[i].before(h[(i-1)/2]); i = (i - 1) / 2 {
+		h[i], h[(i-1)/2] = h[(i-1)/2], h[i]
 	}
-	return e[i].seq < e[j].seq
+	*q = h
 }
-func (e events) Swap(i, j int) { e[i], e[j] = e[j], e[i] }
-func (e *events) Push(x any)   { *e = append(*e, x.(event)) }
-func (e *events) Pop() any {
-	old := *e
-	last := old[len(old)-1]
-	old[len(old)-1] = event{}
-	*e = old[:len(old)-1]
-	return last
+
+func (q *events) pop() event {
+	h := *q
+	next, last := h[0], len(h)-1
+	h[0], h[last] = h[last], event{}
+	h = h[:last]
+	for i := 0; ; {
+		child := 2*i + 1
+		if child+1 < last && h[child+1].before(h[child]) {
+			child++
+		}
+		if child >= last || h[i].before(h[child]) {
+			break
+		}
+		h[i], h[child] = h[child], h[i]
+		i = child
+	}
+	*q = h
+	return next
 }
 
 // at plans something.
 func (s *schedule) at(t time.Time, do func()) {
 	s.seq++
-	heap.Push(&s.events, event{t, s.seq, do})
+	s.events.push(event{t, s.seq, do})
 }
 
 func (s *schedule) later(d time.Duration, do func()) { s.at(s.now.Add(d), do) }
@@ -55,7 +73,7 @@ func (s *schedule) pass(d time.Duration) {
 	over := false
 	s.later(d, func() { over = true })
 	for !over {
-		e := heap.Pop(&s.events).(event)
+		e := s.events.pop()
 		if e.at.After(s.now) {
 			s.now = e.at
 		}
@@ -64,25 +82,32 @@ func (s *schedule) pass(d time.Duration) {
 }
 
 // task is one invocation of a function. It ends early when its process crashes: the goroutine that finds out exits, and
-// so does every other of the invocation at its next call.
+// so does every other of the invocation at its next call. The turn goes back and forth as that of a coroutine does, which
+// costs less than channels do; whichever goroutine of the invocation has it may give it back.
 type task struct {
-	resume chan struct{}
-	dead   bool
+	next  func() (struct{}, bool)
+	yield func(struct{}) bool
+	dead  bool
 }
 
 // start runs a task until it waits for the first time. ended is called when it is over, in whichever way.
 func (s *schedule) start(t *task, run func(), ended func(failure any)) {
 	s.tasks[t] = true
-	go func() {
-		defer func() {
-			failure := recover()
-			delete(s.tasks, t)
-			ended(failure)
-			s.back <- struct{}{}
+	t.next, _ = iter.Pull(func(yield func(struct{}) bool) {
+		t.yield = yield
+		over := make(chan struct{})
+		go func() { // a coroutine must not exit as those that crash do
+			defer func() {
+				failure := recover()
+				delete(s.tasks, t)
+				ended(failure)
+				close(over)
+			}()
+			run()
 		}()
-		run()
-	}()
-	<-s.back
+		<-over
+	})
+	t.next()
 }
 
 // wait lets time pass for a task.
@@ -93,19 +118,16 @@ func (s *schedule) wait(t *task, d time.Duration) {
 		return
 	}
 	s.at(at, func() { s.turn(t) })
-	s.back <- struct{}{}
-	<-t.resume
+	t.yield(struct{}{})
 	if t.dead {
 		runtime.Goexit()
 	}
 }
 
 func (s *schedule) turn(t *task) {
-	if !s.tasks[t] {
-		return
+	if s.tasks[t] {
+		t.next()
 	}
-	t.resume <- struct{}{}
-	<-s.back
 }
 
 // abandon ends all tasks, wherever they are.

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash"
-	"io"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -50,6 +49,7 @@ type world struct {
 	told       map[string]bool                          // native records that people are told about, at a check
 	calm       bool                                     // nothing fails any more
 	hash       hash.Hash
+	line       []byte // room for one of the history
 	lines      []string
 	keeps      bool
 	problems   []string
@@ -59,7 +59,7 @@ func newWorld(set *policy.Set, c Case, keeps bool) *world {
 	start := time.Date(2026, 11, 2, 8, 0, 0, 0, time.UTC)
 	w := &world{c: c, origin: start, set: set, out: map[string]*lane{}, processes: map[string]int{}, counts: map[string]int{}, echo: map[string]bool{}, heard: map[record.Ref]map[string]record.Version{},
 		fired: map[Edge]Fault{}, hash: sha256.New(), keeps: keeps, jitter: rand.New(rand.NewPCG(c.Seed, 0x117))}
-	w.schedule = schedule{now: start, back: make(chan struct{}), tasks: map[*task]bool{}}
+	w.schedule = schedule{now: start, tasks: map[*task]bool{}}
 	w.store = store.NewMemory(w.clock)
 	w.god = ledger.New(w.store, w.clock)
 	w.telemetry = telemetry.New(nil, w.clock, nil)
@@ -80,14 +80,19 @@ func (w *world) id() string {
 
 // note adds a line to the history.
 func (w *world) note(who, did, what string, f Fault) {
-	line := fmt.Sprintf("%s %s %s %s", w.now.Sub(w.origin), who, did, what)
+	b := append(w.line[:0], w.now.Sub(w.origin).String()...)
+	for _, s := range [...]string{who, did, what} {
+		b = append(append(b, ' '), s...)
+	}
 	if f != none {
-		line += " ✗ " + string(f)
+		b = append(append(b, " ✗ "...), f...)
 	}
-	_, _ = io.WriteString(w.hash, line+"\n") // never fails
-	if w.keeps && did != "range" {           // a sweep looks at every shard of everything
-		w.lines = append(w.lines, line)
+	b = append(b, '\n')
+	_, _ = w.hash.Write(b)         // never fails
+	if w.keeps && did != "range" { // a sweep looks at every shard of everything
+		w.lines = append(w.lines, string(b[:len(b)-1]))
 	}
+	w.line = b
 }
 
 func (w *world) wrong(format string, a ...any) {
@@ -170,7 +175,7 @@ func (l *lane) poll() {
 	}
 	for l.busy < l.most {
 		l.receives++
-		count := 1 + int(w.c.chance("batch "+l.name, l.receives)%queue.MaxBatch)
+		count := 1 + int(w.c.chance("batch", l.name, l.receives)%queue.MaxBatch)
 		got, err := l.q.Receive(context.Background(), count, 0)
 		if err != nil || len(got) == 0 {
 			break
@@ -277,14 +282,14 @@ func (w *world) webhook(s *site, n record.Native, ours bool) {
 	name := s.name + ".webhook"
 	f := w.fault(name, "webhook")
 	w.note(s.name, "tells", fmt.Sprintf("of %s %s", n.ID, n.Version.At.Format(stamp)), f)
-	took := time.Duration(20+w.c.chance("latency "+name, w.counts[name])%2000) * time.Millisecond
+	took := time.Duration(20+w.c.chance("latency", name, w.counts[name])%2000) * time.Millisecond
 	switch f {
 	case lost:
 		return
 	case late:
 		took += 10 * time.Minute
 	case twice:
-		w.arrive(n, ours, took+time.Duration(w.c.chance("again "+name, w.counts[name])%uint64(7*time.Minute)), 0)
+		w.arrive(n, ours, took+time.Duration(w.c.chance("again", name, w.counts[name])%uint64(7*time.Minute)), 0)
 	}
 	w.arrive(n, ours, took, 0)
 }
