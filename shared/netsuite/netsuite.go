@@ -102,11 +102,12 @@ type Config struct {
 	Credentials     Credentials
 	Now             func() time.Time
 	Observe         func(vendorhttp.Call)
-	Concurrency     int           // calls at once; keep it below the share; the smallest account has 5. 0 = 4
-	Gate            budget.Gate   // lets calls through; nil = one of this connector alone, with Concurrency
-	Timeout         time.Duration // of one call; 0 = 15 s
-	AccountZone     string        // IANA zone in which SuiteQL prints times; empty = UTC
-	IntegrationUser string        // internal id of our user: its saves by REST are ours
+	Limits          map[string]int // the account's own numbers, by the names of Connector.Limits: its share, less what others need
+	Concurrency     int            // calls of this process at once; 0 = the limit
+	Gate            budget.Gate    // lets calls through; nil = one of this connector alone, with Concurrency
+	Timeout         time.Duration  // of one call; 0 = 15 s
+	AccountZone     string         // IANA zone in which SuiteQL prints times; empty = UTC
+	IntegrationUser string         // internal id of our user: its saves by REST are ours
 	// Columns adds fields per object, each "name[=suiteqlcolumn][:kind]" or "-name" to leave one out, such as
 	// "custbody_region", "custbody_weight:number", "item.custcol_lot" (a line field), "-subtotal". Kinds are
 	// text (the default), number, bool, date, time, id and choice. The column defaults to the name in lower case.
@@ -121,6 +122,7 @@ type Connector struct {
 	cfg     Config
 	zone    *time.Location
 	layouts map[string]layout
+	limits  []budget.Limit
 	client  *vendorhttp.Client // nil without API credentials
 }
 
@@ -151,8 +153,10 @@ func New(cfg Config) (*Connector, error) {
 	if cfg.Overlap <= 0 {
 		c.cfg.Overlap = 5 * time.Minute
 	}
-	if cfg.Concurrency <= 0 {
-		c.cfg.Concurrency = 4
+	if c.limits, err = budget.Set(limits(), cfg.Limits); err != nil {
+		problems = append(problems, err)
+	} else if cfg.Concurrency <= 0 {
+		c.cfg.Concurrency = c.limits[0].Max
 	}
 	for i, s := range cfg.Credentials.WebhookSecrets {
 		if len(s) < 16 {

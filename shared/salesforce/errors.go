@@ -164,7 +164,6 @@ func clip(s string) string {
 
 // classify is called for every answer, sign-ins included.
 func (c *Connector) classify(resp vendorhttp.Response) error {
-	c.noteUsage(resp.Header)
 	if resp.Status < 300 {
 		return nil
 	}
@@ -184,22 +183,6 @@ func (c *Connector) classify(resp vendorhttp.Response) error {
 		}
 	}
 	return c.failure(resp.Status, errs)
-}
-
-// noteUsage reads "api-usage=18/5000", possibly followed by "; per-app-api-usage=…".
-func (c *Connector) noteUsage(h http.Header) {
-	for _, part := range strings.Split(h.Get("Sforce-Limit-Info"), ";") {
-		v, ok := strings.CutPrefix(strings.TrimSpace(part), "api-usage=")
-		if !ok {
-			continue
-		}
-		used, most, _ := strings.Cut(v, "/")
-		u, err1 := strconv.Atoi(used)
-		m, err2 := strconv.Atoi(most)
-		if err1 == nil && err2 == nil {
-			c.usage.Store(&Usage{Used: u, Max: m})
-		}
-	}
 }
 
 // unreadable is an answer that is not what the API promises. A write may have been done.

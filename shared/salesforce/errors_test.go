@@ -192,13 +192,3 @@ func TestCanonicalID(t *testing.T) {
 		}
 	}
 }
-
-func TestUsage(t *testing.T) {
-	t.Parallel()
-	c := &Connector{}
-	c.noteUsage(http.Header{"Sforce-Limit-Info": {"api-usage=18/5000; per-app-api-usage=17/250(appName=hub)"}})
-	c.noteUsage(http.Header{"Sforce-Limit-Info": {"api-usage=many/5000"}})
-	if got := c.Usage(); got != (Usage{18, 5000}) {
-		t.Errorf("usage %+v", got)
-	}
-}

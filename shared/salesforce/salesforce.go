@@ -40,7 +40,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -117,6 +116,7 @@ type Config struct {
 	Missed       func(Missed)               // told of events that name no records; nil = nobody
 	Page         int                        // rows per page of Changes; 0 = 2000
 	Overlap      time.Duration              // how far Changes goes back; must exceed the longest transaction; 0 = 5 minutes
+	Limits       map[string]int             // the org's own numbers, by the names of Connector.Limits: what it has, or less
 }
 
 // Connector to one org. It is safe for concurrent use.
@@ -128,7 +128,7 @@ type Connector struct {
 	base    string // /services/data/vNN.0
 	sources []string
 	objects map[string]object
-	usage   atomic.Pointer[Usage]
+	limits  []budget.Limit
 
 	mu        sync.Mutex
 	picklists map[string]picklists // by object
@@ -141,9 +141,6 @@ type object struct {
 	parents  map[string]string // relationship name → foreign key field
 	kinds    map[string]Kind
 }
-
-// Usage is the org's rolling 24-hour count of API calls as its last answer said.
-type Usage struct{ Used, Max int }
 
 // DefaultFields are read where Config.Fields is nil: what the mappings of infra/config need.
 func DefaultFields() map[string][]string {
@@ -231,6 +228,10 @@ func New(cfg Config) (*Connector, error) {
 			problem("%v", err)
 		}
 		c.objects[name] = o
+	}
+	var err error
+	if c.limits, err = budget.Set(limits(), cfg.Limits); err != nil {
+		problem("%w", err)
 	}
 	problems = append(problems, c.credentials()...)
 	if err := errors.Join(problems...); err != nil {
@@ -396,14 +397,6 @@ func (c *Connector) do(ctx context.Context, r vendorhttp.Request) (vendorhttp.Re
 	r.Header.Set("Sforce-Call-Options", "client="+c.cfg.Client)
 	r.Header.Set("Accept", "application/json")
 	return c.client.Do(ctx, r)
-}
-
-// Usage returns what the last answer said about the daily budget of API calls; zero before the first.
-func (c *Connector) Usage() Usage {
-	if u := c.usage.Load(); u != nil {
-		return *u
-	}
-	return Usage{}
 }
 
 func (c *Connector) object(op, name string) (object, error) {

@@ -87,17 +87,19 @@ type Config struct {
 	Credentials Credentials
 	Now         func() time.Time
 	Observe     func(vendorhttp.Call)
-	Concurrency int           // calls in flight at most; 0 = 10
-	Gate        budget.Gate   // lets calls through; nil = one of this connector alone, with Concurrency
-	Timeout     time.Duration // of one call; 0 = 15 s
-	PageSize    int           // of listings; 0 = 1000
-	ImportSets  bool          // creates go through the kit's import sets: one call instead of two, without a version
+	Concurrency int            // calls in flight at most; 0 = 10
+	Gate        budget.Gate    // lets calls through; nil = one of this connector alone, with Concurrency
+	Timeout     time.Duration  // of one call; 0 = 15 s
+	PageSize    int            // of listings; 0 = 1000
+	Limits      map[string]int // by the names of Connector.Limits: how much of the instance Sorrel may use
+	ImportSets  bool           // creates go through the kit's import sets: one call instead of two, without a version
 }
 
 // Connector to one instance. It is safe for concurrent use.
 type Connector struct {
 	cfg     Config
 	client  *vendorhttp.Client
+	limits  []budget.Limit
 	secrets [][]byte
 	utc     atomic.Bool // the integration user's zone was tried
 }
@@ -128,6 +130,10 @@ func New(cfg Config) (*Connector, error) {
 		cr.IntegrationUser = cr.Username
 	}
 	c := &Connector{}
+	var err error
+	if c.limits, err = budget.Set(limits(), cfg.Limits); err != nil {
+		problems = append(problems, err)
+	}
 	for i, s := range cr.WebhookSecrets {
 		if s == "" {
 			problem("Credentials: webhookSecrets[%d] is empty: everybody could sign with it", i)

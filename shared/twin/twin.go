@@ -12,6 +12,7 @@ package twin
 import (
 	"encoding/json"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"strings"
@@ -29,13 +30,17 @@ type Faults struct {
 	DropWebhooks      float64 `json:"dropWebhooks,omitempty"`      // share of webhooks never sent
 	DuplicateWebhooks float64 `json:"duplicateWebhooks,omitempty"` // share sent twice
 	ReorderWebhooks   float64 `json:"reorderWebhooks,omitempty"`   // share held back until later ones have gone
+
+	Limits map[string]int `json:"limits,omitempty"` // limit → what it is now, instead of the twin's option; negative = none
+	Others map[string]int `json:"others,omitempty"` // limit → what administrators and other programs use of it: so many calls in every window, or at once
 }
 
 // Stats are counters since the start or the last reset.
 type Stats struct {
 	Calls      int            `json:"calls"`      // API calls answered, sign-ins included
 	Writes     int            `json:"writes"`     // API calls that changed something (see Kit.Wrote)
-	OverLimit  int            `json:"overLimit"`  // calls refused by a published limit
+	OverLimit  int            `json:"overLimit"`  // calls refused for being over a limit, those of the throttle fault included
+	Over       map[string]int `json:"over"`       // … by limit, with the name of package budget; Throttle for the fault's
 	Refused    int            `json:"refused"`    // calls refused for their credentials
 	InFlight   int            `json:"inFlight"`   // now
 	MaxFlight  int            `json:"maxFlight"`  // at most at once
@@ -75,7 +80,9 @@ func NewKit(cfg Config) *Kit {
 	return k
 }
 
-func (k *Kit) clear() { k.stats = Stats{WritesTo: map[string]int{}, Operations: map[string]int{}} }
+func (k *Kit) clear() {
+	k.stats = Stats{Over: map[string]int{}, WritesTo: map[string]int{}, Operations: map[string]int{}}
+}
 
 // Handler serves /_twin/ and passes everything else to api through the faults. state returns what the twin
 // holds (it must lock for itself and return a copy); reset forgets it.
@@ -161,7 +168,7 @@ func (k *Kit) serve(api http.Handler, w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		_, _ = io.WriteString(w, "<html><body><h1>503 Service Unavailable</h1></body></html>")
 	case throttle && k.cfg.Throttled != nil:
-		k.OverLimit()
+		k.OverLimit(Throttle)
 		k.cfg.Throttled(w, r)
 	case lose:
 		api.ServeHTTP(&lostReply{header: http.Header{}}, r)
@@ -202,8 +209,26 @@ func (k *Kit) Wrote(object, id string) {
 	k.mu.Unlock()
 }
 
-// OverLimit counts a call refused by a published limit.
-func (k *Kit) OverLimit() { k.mu.Lock(); k.stats.OverLimit++; k.mu.Unlock() }
+// Throttle is the name under which Stats.Over counts refusals by the throttle fault: they say nothing about the caller.
+const Throttle = "throttle"
+
+// OverLimit counts a call refused for being over a limit.
+func (k *Kit) OverLimit(limit string) {
+	k.mu.Lock()
+	k.stats.OverLimit++
+	k.stats.Over[limit]++
+	k.mu.Unlock()
+}
+
+// Limit tells what a limit is now, option being the twin's own, and how much of it others use. A negative limit is none.
+func (k *Kit) Limit(name string, option int) (limit, others int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if n, set := k.faults.Limits[name]; set {
+		option = n
+	}
+	return option, k.faults.Others[name]
+}
 
 // Unauthorised counts a call refused for its credentials.
 func (k *Kit) Unauthorised() { k.mu.Lock(); k.stats.Refused++; k.mu.Unlock() }
@@ -213,16 +238,8 @@ func (k *Kit) Stats() Stats {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	s := k.stats
-	s.WritesTo, s.Operations = clone(s.WritesTo), clone(s.Operations)
+	s.Over, s.WritesTo, s.Operations = maps.Clone(s.Over), maps.Clone(s.WritesTo), maps.Clone(s.Operations)
 	return s
-}
-
-func clone(m map[string]int) map[string]int {
-	c := make(map[string]int, len(m))
-	for k, v := range m {
-		c[k] = v
-	}
-	return c
 }
 
 // Faults returns the faults in force.
@@ -230,6 +247,7 @@ func (k *Kit) Faults() Faults { k.mu.Lock(); defer k.mu.Unlock(); return k.fault
 
 // SetFaults replaces the faults in force.
 func (k *Kit) SetFaults(f Faults) {
+	f.Limits, f.Others = maps.Clone(f.Limits), maps.Clone(f.Others)
 	k.mu.Lock()
 	k.faults = f
 	k.mu.Unlock()

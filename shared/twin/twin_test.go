@@ -320,7 +320,7 @@ func TestStatsAreCopies(t *testing.T) {
 	w.kit.Wrote("a", "1")
 	s := w.kit.Stats()
 	s.WritesTo["a/1"] = 9
-	w.kit.OverLimit()
+	w.kit.OverLimit("calls")
 	w.kit.Unauthorised()
 	if s = w.kit.Stats(); s.WritesTo["a/1"] != 1 || s.OverLimit != 1 || s.Refused != 1 {
 		t.Errorf("%+v", s)

@@ -50,16 +50,6 @@ func classify(resp vendorhttp.Response) error {
 	return fromTable(resp.Status, &fault.Error{Code: strconv.Itoa(resp.Status)})
 }
 
-// local reports that an over-limit answer is not about the account: its minute has calls left.
-func local(resp vendorhttp.Response) bool {
-	for _, h := range []string{"X-Rate-Limit-Remaining", "Ratelimit-Remaining"} {
-		if n, err := strconv.Atoi(resp.Header.Get(h)); err == nil {
-			return n > 0
-		}
-	}
-	return false
-}
-
 // fromTable gives e its class by status and by the codes given (e.Code is the answer's own).
 func fromTable(status int, e *fault.Error, codes ...string) *fault.Error {
 	codes = append(codes, e.Code)

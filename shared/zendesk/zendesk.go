@@ -103,6 +103,8 @@ type Config struct {
 	Gate          budget.Gate   // lets calls through; nil = one of this connector alone, with Concurrency
 	Timeout       time.Duration // of one call; 0 = 15 s
 	PageSize      int           // of exports; 0 = 1000, the vendor's most
+	// Limits are the account's own numbers, by the names of Connector.Limits: what the plan allows, or less.
+	Limits map[string]int
 }
 
 // Connector to one account. It is safe for concurrent use.
@@ -110,6 +112,7 @@ type Connector struct {
 	cfg     Config
 	client  *vendorhttp.Client
 	objects map[string]bool
+	limits  []budget.Limit
 	secrets [][]byte
 	test    bool // the public test secret is among the secrets
 
@@ -142,6 +145,10 @@ func New(cfg Config) (*Connector, error) {
 			problem("CustomObjects: %q is not a custom object key (lower-case letters, digits, '_')", k)
 		}
 		c.objects[custom+k] = true
+	}
+	var err error
+	if c.limits, err = budget.Set(limits(), cfg.Limits); err != nil {
+		problems = append(problems, err)
 	}
 	cr := cfg.Credentials
 	if (cr.ClientID == "") != (cr.ClientSecret == "") {

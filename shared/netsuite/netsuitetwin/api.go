@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"sorrel/shared/budget"
 )
 
 const (
@@ -24,7 +26,7 @@ const (
 // over marks a request that came while the account's concurrency was used up.
 type over struct{}
 
-// counted counts requests in flight, before any latency fault holds them.
+// counted counts requests in flight, before any latency fault holds them. One that is refused takes no place.
 func (t *Twin) counted(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Date", t.opt.Now().UTC().Format(http.TimeFormat))
@@ -32,18 +34,22 @@ func (t *Twin) counted(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
+		limit, others := t.kit.Limit(budget.Calls, t.opt.Concurrency)
 		t.mu.Lock()
-		t.inFlight++
-		tooMany := t.inFlight > t.opt.Concurrency
+		tooMany := limit >= 0 && t.inFlight+others >= limit
+		if !tooMany {
+			t.inFlight++
+		}
 		t.mu.Unlock()
+		if tooMany {
+			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), over{}, true)))
+			return
+		}
 		defer func() {
 			t.mu.Lock()
 			t.inFlight--
 			t.mu.Unlock()
 		}()
-		if tooMany {
-			r = r.WithContext(context.WithValue(r.Context(), over{}, true))
-		}
 		next.ServeHTTP(w, r)
 	})
 }
@@ -79,7 +85,7 @@ func (t *Twin) api() http.Handler {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			t.kit.Called(pattern)
 			if r.Context().Value(over{}) != nil {
-				t.kit.OverLimit()
+				t.kit.OverLimit(budget.Calls)
 				overLimit(w)
 				return
 			}

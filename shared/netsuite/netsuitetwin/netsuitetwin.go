@@ -36,7 +36,7 @@ import (
 type Options struct {
 	Now           func() time.Time
 	Seed          uint64
-	Concurrency   int           // requests at once; 0 = 15, a tier 1 account without licences
+	Concurrency   int           // requests at once; 0 = 15, a tier 1 account without licences; negative = any number
 	TokenLife     time.Duration // 0 = 1 h
 	Zone          string        // IANA zone of SuiteQL's wall clock; empty = UTC
 	WebhookSecret string        // of the SuiteScript kit; empty = a default
@@ -90,7 +90,7 @@ type certificate struct {
 
 // New returns an empty account with one integration, whose credentials Credentials returns.
 func New(opt Options) (*Twin, error) {
-	if opt.Concurrency <= 0 {
+	if opt.Concurrency == 0 {
 		opt.Concurrency = 15
 	}
 	if opt.TokenLife <= 0 {

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"sorrel/shared/budget"
 )
 
 // Versions of the REST API that the org speaks.
@@ -90,8 +92,8 @@ func (t *Twin) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.header = r.Header
-	answer, used := t.answer(c)
-	w.Header().Set("Sforce-Limit-Info", fmt.Sprintf("api-usage=%d/%d", used, t.opts.DailyCalls))
+	answer, limitInfo := t.answer(c)
+	w.Header().Set("Sforce-Limit-Info", limitInfo)
 	if answer.body == nil {
 		w.WriteHeader(answer.status)
 		return
@@ -100,18 +102,19 @@ func (t *Twin) serve(w http.ResponseWriter, r *http.Request) {
 }
 
 // answer runs one call as one transaction. The reply holds copies and can be sent without the lock.
-func (t *Twin) answer(c *call) (reply, int) {
+func (t *Twin) answer(c *call) (r reply, limitInfo string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	used, within := t.spend()
+	used, most, within := t.spend()
+	limitInfo = fmt.Sprintf("api-usage=%d/%d", used, most)
 	if !within {
-		t.kit.OverLimit()
-		return failed(overLimit()), used
+		t.kit.OverLimit(budget.Calls)
+		return failed(overLimit()), limitInfo
 	}
 	c.x = t.begin(t.origin(c), IntegrationUser)
-	r := t.dispatch(c)
+	r = t.dispatch(c)
 	t.done(c.x)
-	return r, used
+	return r, limitInfo
 }
 
 func send(w http.ResponseWriter, r reply) { writeJSON(w, r.status, r.body) }
@@ -122,13 +125,14 @@ func overLimit() *apiError {
 
 // throttled is the answer of the throttle fault.
 func (t *Twin) throttled(w http.ResponseWriter, _ *http.Request) {
+	most, _ := t.kit.Limit(budget.Calls, t.opts.DailyCalls)
 	w.Header().Set("Date", t.opts.Now().UTC().Format(http.TimeFormat))
-	w.Header().Set("Sforce-Limit-Info", fmt.Sprintf("api-usage=%d/%d", t.opts.DailyCalls, t.opts.DailyCalls))
+	w.Header().Set("Sforce-Limit-Info", fmt.Sprintf("api-usage=%d/%d", most, most))
 	send(w, failed(overLimit()))
 }
 
-// spend counts one call against the rolling 24 hours, kept by the hour.
-func (t *Twin) spend() (used int, within bool) {
+// used counts the calls of the last 24 hours, kept by the hour, those of others included, and says how many are allowed.
+func (t *Twin) used() (used, most int) {
 	hour := t.opts.Now().Unix() / 3600
 	for ; t.hour < hour; t.hour++ {
 		if hour-t.hour > 24 {
@@ -136,14 +140,20 @@ func (t *Twin) spend() (used int, within bool) {
 		}
 		t.hours[(t.hour+1)%24] = 0
 	}
+	most, used = t.kit.Limit(budget.Calls, t.opts.DailyCalls)
 	for _, n := range t.hours {
 		used += n
 	}
-	if used >= t.opts.DailyCalls {
-		return used, false
+	return used, most
+}
+
+// spend counts one call, unless it is over the limit.
+func (t *Twin) spend() (used, most int, within bool) {
+	if used, most = t.used(); used >= most {
+		return used, most, false
 	}
 	t.hours[t.hour%24]++
-	return used + 1, true
+	return used + 1, most, true
 }
 
 // origin is the changeOrigin of the events that a call causes.
@@ -188,12 +198,9 @@ func (t *Twin) dispatch(c *call) reply {
 		return reply{200, map[string]string{"sobjects": c.base + "/sobjects", "query": c.base + "/query", "queryAll": c.base + "/queryAll",
 			"limits": c.base + "/limits", "composite": c.base + "/composite", "identity": "https://login.salesforce.com/id/" + t.opts.OrgID + "/" + IntegrationUser}}
 	case c.is("GET", "limits"):
-		used := 0
-		for _, n := range t.hours {
-			used += n
-		}
+		used, most := t.used()
 		type limit struct{ Max, Remaining int }
-		return reply{200, map[string]limit{"DailyApiRequests": {t.opts.DailyCalls, t.opts.DailyCalls - used}}}
+		return reply{200, map[string]limit{"DailyApiRequests": {most, max(0, most-used)}}}
 	case c.is("GET", "query") || c.is("GET", "queryall"):
 		return t.queryResource(c, name == "queryall")
 	case name == "sobjects":

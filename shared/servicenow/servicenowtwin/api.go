@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/shopspring/decimal"
+
+	"sorrel/shared/budget"
 )
 
 func reply(w http.ResponseWriter, status int, body any) {
@@ -30,10 +32,14 @@ func refuse(w http.ResponseWriter, r *refused) {
 	reply(w, r.status, map[string]any{"error": map[string]any{"message": r.message, "detail": detail}, "status": "failure"})
 }
 
-// overLimit is the vendor's answer over a rate limit rule.
+// overLimit is the vendor's answer over a rate limit rule; limit 0: there is none, and no semaphore is free (a guess).
 func (t *Twin) overLimit(w http.ResponseWriter, wait time.Duration, limit int) {
 	w.Header().Set("Date", t.opt.Now().UTC().Format(http.TimeFormat))
 	w.Header().Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(wait.Seconds())))))
+	if limit <= 0 {
+		refuse(w, &refused{http.StatusTooManyRequests, "Too many requests", "No semaphore is free"})
+		return
+	}
 	t.ruleHeaders(w, limit, t.opt.Now().Add(wait))
 	refuse(w, &refused{http.StatusTooManyRequests, "Rate limit exceeded", fmt.Sprintf("Rate limit of %d requests per hour for Table API exceeded", limit)})
 }
@@ -145,13 +151,13 @@ func (t *Twin) enter(w http.ResponseWriter, r *http.Request, do func(*call)) {
 		refuse(w, &refused{http.StatusUnauthorized, "User Not Authenticated", "Required to provide Auth information"})
 		return
 	}
-	if limit := t.opt.Limits.PerHour; limit > 0 {
+	if limit, others := t.kit.Limit(budget.Calls, t.opt.Limits.PerHour); limit > 0 {
 		now := t.opt.Now()
 		if !now.Before(t.hourEnd) {
 			t.hourEnd, t.inHour = now.Add(time.Hour), 0
 		}
-		if t.inHour++; t.inHour > limit {
-			t.kit.OverLimit()
+		if t.inHour++; t.inHour+others > limit {
+			t.kit.OverLimit(budget.Calls)
 			t.overLimit(w, t.hourEnd.Sub(now), limit)
 			return
 		}

@@ -29,6 +29,7 @@ import (
 	"sync"
 	"time"
 
+	"sorrel/shared/budget"
 	"sorrel/shared/servicenow"
 	"sorrel/shared/twin"
 )
@@ -129,9 +130,8 @@ func New(opt Options) *Twin {
 	}
 	t := &Twin{opt: opt}
 	t.kit = twin.NewKit(twin.Config{Name: "servicenow", Now: opt.Now, Seed: opt.Seed, Throttled: func(w http.ResponseWriter, _ *http.Request) {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		t.overLimit(w, time.Minute, 100)
+		limit, _ := t.kit.Limit(budget.Calls, t.opt.Limits.PerHour)
+		t.overLimit(w, time.Minute, limit)
 	}})
 	t.reset()
 	return t

@@ -367,7 +367,7 @@ func TestWebhooksAndNoops(t *testing.T) {
 	bare.Kit().SendTo(srv.URL)
 	bare.edit("", map[string]any{"name": "Acme"})
 	count(3)
-	in.Kit().SetFaults(twin.Faults{Throttle: 1})
+	in.Kit().SetFaults(twin.Faults{Throttle: 1, Limits: map[string]int{"calls": 100}})
 	if status, got, header := in.do("GET", "/api/now/table/customer_account", ""); status != 429 || header.Get("Retry-After") == "" || header.Get("X-RateLimit-Rule") == "" || !strings.Contains(show(got), "per hour") {
 		t.Errorf("throttled: %d %v %s", status, header, show(got))
 	}

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"sorrel/shared/budget"
 )
 
 // call is one API call under way. The twin is locked while its handler runs.
@@ -198,7 +200,7 @@ func (t *Twin) admit(c *call, pattern string) bool {
 		}
 		return refuse(map[string]any{"error": "Couldn't authenticate you"})
 	}
-	return t.within(c, "account", t.opt.Limits.PerMinute, time.Minute, "Number of allowed API requests per minute exceeded")
+	return t.within(c, budget.Calls, t.opt.Limits.PerMinute, time.Minute, "Number of allowed API requests per minute exceeded")
 }
 
 // anonymous is what users/me says to anybody: 200.
@@ -225,8 +227,10 @@ func permits(scopes []string, r *http.Request) bool {
 	return false
 }
 
-// within counts one call against a limit and answers 429 when it is used up. Every answer says what is left.
+// within counts one call against a limit and answers 429 when it is used up. Every answer says what is left. A name such as
+// "tickets-update/12" is of one record; its header is named like that of all.
 func (t *Twin) within(c *call, name string, limit int, window time.Duration, says string) bool {
+	limit, others := t.kit.Limit(name, limit)
 	if limit < 0 {
 		return true
 	}
@@ -237,22 +241,22 @@ func (t *Twin) within(c *call, name string, limit int, window time.Duration, say
 		t.windows[name] = s
 	}
 	wait := s.end.Sub(now)
-	over := s.n >= limit
+	over := s.n+others >= limit
 	if !over {
 		s.n++
 	}
-	left, h := strconv.Itoa(limit-s.n), c.w.Header()
-	if name == "account" {
+	left, h := strconv.Itoa(max(0, limit-others-s.n)), c.w.Header()
+	if name == budget.Calls {
 		for k, v := range map[string]string{"X-Rate-Limit": strconv.Itoa(limit), "Ratelimit-Limit": strconv.Itoa(limit), "X-Rate-Limit-Remaining": left,
 			"Ratelimit-Remaining": left, "Ratelimit-Reset": strconv.Itoa(int(wait.Seconds()))} {
 			h.Set(k, v)
 		}
 	} else {
 		public, _, _ := strings.Cut(name, "/")
-		h.Set("Zendesk-Ratelimit-"+public, "total="+strconv.Itoa(limit)+"; remaining="+left+"; resets="+strconv.Itoa(int(wait.Seconds())))
+		h.Add("Zendesk-Ratelimit-"+public, "total="+strconv.Itoa(limit)+"; remaining="+left+"; resets="+strconv.Itoa(int(wait.Seconds())))
 	}
 	if over {
-		t.kit.OverLimit()
+		t.kit.OverLimit(name)
 		t.overLimit(c.w, wait, says)
 	}
 	return !over

@@ -427,6 +427,9 @@ func (t *Twin) ticketRoutes(mux *http.ServeMux) {
 	const object, path = zendesk.Ticket, "/api/v2/tickets"
 	tb := func() *table { return t.tables[object] }
 	t.route(mux, "GET "+path, func(c *call) {
+		if !t.within(c, "tickets-index", t.opt.Limits.ListTickets, time.Minute, "Number of allowed API requests per minute exceeded") {
+			return
+		}
 		rows := tb().order
 		if e := c.r.URL.Query().Get("external_id"); e != "" { // not unique
 			rows = slices.DeleteFunc(slices.Clone(rows), func(r *row) bool { return r.data["external_id"] != any(e) })
@@ -505,6 +508,9 @@ func (t *Twin) ticketRoutes(mux *http.ServeMux) {
 		c.store(object, "ticket", r, in)
 	})
 	t.route(mux, "DELETE "+path+"/{id}", func(c *call) {
+		if !t.within(c, "tickets-delete", t.opt.Limits.DeleteTickets, time.Minute, "Number of allowed ticket deletions per minute exceeded") {
+			return
+		}
 		if r := c.living(object); r != nil {
 			t.remove(object, r, integrator)
 			c.answer(http.StatusNoContent, nil)

@@ -28,7 +28,9 @@ import (
 	"sorrel/shared/zendesk"
 )
 
-// Limits of an account. Zero means the published default, negative means none.
+// Limits of an account. Zero means the published default, negative means none. Under /_twin/fault they have the names of
+// the vendor's headers: calls (the account's), incremental-exports, create-update-user, tickets-update, tickets-index; and
+// tickets-delete and search-export, whose headers are UNCONFIRMED.
 type Limits struct {
 	PerMinute          int // account; default 700 (Enterprise)
 	Exports            int // per minute; default 10
@@ -37,15 +39,17 @@ type Limits struct {
 	UserWrites         int // creates and updates of users per second; default 1
 	UpdateTicket       int // per 10 minutes and ticket; default 30
 	UpdateTickets      int // per minute; default 100
+	DeleteTickets      int // per minute; default 400
+	ListTickets        int // per minute; default none (100 in sandboxes and trials)
 	SearchExport       int // per minute; default 100
 }
 
 // NoLimits is an account that may do everything at once.
-func NoLimits() Limits { return Limits{-1, -1, -1, -1, -1, -1, -1, -1} }
+func NoLimits() Limits { return Limits{-1, -1, -1, -1, -1, -1, -1, -1, -1, -1} }
 
 func (l Limits) withDefaults() Limits {
 	for p, d := range map[*int]int{&l.PerMinute: 700, &l.Exports: 10, &l.UpdateOrganization: 5, &l.UpdateUser: 5, &l.UserWrites: 1,
-		&l.UpdateTicket: 30, &l.UpdateTickets: 100, &l.SearchExport: 100} {
+		&l.UpdateTicket: 30, &l.UpdateTickets: 100, &l.DeleteTickets: 400, &l.ListTickets: -1, &l.SearchExport: 100} {
 		if *p == 0 {
 			*p = d
 		}
