@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"sorrel/shared/budget"
 	"sorrel/shared/fault"
 	"sorrel/shared/platform"
 	"sorrel/shared/record"
@@ -422,6 +423,32 @@ func TestServiceNowImportSets(t *testing.T) {
 		server.Close()
 		if len(paths) == 0 || paths[0] != want {
 			t.Errorf("with %q: %v, want %s", setting, paths, want)
+		}
+	}
+}
+
+// Numbers of limits beside the credentials reach each connector, and a name that the platform does not have stops the start.
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	set, err := LoadConfig("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, secrets := range map[string]string{
+		record.NetSuite:   `"webhookSecrets":["0123456789abcdef"]`,
+		record.Salesforce: `"orgId":"00Dxx0000001gEREAY","webhookTokens":["0123456789abcdef"]`,
+		record.Zendesk:    `"webhookSecrets":["0123456789abcdef"]`,
+		record.ServiceNow: `"webhookSecrets":["0123456789abcdef"]`,
+	} {
+		c, err := connectOne(name, Endpoint{Credentials: json.RawMessage("{" + secrets + `,"limits":{"calls":77}}`)}, set, bareWorld())
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else if l := c.Limits(); len(l) == 0 || l[0].Name != budget.Calls || l[0].Max != 77 {
+			t.Errorf("%s: %+v, want 77 calls", name, l)
+		}
+		_, err = connectOne(name, Endpoint{Credentials: json.RawMessage("{" + secrets + `,"limits":{"cals":77}}`)}, set, bareWorld())
+		if err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "cals") {
+			t.Errorf("%s: a limit that is not there: %v", name, err)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sorrel/shared/budget"
 	"sorrel/shared/contract"
 	"sorrel/shared/fault"
 	"sorrel/shared/netsuite"
@@ -25,6 +26,7 @@ import (
 // Connector is what every platform's connector can do.
 type Connector interface {
 	Declaration() platform.Declaration
+	Limits() []budget.Limit
 	Webhook(ctx context.Context, r platform.Request) (platform.Delivery, error)
 	Read(ctx context.Context, r record.Ref) (record.Native, error)
 	Find(ctx context.Context, object, external string) (record.Native, error)
@@ -61,41 +63,50 @@ func connectOne(name string, e Endpoint, set *policy.Set, w *World) (Connector, 
 	}
 	switch name {
 	case record.NetSuite:
-		var own struct { // two settings of the account live beside its credentials
+		var own struct { // settings of the account live beside its credentials
 			netsuite.Credentials
-			IntegrationUser string `json:"integrationUser"`
-			AccountZone     string `json:"accountZone"`
+			IntegrationUser string         `json:"integrationUser"`
+			AccountZone     string         `json:"accountZone"`
+			Limits          map[string]int `json:"limits"`
 		}
 		if err := credentials(name, e, &own); err != nil {
 			return nil, err
 		}
 		return netsuite.New(netsuite.Config{URL: e.URL, Now: w.Now, Observe: observe, Credentials: own.Credentials,
-			IntegrationUser: own.IntegrationUser, AccountZone: own.AccountZone, Columns: columns(set)})
+			IntegrationUser: own.IntegrationUser, AccountZone: own.AccountZone, Limits: own.Limits, Columns: columns(set)})
 	case record.Salesforce:
-		cfg := salesforce.Config{URL: e.URL, Now: w.Now, Observe: observe, Fields: nativeFields(set, name), Kinds: salesforceKinds(set),
-			Missed: func(m salesforce.Missed) { // the next listing brings what the event did not name
-				w.Telemetry.Count("EventsMissed", name, 1)
-				w.Telemetry.Event(context.Background(), telemetry.Event{Step: "missed", Platform: name, Record: m.Object, Detail: m.Reason})
-			}}
-		if err := credentials(name, e, &cfg.Credentials); err != nil {
-			return nil, err
-		}
-		return salesforce.New(cfg)
-	case record.Zendesk:
-		cfg := zendesk.Config{URL: e.URL, Now: w.Now, Observe: observe, CustomObjects: customObjects(set)}
-		if err := credentials(name, e, &cfg.Credentials); err != nil {
-			return nil, err
-		}
-		return zendesk.New(cfg)
-	case record.ServiceNow:
-		var own struct { // a setting of the instance lives beside its credentials
-			servicenow.Credentials
-			ImportSets bool `json:"importSets"`
+		var own struct {
+			salesforce.Credentials
+			Limits map[string]int `json:"limits"`
 		}
 		if err := credentials(name, e, &own); err != nil {
 			return nil, err
 		}
-		return servicenow.New(servicenow.Config{URL: e.URL, Now: w.Now, Observe: observe, Credentials: own.Credentials, ImportSets: own.ImportSets})
+		return salesforce.New(salesforce.Config{URL: e.URL, Now: w.Now, Observe: observe, Fields: nativeFields(set, name), Kinds: salesforceKinds(set),
+			Credentials: own.Credentials, Limits: own.Limits,
+			Missed: func(m salesforce.Missed) { // the next listing brings what the event did not name
+				w.Telemetry.Count("EventsMissed", name, 1)
+				w.Telemetry.Event(context.Background(), telemetry.Event{Step: "missed", Platform: name, Record: m.Object, Detail: m.Reason})
+			}})
+	case record.Zendesk:
+		var own struct {
+			zendesk.Credentials
+			Limits map[string]int `json:"limits"`
+		}
+		if err := credentials(name, e, &own); err != nil {
+			return nil, err
+		}
+		return zendesk.New(zendesk.Config{URL: e.URL, Now: w.Now, Observe: observe, Credentials: own.Credentials, Limits: own.Limits, CustomObjects: customObjects(set)})
+	case record.ServiceNow:
+		var own struct {
+			servicenow.Credentials
+			ImportSets bool           `json:"importSets"`
+			Limits     map[string]int `json:"limits"`
+		}
+		if err := credentials(name, e, &own); err != nil {
+			return nil, err
+		}
+		return servicenow.New(servicenow.Config{URL: e.URL, Now: w.Now, Observe: observe, Credentials: own.Credentials, ImportSets: own.ImportSets, Limits: own.Limits})
 	}
 	return nil, &fault.Error{Class: fault.NotFound, Op: "boot.connect", ID: name, Detail: "no connector for this platform", Remedy: fmt.Sprint("known: ", Platforms())}
 }
@@ -288,6 +299,8 @@ func (r *rotating) retry(ctx context.Context, call func(Connector) error) error 
 }
 
 func (r *rotating) Declaration() platform.Declaration { return r.connector().Declaration() }
+
+func (r *rotating) Limits() []budget.Limit { return r.connector().Limits() }
 
 func (r *rotating) Webhook(ctx context.Context, q platform.Request) (d platform.Delivery, err error) {
 	err = r.retry(ctx, func(c Connector) error { d, err = c.Webhook(ctx, q); return err })

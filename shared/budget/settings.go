@@ -35,5 +35,23 @@ func Set(limits []Limit, given map[string]int) ([]Limit, error) {
 	return out, nil
 }
 
+// Within returns what is said about limits, bounded by the numbers that an operator has given: an answer that allows more
+// does not widen them.
+func Within(given map[string]int, said []Reading) []Reading {
+	for i, r := range said {
+		n, ok := given[r.Limit]
+		if !ok {
+			continue
+		}
+		if r.Max > n {
+			said[i].Max = n
+		}
+		if r.Left > n { // it says nothing about our part
+			said[i].Left = -1
+		}
+	}
+	return said
+}
+
 // Unlimited is the Max of a limit that is there only once an answer says so.
 const Unlimited = 1_000_000_000

@@ -10,6 +10,21 @@ import (
 	"sorrel/shared/fault"
 )
 
+func TestWithin(t *testing.T) {
+	t.Parallel()
+	end := time.Unix(60, 0)
+	said := func() []budget.Reading {
+		return []budget.Reading{{Limit: budget.Calls, Max: 700, Left: 650, Reset: end}, {Limit: "exports", Max: 10, Left: 9}, {Limit: budget.Calls, Max: 700, Left: 3}, {Limit: budget.Calls, Left: -1}}
+	}
+	if got := budget.Within(nil, said()); !slices.Equal(got, said()) {
+		t.Errorf("nothing given: %+v", got)
+	}
+	want := []budget.Reading{{Limit: budget.Calls, Max: 100, Left: -1, Reset: end}, {Limit: "exports", Max: 10, Left: 9}, {Limit: budget.Calls, Max: 100, Left: 3}, {Limit: budget.Calls, Left: -1}}
+	if got := budget.Within(map[string]int{budget.Calls: 100, "exports": 30}, said()); !slices.Equal(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}
+
 func TestSet(t *testing.T) {
 	t.Parallel()
 	own := []budget.Limit{{Name: budget.Calls, Max: 200, Window: time.Minute}, {Name: "exports", Max: 10, Window: time.Minute}}

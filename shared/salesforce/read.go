@@ -30,10 +30,10 @@ type answer struct {
 	now     time.Time // the vendor's clock when the query began, at the earliest; zero if it did not say
 }
 
-// query runs SOQL by resource query (live records) or queryAll (deleted ones too).
-func (c *Connector) query(ctx context.Context, op, resource, soql string) (answer, error) {
+// query runs SOQL by resource query (live records) or queryAll (deleted ones too). It counts against limits.
+func (c *Connector) query(ctx context.Context, op, resource, soql string, limits ...string) (answer, error) {
 	began := c.cfg.Now()
-	resp, err := c.do(ctx, vendorhttp.Request{Op: op, Method: http.MethodGet, Path: "/" + resource, Query: url.Values{"q": {soql}},
+	resp, err := c.do(ctx, vendorhttp.Request{Op: op, Method: http.MethodGet, Path: "/" + resource, Query: url.Values{"q": {soql}}, Limits: limits,
 		Header: http.Header{"Sforce-Query-Options": {"batchSize=" + strconv.Itoa(max(200, c.cfg.Page))}}})
 	if err != nil {
 		return answer{}, err
@@ -178,7 +178,7 @@ func (c *Connector) Changes(ctx context.Context, name, from string) (platform.Pa
 			where += " AND (SystemModstamp > " + at + " OR Id > " + quote(cur.After) + ")"
 		}
 	}
-	a, err := c.query(ctx, "changes", "queryAll", fmt.Sprintf("SELECT %s FROM %s%s ORDER BY SystemModstamp, Id LIMIT %d", o.query, name, where, c.cfg.Page))
+	a, err := c.query(ctx, "changes", "queryAll", fmt.Sprintf("SELECT %s FROM %s%s ORDER BY SystemModstamp, Id LIMIT %d", o.query, name, where, c.cfg.Page), longCalls)
 	if err != nil {
 		return platform.Page{}, fault.Wrap("", "salesforce.changes", name, err)
 	}

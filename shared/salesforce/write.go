@@ -220,7 +220,7 @@ func (c *Connector) batchDelete(ctx context.Context, writes []platform.Write, _ 
 	for n, i := range which {
 		ids[n] = writes[i].Ref.ID
 	}
-	return c.collect(ctx, len(which), vendorhttp.Request{Op: "write.delete", Method: http.MethodDelete, Path: "/composite/sobjects",
+	return c.collect(ctx, len(which), vendorhttp.Request{Op: "write.delete", Method: http.MethodDelete, Path: "/composite/sobjects", Limits: []string{longCalls},
 		Query: url.Values{"ids": {strings.Join(ids, ",")}, "allOrNone": {"false"}}, Write: true})
 }
 
@@ -249,7 +249,7 @@ func (c *Connector) batch(ctx context.Context, writes []platform.Write, bodies [
 	if err != nil {
 		return nil, fault.Wrap(fault.Contract, "salesforce.write", "", err)
 	}
-	return c.collect(ctx, len(which), vendorhttp.Request{Op: "write.batch", Method: http.MethodPatch, Path: path, Body: body, Write: true})
+	return c.collect(ctx, len(which), vendorhttp.Request{Op: "write.batch", Method: http.MethodPatch, Path: path, Body: body, Write: true, Limits: []string{longCalls}})
 }
 
 // collect does a call on a collection of so many records and returns their rows of the answer.

@@ -170,6 +170,7 @@ func New(cfg Config) (*Connector, error) {
 	client, err := vendorhttp.New(vendorhttp.Config{
 		Name: record.Zendesk, Base: cfg.URL, Tokens: c.tokens(), Concurrency: cfg.Concurrency, Timeout: cfg.Timeout,
 		Now: cfg.Now, Observe: cfg.Observe, Classify: classify, Local: local, Gate: cfg.Gate,
+		Readings: func(resp vendorhttp.Response) []budget.Reading { return budget.Within(cfg.Limits, readings(resp.Header, cfg.Now())) },
 	})
 	if err != nil {
 		problems = append(problems, err)
@@ -310,7 +311,7 @@ func (c *Connector) place(op, object string) (place, error) {
 // it was done or not.
 func (c *Connector) call(ctx context.Context, op, method, path string, query url.Values, header http.Header, body any) (map[string]any, vendorhttp.Response, error) {
 	write := method != http.MethodGet
-	r := vendorhttp.Request{Op: op, Method: method, Path: path, Query: query, Header: header, Write: write}
+	r := vendorhttp.Request{Op: op, Method: method, Path: path, Query: query, Header: header, Write: write, Limits: countsAgainst(method, path)}
 	if body != nil {
 		raw, err := json.Marshal(body)
 		if err != nil {
