@@ -334,7 +334,9 @@ func (c *Connector) credentials() []error {
 		Name: record.Salesforce, Base: c.cfg.URL, Tokens: vendorhttp.NewTokens(c.signIn, c.cfg.Now),
 		Concurrency: c.cfg.Concurrency, Timeout: c.cfg.Timeout, Cooldown: c.cfg.Cooldown, Now: c.cfg.Now, Observe: c.cfg.Observe,
 		Classify: c.classify, Gate: c.cfg.Gate,
-		Readings: func(resp vendorhttp.Response) []budget.Reading { return budget.Within(c.cfg.Limits, readings(resp.Header)) },
+		Readings: func(resp vendorhttp.Response) []budget.Reading {
+			return budget.Within(c.cfg.Limits, readings(resp.Header))
+		},
 	})
 	if err != nil {
 		return append(problems, err)

@@ -147,7 +147,9 @@ func New(cfg Config) (*Connector, error) {
 	client, err := vendorhttp.New(vendorhttp.Config{
 		Name: record.ServiceNow, Base: cfg.URL, Tokens: c.tokens(), Concurrency: cfg.Concurrency, Timeout: cfg.Timeout,
 		Now: cfg.Now, Observe: cfg.Observe, Classify: classify, Gate: cfg.Gate,
-		Readings: func(resp vendorhttp.Response) []budget.Reading { return budget.Within(cfg.Limits, readings(resp, cfg.Now())) },
+		Readings: func(resp vendorhttp.Response) []budget.Reading {
+			return budget.Within(cfg.Limits, readings(resp, cfg.Now()))
+		},
 	})
 	if err != nil {
 		problems = append(problems, err)

@@ -170,7 +170,9 @@ func New(cfg Config) (*Connector, error) {
 	client, err := vendorhttp.New(vendorhttp.Config{
 		Name: record.Zendesk, Base: cfg.URL, Tokens: c.tokens(), Concurrency: cfg.Concurrency, Timeout: cfg.Timeout,
 		Now: cfg.Now, Observe: cfg.Observe, Classify: classify, Local: local, Gate: cfg.Gate,
-		Readings: func(resp vendorhttp.Response) []budget.Reading { return budget.Within(cfg.Limits, readings(resp.Header, cfg.Now())) },
+		Readings: func(resp vendorhttp.Response) []budget.Reading {
+			return budget.Within(cfg.Limits, readings(resp.Header, cfg.Now()))
+		},
 	})
 	if err != nil {
 		problems = append(problems, err)
