@@ -29,6 +29,7 @@ import (
 //	1 trace <correlation id>        <time> <n>                Step
 //	1 exception                     <exception id>            Exception
 //	1 cursor                        <platform> <object>       Cursor
+//	1 operation <kind> <digest>     once                      Operation: something that is done once
 const schema = "1"
 
 // shards spread what is due over partitions: 1,000 writes/s each (DynamoDB's partition limit).
@@ -154,6 +155,10 @@ func exceptionKey(id string) store.Key {
 
 func cursorKey(platform, object string) store.Key {
 	return store.Key{Part: key(schema, "cursor"), Sort: key(platform, object)}
+}
+
+func operationKey(k OperationKey) store.Key {
+	return store.Key{Part: key(schema, "operation", k.kind, k.digest), Sort: "once"}
 }
 
 func shardOf(s string) uint32 {

@@ -65,6 +65,9 @@ func TestKeysOfDifferentThingsDiffer(t *testing.T) {
 	add("claim", claimKey(NewClaim("order", "a", "b")))
 	add("claim of another rule", claimKey(NewClaim("order", "b", "b")))
 	add("exception", exceptionKey("x"))
+	add("operation", operationKey(NewOperationKey("k", "a", "b")))
+	add("operation of other parts", operationKey(NewOperationKey("k", "a\x01b")))
+	add("operation of another kind", operationKey(NewOperationKey("l", "a", "b")))
 	add("cursor", cursorKey("p", "a"))
 	add("cursor", cursorKey("p\x01a", "a"))
 }

@@ -30,6 +30,8 @@
 //	Postpone, Rechecked      1         -                               1
 //	Cursor, Proposal         1         1                               -
 //	SaveCursor               1         -                               1
+//	Begin                    1 (2 g)   - (1 g)                         1
+//	Finish, Doubt, GiveUp    2         1                               1 h
 //	DueFor, Timers, Rechecks 8 e       ⌈listed/4⌉, at least 8          -
 //	Trace, Changes, Log      1 e       ⌈listed/4⌉                      -
 //	Exceptions, Proposals    1 e       ⌈listed/4⌉, open or not         -
@@ -38,7 +40,8 @@
 // A log entry or a step above 1 KB costs more in proportion; the first log entry of a record is two items. a: a second
 // request only where the link or the claim leads to another record than the guess, and one for each further merge. b: and
 // one for each merge that is followed. c: for those that open or resolve, else nothing. d: of an exception that belongs to
-// no record. e: and one for each further megabyte. f: and one for the heads of 100 chains.
+// no record. e: and one for each further megabyte. f: and one for the heads of 100 chains. g: where somebody began it
+// before; who takes it over needs 3 requests and one write unit more. h: and one for each further KB of the answer.
 //
 // So one milestone of a known order (n = 4) that two targets hear of costs the hub 2·(4 + 1 + 1 + 2) = 16 write
 // units, and each of the two deliveries 2·(4 + 1 + 1) = 12; an echo that tells a newer version costs 4.

@@ -674,6 +674,26 @@ func TestPrices(t *testing.T) {
 		{"verify", func() error { _, err := l.Verify(t.Context(), nil); return err }, shards + 1, shards + 3, 0}, // three heads
 		{"cursor", func() error { _, err := l.Cursor(t.Context(), "p", "o"); return err }, 1, 1, 0},
 		{"save cursor", func() error { return l.SaveCursor(t.Context(), "p", "o", "c") }, 1, 0, 1},
+		{"begin, the first", func() error {
+			_, err := l.Begin(t.Context(), Beginning{Key: thing, Owner: "a", Lease: lease})
+			return err
+		}, 1, 0, 1},
+		{"begin, another", func() error {
+			_, err := l.Begin(t.Context(), Beginning{Key: thing, Owner: "b", Lease: lease})
+			return err
+		}, 2, 1, 1},
+		{"doubt", func() error { return l.Doubt(t.Context(), thing, "a") }, 2, 1, 1},
+		{"begin, taken over", func() error {
+			_, err := l.Begin(t.Context(), Beginning{Key: thing, Owner: "c", Lease: lease})
+			return err
+		}, 3, 1, 2},
+		{"give up", func() error { return l.GiveUp(t.Context(), thing, "c") }, 2, 1, 1},
+		{"begin and finish", func() error {
+			if _, err := l.Begin(t.Context(), Beginning{Key: thing, Owner: "d", Lease: lease}); err != nil {
+				return err
+			}
+			return l.Finish(t.Context(), thing, "d", []byte("answer"), time.Hour)
+		}, 1 + 2, 1, 1 + 1},
 		{"trace", func() error { _, err := l.Trace(t.Context(), "t1"); return err }, 1, 1, 0},
 	}
 	for _, r := range rows {
