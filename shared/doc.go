@@ -34,6 +34,9 @@
 // ledger is the only user of the store: domain verbs, the key table, the prices of each verb. The idea: one record is
 // one item, which holds its views, its golden fields, what is due and what is open. So they never disagree.
 //
+// once does what leaves no state to compare with, such as a message that is sent on, under a key. The idea: whoever finds it
+// begun and not finished looks before it is repeated.
+//
 // queue is the contract of an SQS FIFO queue; queue/durable and cloud implement it, queue/queuetest checks. message
 // is what travels: Inbound (a platform said something) and Wake (look at this record). The idea: queues only wake
 // workers up; losing a message loses no data.

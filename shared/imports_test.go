@@ -51,10 +51,12 @@ func broken(from, to string, standard bool) string {
 		return "budget knows only fault"
 	case under(from, "shared/ledger") && own && !under(to, "shared/store", "shared/record", "shared/fault", "shared/budget", "shared/jsonread"):
 		return "ledger stands on store, record, fault, budget and jsonread"
+	case under(from, "shared/once") && own && !under(to, "shared/ledger", "shared/fault"):
+		return "once stands on ledger and fault"
 	case under(from, "shared/ledger") && under(to, "shared/store/boltstore"):
 		return "ledger knows the contract, no adapter"
 	case under(from, "shared/flow") && own && !under(to, "shared/record", "shared/contract", "shared/policy", "shared/mapping", "shared/ledger",
-		"shared/queue", "shared/fault", "shared/telemetry", "shared/message", "shared/platform", "shared/match", "shared/govern", "shared/budget"):
+		"shared/queue", "shared/fault", "shared/telemetry", "shared/message", "shared/platform", "shared/match", "shared/govern", "shared/budget", "shared/once"):
 		return "flows know neither vendors, cloud, trigger nor each other"
 	case under(from, "shared/flow") && under(to, "shared/queue/durable"):
 		return "flows know the queue's contract, no adapter"
@@ -131,6 +133,7 @@ func TestRulesCanFail(t *testing.T) {
 		{"shared/queue", "github.com/oklog/ulid/v2"},
 		{"shared/ledger", module + "shared/queue"},
 		{"shared/ledger", module + "shared/store/boltstore"},
+		{"shared/once", module + "shared/flow/steward"},
 		{"shared/flow/hub", module + "shared/netsuite"},
 		{"shared/flow/hub", module + "shared/cloud"},
 		{"shared/flow/hub", module + "shared/trigger"},

@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -11,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -71,7 +74,7 @@ func (a asking) stack(ctx context.Context) (address string, stop func() error, e
 		return "", nil, err
 	}
 	w := boot.Reading(account, a.Table, set)
-	return serve(trigger.Desk{Config: set, Ask: w.Operate(), Act: w.Steward(), Who: trigger.Trusted(set), Telemetry: w.Telemetry})
+	return serve(trigger.Desk{Config: set, Ask: w.Operate(), Act: w.Steward(), Once: w.Once(), Who: trigger.Trusted(set), Telemetry: w.Telemetry})
 }
 
 // serve serves a desk to this process alone.
@@ -113,29 +116,16 @@ func (a asking) ask(ctx context.Context, s screen, q question, out any) (bool, e
 		defer stop()
 		a.URL = address
 	}
-	var body io.Reader
+	var body []byte
 	if q.body != nil {
-		b, err := json.Marshal(q.body)
-		if err != nil {
+		var err error
+		if body, err = json.Marshal(q.body); err != nil {
 			return false, err
 		}
-		body = bytes.NewReader(b)
 	}
-	req, err := http.NewRequestWithContext(ctx, q.method, strings.TrimRight(a.URL, "/")+q.path, body)
+	resp, answer, err := a.send(ctx, q, body)
 	if err != nil {
-		return false, fault.Wrap(fault.Malformed, "ask", a.URL, err)
-	}
-	if q.as != "" {
-		req.Header.Set(trigger.PersonHeader, q.as)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return false, &fault.Error{Class: fault.Down, Op: "ask", Detail: "no Sorrel process answers at " + a.URL, Remedy: "start one with `sorrel dev`, or name it with --url"}
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, 16<<20))
-	if err != nil {
-		return false, fault.Wrap(fault.Down, "ask", a.URL, err)
+		return false, err
 	}
 	if resp.StatusCode != http.StatusOK {
 		var p intake.Problem
@@ -153,6 +143,98 @@ func (a asking) ask(ctx context.Context, s screen, q question, out any) (bool, e
 		}
 	}
 	return a.JSON, json.Unmarshal(answer, out)
+}
+
+// sends bounds how often a question is sent whose answer does not come.
+const sends = 4
+
+// send sends a question. What changes something carries a key, one for each run of the command: so it is safe to send it
+// again when its answer was lost, or when the process is not there for a moment.
+func (a asking) send(ctx context.Context, q question, body []byte) (*http.Response, []byte, error) {
+	key := ""
+	if q.method != http.MethodGet {
+		key = rand.Text()
+	}
+	for n := 1; ; n++ {
+		req, err := http.NewRequestWithContext(ctx, q.method, strings.TrimRight(a.URL, "/")+q.path, bytes.NewReader(body))
+		if err != nil {
+			return nil, nil, fault.Wrap(fault.Malformed, "ask", a.URL, err)
+		}
+		if q.as != "" {
+			req.Header.Set(trigger.PersonHeader, q.as)
+		}
+		if key != "" {
+			req.Header.Set(trigger.KeyHeader, key)
+		}
+		resp, answer, err := once(req)
+		again, wait := repeat(resp, err, n)
+		if again && key != "" && n < sends && pause(ctx, wait) == nil {
+			continue
+		}
+		if err == nil {
+			return resp, answer, nil
+		}
+		e := &fault.Error{Class: fault.Down, Op: "ask", Detail: "no Sorrel process answers at " + a.URL, Remedy: "start one with `sorrel dev`, or name it with --url"}
+		if !unreached(err) {
+			e.Detail, e.Remedy = "the answer of "+a.URL+" was lost", "look whether it was done before you ask again"
+			if key == "" {
+				e.Remedy = "ask again"
+			}
+		}
+		return nil, nil, e
+	}
+}
+
+// once sends a request and reads the answer.
+func once(req *http.Request) (*http.Response, []byte, error) {
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, 16<<20))
+	return resp, answer, err
+}
+
+// unreached reports that nobody took a connection.
+func unreached(err error) bool {
+	dial := (*net.OpError)(nil)
+	return errors.As(err, &dial) && dial.Op == "dial"
+}
+
+// repeat says whether the n-th answer is worth another request with the same key, and when: it was lost, the process is away
+// for a moment, or the first request is still under way there.
+func repeat(resp *http.Response, err error, n int) (bool, time.Duration) {
+	wait := time.Duration(n) * time.Second
+	if err != nil {
+		return !unreached(err) || n > 1, wait
+	}
+	after, said := strconv.Atoi(resp.Header.Get("Retry-After"))
+	if said == nil && after > 0 {
+		wait = time.Duration(after) * time.Second
+	}
+	switch resp.StatusCode {
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true, wait
+	case http.StatusConflict:
+		return said == nil, wait
+	}
+	return false, 0
+}
+
+// pause waits, unless that is longer than there is time.
+func pause(ctx context.Context, d time.Duration) error {
+	if end, some := ctx.Deadline(); some && time.Until(end) < d {
+		return context.DeadlineExceeded
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 type twinsCommand struct {

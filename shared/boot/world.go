@@ -32,6 +32,7 @@ import (
 	"sorrel/shared/flow/steward"
 	"sorrel/shared/flow/sweep"
 	"sorrel/shared/ledger"
+	"sorrel/shared/once"
 	"sorrel/shared/policy"
 	"sorrel/shared/queue"
 	"sorrel/shared/queue/durable"
@@ -370,6 +371,11 @@ func (w *World) Operate() *operate.Flow {
 // Steward makes what people do.
 func (w *World) Steward() *steward.Flow {
 	return steward.New(steward.Deps{Ledger: w.Ledger, Config: w.Config, Wake: w.Outbound, Inbound: w.Inbound, Now: w.Now, NewID: w.newID, Telemetry: w.Telemetry})
+}
+
+// Once makes the guard of what is done once.
+func (w *World) Once() once.Guard {
+	return once.Guard{Ledger: w.Ledger, Now: w.Now, NewToken: w.newID}
 }
 
 // Endpoint is one platform as `sorrel twins` writes it and `GET /v1/dev` shows it.

@@ -17,7 +17,8 @@ func (d Desk) deadLetters(mux *http.ServeMux) {
 		return d.Dead.List(r.Context(), deadletters.Filter{Queue: r.URL.Query().Get("queue"), Class: r.URL.Query().Get("class")})
 	}, "queue", "class")
 	d.get(mux, "deadletters/{id}", d.letter, "payload")
-	d.change(mux, "POST deadletters", func(r *http.Request, by policy.Person) (any, error) {
+	// Redriving again is harmless, and says what is left.
+	d.change(mux, change{route: "POST deadletters", lease: leaseDead, do: func(r *http.Request, by policy.Person) (any, error) {
 		var in struct {
 			Do string `json:"action"`
 			deadletters.Choice
@@ -33,8 +34,8 @@ func (d Desk) deadLetters(mux *http.ServeMux) {
 			return nil, err
 		}
 		return d.Dead.Redrive(r.Context(), by, in.Choice)
-	})
-	d.change(mux, "POST deadletters/{id}", func(r *http.Request, by policy.Person) (any, error) {
+	}})
+	d.change(mux, change{route: "POST deadletters/{id}", lease: leaseDead, look: d.discarded, do: func(r *http.Request, by policy.Person) (any, error) {
 		var in struct {
 			Do     string `json:"action"`
 			Reason string `json:"reason"`
@@ -53,7 +54,15 @@ func (d Desk) deadLetters(mux *http.ServeMux) {
 			return d.Dead.Discard(r.Context(), by, id, in.Reason)
 		}
 		return nil, &fault.Error{Class: fault.Malformed, Op: "desk", Detail: "action must be redrive or discard", Remedy: "send " + want}
-	})
+	}})
+}
+
+// discarded looks whether a letter was discarded. What was to be redriven is still there, or it was: asked again, that shows.
+func (d Desk) discarded(r *http.Request, _ policy.Person, _ string) (any, bool, error) {
+	if err := d.reached(); err != nil {
+		return nil, false, err
+	}
+	return d.Dead.Discarded(r.Context(), r.PathValue("id"))
 }
 
 // letter shows one letter. Its body as it is holds personal data: only a person of the configuration on this very machine

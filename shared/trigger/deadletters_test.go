@@ -22,7 +22,7 @@ func withLetters(t *testing.T) (*desk, *queue.Memory) {
 	dead := queue.NewMemory(queue.Settings{Name: "inbound-dlq.fifo"}, nil, now)
 	inbound := queue.NewMemory(queue.Settings{Name: "inbound.fifo"}, dead, now)
 	tele := telemetry.New(nil, now, nil)
-	d.routes = trigger.Desk{Config: d.config, Who: trigger.Trusted(d.config), Telemetry: tele,
+	d.routes = trigger.Desk{Config: d.config, Who: trigger.Trusted(d.config), Telemetry: tele, Once: d.once(),
 		Ask: operate.New(operate.Deps{Ledger: d.ledger, Config: d.config, Telemetry: tele, Now: now}),
 		Act: steward.New(steward.Deps{Ledger: d.ledger, Config: d.config, Now: now, NewID: func() string { return "t9" }, Telemetry: tele}),
 		Dead: deadletters.New(deadletters.Deps{Ledger: d.ledger, Config: d.config, Now: now, Telemetry: tele,

@@ -20,6 +20,7 @@ import (
 	"sorrel/shared/flow/intake"
 	"sorrel/shared/flow/operate"
 	"sorrel/shared/flow/steward"
+	"sorrel/shared/once"
 	"sorrel/shared/policy"
 	"sorrel/shared/record"
 	"sorrel/shared/telemetry"
@@ -33,6 +34,7 @@ type Desk struct {
 	Ask       *operate.Flow
 	Act       *steward.Flow
 	Dead      *deadletters.Flow // nil where no queues can be reached
+	Once      once.Guard        // of decisions that carry a key
 	Who       Who
 	Telemetry *telemetry.Recorder
 }
@@ -159,13 +161,14 @@ func (d Desk) audit(r *http.Request) (any, error) {
 }
 
 func (d Desk) decisions(mux *http.ServeMux) {
-	d.change(mux, "POST proposals/{id}", d.decide)
-	d.change(mux, "POST exceptions/{id}", d.act)
-	d.change(mux, "PUT records/{entity}/{id}/overrides/{field}", d.override)
-	d.change(mux, "DELETE records/{entity}/{id}/overrides/{field}", func(r *http.Request, by policy.Person) (any, error) {
+	d.change(mux, change{route: "POST proposals/{id}", do: d.decide}) // a verdict is one, however often it is given
+	d.change(mux, change{route: "POST exceptions/{id}", do: d.act, look: d.happened(d.ofException)})
+	aboutRecord := d.happened(ofRecord)
+	d.change(mux, change{route: "PUT records/{entity}/{id}/overrides/{field}", do: d.override, look: aboutRecord})
+	d.change(mux, change{route: "DELETE records/{entity}/{id}/overrides/{field}", look: aboutRecord, do: func(r *http.Request, by policy.Person) (any, error) {
 		return d.Act.Revoke(r.Context(), by, recordID(r), r.PathValue("field"))
-	})
-	d.change(mux, "PUT records/{entity}/{id}/assigned/{field}", func(r *http.Request, by policy.Person) (any, error) {
+	}})
+	d.change(mux, change{route: "PUT records/{entity}/{id}/assigned/{field}", look: aboutRecord, do: func(r *http.Request, by policy.Person) (any, error) {
 		var in value
 		if err := body(r, &in, `{"value": …}`); err != nil {
 			return nil, err
@@ -175,8 +178,8 @@ func (d Desk) decisions(mux *http.ServeMux) {
 			return nil, err
 		}
 		return d.Act.Assign(r.Context(), by, recordID(r), r.PathValue("field"), v)
-	})
-	d.change(mux, "POST records/{entity}/{id}/merge", func(r *http.Request, by policy.Person) (any, error) {
+	}})
+	d.change(mux, change{route: "POST records/{entity}/{id}/merge", look: aboutRecord, do: func(r *http.Request, by policy.Person) (any, error) {
 		var in struct {
 			From record.ID `json:"from"`
 		}
@@ -184,10 +187,10 @@ func (d Desk) decisions(mux *http.ServeMux) {
 			return nil, err
 		}
 		return d.Act.Merge(r.Context(), by, recordID(r), in.From)
-	})
-	d.change(mux, "POST records/{entity}/{id}/unmerge", func(r *http.Request, by policy.Person) (any, error) {
+	}})
+	d.change(mux, change{route: "POST records/{entity}/{id}/unmerge", look: aboutRecord, do: func(r *http.Request, by policy.Person) (any, error) {
 		return d.Act.Unmerge(r.Context(), by, recordID(r))
-	})
+	}})
 }
 
 func (d Desk) decide(r *http.Request, by policy.Person) (any, error) {
@@ -304,14 +307,23 @@ func typed(kind contract.Type, text string) (record.Value, error) {
 // maxBody bounds what a person may send.
 const maxBody = 64 << 10
 
-// body decodes a request strictly. want says in the remedy what should have come.
-func body(r *http.Request, into any, want string) error {
+// whole reads the body of a request.
+func whole(r *http.Request) ([]byte, error) {
 	raw, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
 	if err != nil {
-		return fault.Wrap(fault.Malformed, "desk", "", err)
+		return nil, fault.Wrap(fault.Malformed, "desk", "", err)
 	}
 	if len(raw) > maxBody {
-		return &fault.Error{Class: fault.TooLarge, Op: "desk", Detail: fmt.Sprintf("the body is larger than %d bytes", maxBody)}
+		return nil, &fault.Error{Class: fault.TooLarge, Op: "desk", Detail: fmt.Sprintf("the body is larger than %d bytes", maxBody)}
+	}
+	return raw, nil
+}
+
+// body decodes a request strictly. want says in the remedy what should have come.
+func body(r *http.Request, into any, want string) error {
+	raw, err := whole(r)
+	if err != nil {
+		return err
 	}
 	if err = strict(raw, into); err == nil {
 		return nil
@@ -364,30 +376,26 @@ func (d Desk) get(mux *http.ServeMux, path string, f func(*http.Request) (any, e
 	})
 }
 
-// change does what a known person decides.
-func (d Desk) change(mux *http.ServeMux, route string, f func(*http.Request, policy.Person) (any, error)) {
-	method, path, _ := strings.Cut(route, " ")
-	d.answer(mux, method+" /v1/"+path, func(r *http.Request) (any, error) {
-		by, err := d.Who(r)
-		if err != nil {
-			return nil, err
-		}
-		return f(r, by)
-	})
-}
-
 func (d Desk) answer(mux *http.ServeMux, pattern string, f func(*http.Request) (any, error)) {
 	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		out, err := f(r)
-		if err != nil {
-			if fault.RowOf(err).Status >= http.StatusInternalServerError {
-				d.Telemetry.Event(context.WithoutCancel(r.Context()), telemetry.Event{Step: "failed", Detail: pattern, Err: err})
-			}
-			Refuse(w, err)
-			return
-		}
-		Answer(w, out)
+		d.reply(w, r, pattern, out, err)
 	})
+}
+
+// reply sends what came of a request.
+func (d Desk) reply(w http.ResponseWriter, r *http.Request, pattern string, out any, err error) {
+	if err == nil {
+		Answer(w, out)
+		return
+	}
+	if fault.RowOf(err).Status >= http.StatusInternalServerError {
+		d.Telemetry.Event(context.WithoutCancel(r.Context()), telemetry.Event{Step: "failed", Detail: pattern, Err: err})
+	}
+	if after := intake.RetryAfter(err, d.Once.Now()); after != "" {
+		w.Header().Set("Retry-After", after)
+	}
+	Refuse(w, err)
 }
 
 // Answer sends JSON.

@@ -19,6 +19,7 @@ import (
 	"sorrel/shared/flow/steward"
 	"sorrel/shared/govern"
 	"sorrel/shared/ledger"
+	"sorrel/shared/once"
 	"sorrel/shared/policy"
 	"sorrel/shared/queue"
 	"sorrel/shared/record"
@@ -32,6 +33,7 @@ import (
 type desk struct {
 	testing.TB
 	ledger *ledger.Ledger
+	now    func() time.Time
 	config *policy.Set
 	routes http.Handler
 	as     string // who sends
@@ -56,14 +58,19 @@ func newDesk(t testing.TB, who func(*policy.Set) trigger.Who) *desk {
 
 func deskOver(t testing.TB, set *policy.Set, who func(*policy.Set) trigger.Who) *desk {
 	t.Helper()
-	d := &desk{TB: t, ledger: ledger.New(store.NewMemory(now), now), config: set, sent: map[string]*queue.Memory{}}
+	return deskOn(t, set, who, store.NewMemory(now), now)
+}
+
+func deskOn(t testing.TB, set *policy.Set, who func(*policy.Set) trigger.Who, s store.Store, now func() time.Time) *desk {
+	t.Helper()
+	d := &desk{TB: t, ledger: ledger.New(s, now), now: now, config: set, sent: map[string]*queue.Memory{}}
 	wake := map[string]queue.Sender{}
 	for _, p := range []string{record.NetSuite, record.Salesforce, record.Zendesk, record.ServiceNow} {
 		d.sent[p] = queue.NewMemory(queue.Settings{Name: p}, nil, now)
 		wake[p] = d.sent[p]
 	}
 	tele := telemetry.New(nil, now, nil)
-	d.routes = trigger.Desk{Config: set, Who: who(set), Telemetry: tele,
+	d.routes = trigger.Desk{Config: set, Who: who(set), Telemetry: tele, Once: d.once(),
 		Ask: operate.New(operate.Deps{Ledger: d.ledger, Config: set, Telemetry: tele, Now: now}),
 		Act: steward.New(steward.Deps{Ledger: d.ledger, Config: set, Wake: wake, Now: now, NewID: func() string { return "t9" }, Telemetry: tele}),
 	}.Routes()
@@ -75,6 +82,12 @@ func deskOver(t testing.TB, set *policy.Set, who func(*policy.Set) trigger.Who) 
 		t.Fatal(err)
 	}
 	return d
+}
+
+// once is the guard of the desk's decisions. Tokens count from 1.
+func (d *desk) once() once.Guard {
+	n := 0
+	return once.Guard{Ledger: d.ledger, Now: d.now, NewToken: func() string { n++; return fmt.Sprint("mark-", n) }}
 }
 
 // says has a platform say fields of a record, and settles that.

@@ -179,6 +179,8 @@ func (f *Flow) redrive(ctx context.Context, by policy.Person, name string, lette
 	return sent, errors.Join(failed, f.delete(ctx, name, sent))
 }
 
+const discardedEvent = "dead-letter-discarded"
+
 // Discard takes a letter off its queue for good. The audit log keeps who did it, why, and the digest of the body, before
 // the letter goes.
 func (f *Flow) Discard(ctx context.Context, by policy.Person, id, reason string) (Discarded, error) {
@@ -203,7 +205,7 @@ func (f *Flow) Discard(ctx context.Context, by policy.Person, id, reason string)
 		t := taking{name: name, open: open, want: func(l Letter) bool { return l.ID == id }, enough: func() bool { return gone.Load() != nil },
 			do: func(letters []Letter) error {
 				l := letters[0]
-				line := f.line(who, f.event(l, "dead-letter-discarded", reason))
+				line := f.line(who, f.event(l, discardedEvent, reason))
 				if logged, err := f.resolve(ctx, who, l, line); err != nil {
 					return err
 				} else if !logged {
@@ -225,6 +227,28 @@ func (f *Flow) Discard(ctx context.Context, by policy.Person, id, reason string)
 		return Discarded{Letter: *l, Reason: reason}, nil
 	}
 	return Discarded{}, cmp.Or(err, missing(id))
+}
+
+// Discarded tells whether a letter was discarded: it is not there, and the audit log says who did it.
+func (f *Flow) Discarded(ctx context.Context, id string) (Discarded, bool, error) {
+	if _, err := f.Show(ctx, id, false); !fault.Is(err, fault.NotFound) {
+		return Discarded{}, false, err
+	}
+	log, err := f.d.Ledger.Log(ctx, ledger.General)
+	if err != nil {
+		return Discarded{}, false, err
+	}
+	for _, line := range slices.Backward(log) {
+		for _, e := range line.Events {
+			if e.Action != discardedEvent || !strings.HasPrefix(e.Detail, id+" in ") {
+				continue
+			}
+			_, rest, _ := strings.Cut(e.Detail, " sha256 ")
+			digest, reason, _ := strings.Cut(rest, ": ")
+			return Discarded{Letter: Letter{ID: id, Platform: e.Platform, Trace: e.Trace, Digest: digest}, Reason: reason}, true, nil
+		}
+	}
+	return Discarded{}, false, nil
 }
 
 // taking is a walk over one dead-letter queue.

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"sorrel/shared/fault"
@@ -154,6 +155,16 @@ func ProblemOf(err error, trace string) Problem {
 		p.Detail, p.Remedy = e.Detail, e.Remedy
 	}
 	return p
+}
+
+// RetryAfter is when a caller may come again, as the header Retry-After says it: in whole seconds. It is "" where err says
+// nothing about it.
+func RetryAfter(err error, now time.Time) string {
+	at := fault.RetryAt(err)
+	if at.IsZero() {
+		return ""
+	}
+	return strconv.Itoa(max(1, int((at.Sub(now)+time.Second-1)/time.Second)))
 }
 
 func (f *Flow) refuse(ctx context.Context, name, trace string, err error) Answer {

@@ -42,7 +42,7 @@ func (f *Flow) Act(ctx context.Context, by policy.Person, a Action) (Acted, erro
 	if err != nil {
 		return Acted{}, err
 	}
-	out, err := f.act(ctx, act{a, who, x, f.cause(who, "")})
+	out, err := f.act(ctx, act{a, who, x, f.cause(ctx, who, "")})
 	if err != nil {
 		return Acted{}, err
 	}

@@ -30,7 +30,7 @@ func (f *Flow) Decide(ctx context.Context, by policy.Person, v Verdict) (ledger.
 	if err != nil {
 		return ledger.ProposalEntry{}, err
 	}
-	cause := f.cause(who, entry.Trace)
+	cause := f.cause(ctx, who, entry.Trace)
 	verdict := record.Verdict{Proposal: v.Proposal, Revision: v.Revision, Approve: v.Approve, By: who.Name, Comment: v.Comment}
 	c, err := f.change(ctx, entry.Record, cause, func(s *ledger.State) ([]record.Event, error) {
 		if now, open := proposal(s.Record, v.Proposal); open {

@@ -23,7 +23,7 @@ func (f *Flow) Merge(ctx context.Context, by policy.Person, into, from record.ID
 	if err != nil {
 		return Acted{}, err
 	}
-	return f.merge(ctx, into, from, f.cause(who, ""))
+	return f.merge(ctx, into, from, f.cause(ctx, who, ""))
 }
 
 func (f *Flow) merge(ctx context.Context, into, from record.ID, cause govern.Cause) (Acted, error) {
@@ -153,7 +153,7 @@ func (f *Flow) Unmerge(ctx context.Context, by policy.Person, from record.ID) (A
 	if end.Record.ID != into {
 		return Acted{}, refuse(fault.Conflict, string(from), fmt.Sprintf("%s was merged into %s, which was merged into %s in turn", from, into, end.Record.ID), "unmerge "+string(into)+" first")
 	}
-	cause := f.cause(who, "")
+	cause := f.cause(ctx, who, "")
 	joint, err := govern.Divide(ctx, f.d.Ledger, f.d.Config, into, from, cause)
 	if err != nil {
 		return Acted{}, err

@@ -149,8 +149,46 @@ func refuse(c fault.Class, id, detail, remedy string) error {
 	return &fault.Error{Class: c, Op: "steward", ID: id, Detail: detail, Remedy: remedy}
 }
 
+// markKey is the context's key of a mark.
+type markKey struct{}
+
+// Marked returns a context under which what somebody does has mark as its correlation id, by which Happened finds it.
+func Marked(ctx context.Context, mark string) context.Context {
+	return context.WithValue(ctx, markKey{}, mark)
+}
+
+// Happened reports whether what was asked under a mark stands in the log of a record, or of the one that it is part of by
+// now; of no record, in the general log. A verdict about a proposal has the proposal's correlation id and is never found so:
+// asked for twice, it is the same verdict.
+func (f *Flow) Happened(ctx context.Context, mark string, about record.ID) (bool, error) {
+	chains := []string{ledger.General}
+	if about != "" {
+		s, err := f.d.Ledger.Follow(ctx, about)
+		if err != nil {
+			return false, err
+		}
+		chains = []string{string(about)}
+		if s.Record.ID != about {
+			chains = append(chains, string(s.Record.ID))
+		}
+	}
+	for _, chain := range chains {
+		log, err := f.d.Ledger.Log(ctx, chain)
+		if err != nil {
+			return false, err
+		}
+		if slices.ContainsFunc(log, func(e ledger.LogEntry) bool { return e.Trace == mark && e.By != "" }) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // cause is why somebody's action settles a record. What waits already is woken too.
-func (f *Flow) cause(by policy.Person, trace string) govern.Cause {
+func (f *Flow) cause(ctx context.Context, by policy.Person, trace string) govern.Cause {
+	if trace == "" {
+		trace, _ = ctx.Value(markKey{}).(string)
+	}
 	if trace == "" {
 		trace = f.d.NewID()
 	}

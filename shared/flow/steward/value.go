@@ -23,7 +23,7 @@ func (f *Flow) Override(ctx context.Context, by policy.Person, id record.ID, fie
 	if err != nil {
 		return Acted{}, err
 	}
-	cause := f.cause(who, "")
+	cause := f.cause(ctx, who, "")
 	c, err := f.override(ctx, id, field, o, cause)
 	return Acted{Record: c.record, Done: words(c, field+" is "+until(o.Until))}, err
 }
@@ -115,7 +115,7 @@ func (f *Flow) Revoke(ctx context.Context, by policy.Person, id record.ID, field
 	if err != nil {
 		return Acted{}, err
 	}
-	cause := f.cause(who, "")
+	cause := f.cause(ctx, who, "")
 	c, err := f.change(ctx, id, cause, func(s *ledger.State) ([]record.Event, error) {
 		if _, some := s.Record.Overrides[field]; !some {
 			return nil, errStands
@@ -140,7 +140,7 @@ func (f *Flow) Assign(ctx context.Context, by policy.Person, id record.ID, field
 		return Acted{}, &fault.Error{Class: fault.Refused, Op: "steward.assign", ID: string(id), Fields: []string{field},
 			Detail: fmt.Sprintf("the policy does not leave %s to be assigned: %s (%s)", field, rule.Text, rule.At), Remedy: "override it instead, or write assign: workflow in the policy"}
 	}
-	cause := f.cause(who, "")
+	cause := f.cause(ctx, who, "")
 	c, err := f.change(ctx, id, cause, func(s *ledger.State) ([]record.Event, error) {
 		if was, some := s.Record.Assigned[field]; some && was.Value == value {
 			return nil, errStands
