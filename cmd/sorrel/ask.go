@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"sorrel/shared/budget"
 	"sorrel/shared/flow/operate"
 	"sorrel/shared/record"
 )
@@ -41,10 +42,17 @@ func (c statusCommand) Run(ctx binding, s screen) error {
 	s.printf("\n")
 	var rows [][]string
 	for _, p := range st.Platforms {
-		rows = append(rows, []string{p.Name, fmt.Sprint(p.Due), age(p.OldestDue), fmt.Sprintf("%.0f", p.Writes), fmt.Sprintf("%.0f", p.Reads), fmt.Sprintf("%.0f", p.Failures), fmt.Sprintf("%.0f ms", p.FreshP95)})
+		rows = append(rows, []string{p.Name, fmt.Sprint(p.Due), age(p.OldestDue), p.Breaker.State, fmt.Sprintf("%.0f", p.Writes), fmt.Sprintf("%.0f", p.Reads), fmt.Sprintf("%.0f", p.Failures), fmt.Sprintf("%.0f ms", p.FreshP95)})
 	}
-	s.table([]string{"platform", "due", "oldest", "writes", "reads", "put off", "fresh p95"}, rows)
+	s.table([]string{"platform", "due", "oldest", "breaker", "writes", "reads", "put off", "fresh p95"}, rows)
 	s.printf("\n")
+	if rows = classes(st.Platforms); len(rows) > 0 {
+		s.table([]string{"due by class", "class", "due", "oldest", "room"}, rows)
+		s.printf("\n")
+	}
+	if n := st.Proposals.Count; n > 0 {
+		s.printf("%d proposal(s) wait for a decision, the oldest for %s\n\n", n, age(st.Proposals.Oldest))
+	}
 	rows = nil
 	for _, q := range st.Queues {
 		rows = append(rows, []string{q.Name, fmt.Sprint(q.Visible), fmt.Sprint(q.InFlight)})
@@ -57,6 +65,25 @@ func (c statusCommand) Run(ctx binding, s screen) error {
 	}
 	s.table([]string{"counted since the start", "n"}, rows)
 	return nil
+}
+
+// classes are the lines of what is due, the most urgent first.
+func classes(platforms []operate.PlatformStatus) [][]string {
+	var rows [][]string
+	for _, p := range platforms {
+		for _, class := range budget.Classes() {
+			w, due := p.ByClass[class.String()]
+			if !due {
+				continue
+			}
+			room := "-"
+			if n, limited := p.Room[class.String()]; limited {
+				room = fmt.Sprintf("%d/min", n)
+			}
+			rows = append(rows, []string{p.Name, class.String(), fmt.Sprint(w.Count), age(w.Oldest), room})
+		}
+	}
+	return rows
 }
 
 func age(seconds float64) string {

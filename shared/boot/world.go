@@ -66,6 +66,7 @@ type World struct {
 	Now        func() time.Time
 	Stage      string
 	Grace      time.Duration // see sweep.Deps
+	Look       sweep.Looker  // what platforms let us call; nil = nothing is limited
 
 	started time.Time
 	newID   func() string
@@ -342,6 +343,10 @@ func (w *World) Deliver() *deliver.Flow {
 // Batch makes the batch function.
 func (w *World) Batch() *batch.Flow {
 	d := batch.Deps{Ledger: w.Ledger, Sources: map[string]batch.Source{}, Objects: map[string][]string{}, Inbound: w.Inbound, Now: w.Now, NewID: w.newID, Telemetry: w.Telemetry}
+	d.EntityOf = func(platform, object string) string {
+		m, _ := w.Config.ByObject(platform, object) // Objects are mapped
+		return m.Entity
+	}
 	for name, c := range w.Connectors {
 		d.Sources[name] = c
 		for _, o := range c.Declaration().Objects {
@@ -355,12 +360,12 @@ func (w *World) Batch() *batch.Flow {
 
 // Sweep makes the sweep function.
 func (w *World) Sweep() *sweep.Flow {
-	return sweep.New(sweep.Deps{Ledger: w.Ledger, Wake: w.Outbound, Inbound: w.Inbound, Now: w.Now, Grace: w.Grace, Telemetry: w.Telemetry})
+	return sweep.New(sweep.Deps{Ledger: w.Ledger, Wake: w.Outbound, Inbound: w.Inbound, Look: w.Look, Now: w.Now, Grace: w.Grace, Telemetry: w.Telemetry})
 }
 
 // Operate makes the operate function.
 func (w *World) Operate() *operate.Flow {
-	d := operate.Deps{Ledger: w.Ledger, Config: w.Config, Telemetry: w.Telemetry, Platforms: Platforms(), Now: w.Now, Started: w.started,
+	d := operate.Deps{Ledger: w.Ledger, Config: w.Config, Telemetry: w.Telemetry, Platforms: Platforms(), Look: w.Look, Now: w.Now, Started: w.started,
 		Queues: map[string]func(context.Context) (queue.Depth, error){}}
 	for name, q := range w.Queues {
 		d.Queues[name] = q.Depth

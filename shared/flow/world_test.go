@@ -362,3 +362,9 @@ func at(fields map[string]any, path ...string) any {
 	}
 	return v
 }
+
+// seeded is jitter that is the same in every run.
+func seeded() func() *rand.Rand {
+	jitter := rand.New(rand.NewPCG(1, 2))
+	return func() *rand.Rand { return jitter }
+}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"sorrel/shared/budget"
 	"sorrel/shared/fault"
 	"sorrel/shared/ledger"
 	"sorrel/shared/policy"
@@ -22,6 +23,8 @@ type Cause struct {
 	By    string // the person who acts, if one does
 	Now   time.Time
 	News  bool // targets that are due already are woken again
+	// Class is how urgent what becomes due is.
+	Class budget.Class
 	Known bool // who a new record is was decided by all its keys together: a weak one raises no suspicion
 	// Patience is how long a new record waits before it gets a native record on a platform whose own new ones become
 	// records: people may be making the same one there at this moment, and what says so may be on its way.
@@ -67,7 +70,7 @@ func settle(ctx context.Context, l *ledger.Ledger, set *policy.Set, before, afte
 	after.Release(was)
 	after.Record.Held = needed(after.Record, rules, forms)
 	news := cause.News || len(out.Changes) > 0 || len(events) > 0 || len(out.Events) > 0
-	due := after.MarkDue(rules, set.As, cause.Trace, cause.Now, news)
+	due := after.MarkDue(rules, set.As, cause.Trace, cause.Class, cause.Now, news)
 	if !before.Exists() && cause.Patience > 0 && len(set.Match(entity)) > 0 {
 		due = wait(&after, rules.Origins, due, cause.Now.Add(cause.Patience))
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"sorrel/shared/budget"
 	"sorrel/shared/fault"
 	"sorrel/shared/ledger"
 	"sorrel/shared/policy"
@@ -35,9 +36,11 @@ func Unite(ctx context.Context, l *ledger.Ledger, set *policy.Set, into, from re
 		}
 		for _, p := range a.Record.Absorbed[from] {
 			if due, is := b.Due[p]; is {
-				if _, both := a.Due[p]; !both {
-					a.Due = with(a.Due, p, due)
+				if own, both := a.Due[p]; both {
+					own.Class = budget.Urgent(own.Class, due.Class)
+					due = own
 				}
+				a.Due = with(a.Due, p, due)
 			}
 		}
 		b.Due = nil

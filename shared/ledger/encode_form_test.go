@@ -12,6 +12,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"sorrel/shared/budget"
 	"sorrel/shared/record"
 )
 
@@ -115,7 +116,7 @@ func order() State {
 		v := record.View{Ref: record.Ref{Platform: p, Object: "Order", ID: "801"}, External: "order/1"}
 		s.Record.Views[p] = record.Confirm(v, v, said.Fields, record.Version{At: epoch}, epoch, said.Trace)
 	}
-	s.AddDue("zendesk", said.Trace, epoch)
+	s.AddDue("zendesk", said.Trace, budget.Live, epoch)
 	return s
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"sorrel/shared/budget"
 	"sorrel/shared/record"
 )
 
@@ -103,7 +104,7 @@ func drawPlain(t *rapid.T) State {
 				s.Record.Views[p] = record.Confirm(view, view, patch.Fields, version, at, trace)
 			}
 		case 4:
-			s.AddDue(p, trace, at)
+			s.AddDue(p, trace, rapid.SampledFrom(budget.Classes()).Draw(t, "class"), at)
 			d := s.Due[p]
 			d.Attempts, d.Unknown, d.Reason = 2, true, "zendesk.write: platform-down"
 			d.NotBefore = at.Add(time.Second)

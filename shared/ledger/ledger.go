@@ -58,6 +58,7 @@ import (
 	"strings"
 	"time"
 
+	"sorrel/shared/budget"
 	"sorrel/shared/fault"
 	"sorrel/shared/record"
 	"sorrel/shared/store"
@@ -72,7 +73,8 @@ const (
 
 // Due is the durable fact that a platform's copy of a record may need a write.
 type Due struct {
-	Since     time.Time               `json:"since"`
+	Class     budget.Class            `json:"class,omitempty"` // the most urgent of its causes
+	Since     time.Time               `json:"since"`           // when it became due in this class
 	NotBefore time.Time               `json:"notBefore,omitzero"`
 	Attempts  int                     `json:"attempts,omitempty"`
 	Unknown   bool                    `json:"unknown,omitempty"` // the last write got no answer: read back before writing
@@ -323,11 +325,12 @@ type Entry struct {
 	Now           time.Time // for the log; zero: the ledger's own clock
 }
 
-// dueIndex is the sweep's pointer to a due entry. It is written when work becomes due or is postponed, not
-// when more reasons are added.
+// dueIndex is the sweep's pointer to a due entry. It is written when work becomes due, is postponed or gets more urgent,
+// not when more reasons are added.
 type dueIndex struct {
-	Since     time.Time `json:"since"`
-	NotBefore time.Time `json:"notBefore,omitzero"`
+	Class     budget.Class `json:"class,omitempty"`
+	Since     time.Time    `json:"since"`
+	NotBefore time.Time    `json:"notBefore,omitzero"`
 }
 
 // Commit writes entries, each about another record, all or nothing. Each that has Changes or Events appends one entry to
@@ -396,8 +399,8 @@ func (b *batch) rest(e Entry) {
 		b.add(store.Op{Kind: store.Put, Key: linkKey(ref), Value: []byte(to)})
 	}
 	for p, d := range e.After.Due {
-		if old, was := e.Before.Due[p]; !was || !old.NotBefore.Equal(d.NotBefore) {
-			b.put(store.Op{Key: dueKey(p, id)}, dueIndex{d.Since, d.NotBefore})
+		if old, was := e.Before.Due[p]; !was || !old.NotBefore.Equal(d.NotBefore) || old.Class != d.Class {
+			b.put(store.Op{Key: dueKey(p, id)}, dueIndex{d.Class, d.Since, d.NotBefore})
 		}
 	}
 	for p := range e.Before.Due {
@@ -424,14 +427,15 @@ func expiry(now time.Time, after time.Duration) time.Time {
 	return now.Add(after).Truncate(time.Second)
 }
 
-// AddDue marks a platform's copy as due, keeping what is known about earlier attempts.
-func (s *State) AddDue(platform, trace string, now time.Time) {
+// AddDue marks a platform's copy as due, keeping what is known about earlier attempts. What is due already becomes as
+// urgent as its most urgent cause.
+func (s *State) AddDue(platform, trace string, class budget.Class, now time.Time) {
 	if s.Due == nil {
 		s.Due = map[string]Due{}
 	}
 	d, was := s.Due[platform]
-	if !was {
-		d.Since = now
+	if !was || budget.Urgent(class, d.Class) != d.Class {
+		d.Class, d.Since = class, now
 	}
 	if trace != "" && !slices.Contains(d.Traces, trace) && len(d.Traces) < maxTraces {
 		d.Traces = append(slices.Clone(d.Traces), trace)
@@ -442,7 +446,7 @@ func (s *State) AddDue(platform, trace string, now time.Time) {
 // MarkDue adds a due entry for every platform that has something to be told, and returns the platforms that may
 // be woken now: targets of fields, and owners of fields that an approved proposal asks for. news says that golden fields changed; without it, work that is due already stays as it is, so that
 // a passing echo does not appear as its cause. as gives, per entity and platform, the form that a value takes there.
-func (s *State) MarkDue(rules record.Rules, as func(entity, platform string) (func(string, record.Value) record.Value, bool), trace string, now time.Time, news bool) []string {
+func (s *State) MarkDue(rules record.Rules, as func(entity, platform string) (func(string, record.Value) record.Value, bool), trace string, class budget.Class, now time.Time, news bool) []string {
 	var wake []string
 	for _, p := range rules.Platforms {
 		form, mapped := as(rules.Entity, p)
@@ -452,7 +456,7 @@ func (s *State) MarkDue(rules record.Rules, as func(entity, platform string) (fu
 		if !mapped || record.Project(s.Record, rules, p, form).Empty() {
 			continue
 		}
-		s.AddDue(p, trace, now)
+		s.AddDue(p, trace, class, now)
 		if !s.Due[p].NotBefore.After(now) {
 			wake = append(wake, p)
 		}
@@ -463,6 +467,7 @@ func (s *State) MarkDue(rules record.Rules, as func(entity, platform string) (fu
 // Pending is one pointer found by DueFor.
 type Pending struct {
 	Record    record.ID
+	Class     budget.Class
 	Since     time.Time
 	NotBefore time.Time
 }
@@ -481,7 +486,7 @@ func (l *Ledger) DueFor(ctx context.Context, platform string) iter.Seq2[Pending,
 					yield(Pending{}, fault.Wrap(fault.Internal, "ledger.due", e.Key.String(), err))
 					return
 				}
-				if !yield(Pending{record.ID(split(e.Sort)[0]), d.Since, d.NotBefore}, nil) {
+				if !yield(Pending{record.ID(split(e.Sort)[0]), d.Class, d.Since, d.NotBefore}, nil) {
 					return
 				}
 			}

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"sorrel/shared/budget"
 	"sorrel/shared/fault"
 	"sorrel/shared/record"
 	"sorrel/shared/store"
@@ -151,7 +152,7 @@ func said(t *testing.T, l *Ledger, ref record.Ref, status string, second int, tr
 	after.Record.Views[ref.Platform], _ = record.Observe(after.Record.Views[ref.Platform], o)
 	folded, out := record.Fold(after.Record, rules(), on, epoch)
 	after.Record = folded
-	after.MarkDue(rules(), forms, trace, epoch, true)
+	after.MarkDue(rules(), forms, trace, budget.Live, epoch, true)
 	e := Entry{Before: f.State, After: after, Changes: out.Changes, Steps: []Step{{At: o.Version.At, Trace: trace, Step: "changed", Record: after.Record.ID}}}
 	if !f.Linked {
 		e.Links = map[record.Ref]record.ID{ref: after.Record.ID}
@@ -260,14 +261,14 @@ func TestMarkDueDoesNotWakeWhatMustWait(t *testing.T) {
 		Said: map[string]record.Cell{"status": {Value: record.TextValue("billed"), Version: record.Version{At: epoch}}}}}}}
 	s.Record, _ = record.Fold(s.Record, rules(), on, epoch)
 	s.Due = map[string]Due{"zendesk": {Since: epoch, NotBefore: epoch.Add(time.Minute), Attempts: 3}}
-	if wake := s.MarkDue(rules(), forms, "t1", epoch, true); !slices.Equal(wake, []string{"salesforce"}) {
+	if wake := s.MarkDue(rules(), forms, "t1", budget.Live, epoch, true); !slices.Equal(wake, []string{"salesforce"}) {
 		t.Errorf("woken: %v", wake)
 	}
 	if d := s.Due["zendesk"]; d.Attempts != 3 || !d.NotBefore.Equal(epoch.Add(time.Minute)) || !slices.Equal(d.Traces, []string{"t1"}) {
 		t.Errorf("due is %+v", d)
 	}
 	for i := range 20 {
-		s.AddDue("zendesk", fmt.Sprint("more", i), epoch)
+		s.AddDue("zendesk", fmt.Sprint("more", i), budget.Live, epoch)
 	}
 	if n := len(s.Due["zendesk"].Traces); n != maxTraces {
 		t.Errorf("%d correlation ids remembered", n)
@@ -704,6 +705,37 @@ func TestPrices(t *testing.T) {
 		requests, reads, write := m.take()
 		if requests != r.requests || reads != r.reads || write != r.write {
 			t.Errorf("%s: %d requests, %v read and %v write units; want %d, %v, %v", r.verb, requests, reads, write, r.requests, r.reads, r.write)
+		}
+	}
+}
+
+// What is due is as urgent as its most urgent cause, and is as old as that. The sweep's pointer follows.
+func TestDueBecomesMoreUrgent(t *testing.T) {
+	t.Parallel()
+	m := store.NewMemory(time.Now)
+	l := New(m, time.Now)
+	s := State{Record: record.Record{ID: "order/1", Views: map[string]record.View{}}}
+	for i, step := range []struct{ add, is budget.Class }{{budget.Replay, budget.Replay}, {budget.Reconcile, budget.Reconcile}, {budget.Replay, budget.Reconcile},
+		{budget.Approval, budget.Approval}, {budget.Live, budget.Live}, {budget.Replay, budget.Live}} {
+		after := s.Clone()
+		at := epoch.Add(time.Duration(i) * time.Minute)
+		after.AddDue("zendesk", "t", step.add, at)
+		d := after.Due["zendesk"]
+		if d.Class != step.is || step.add == step.is != d.Since.Equal(at) {
+			t.Errorf("%d: %+v after %v", i, d, step.add)
+		}
+		if err := l.Commit(t.Context(), Entry{Before: s, After: after}); err != nil {
+			t.Fatal(err)
+		}
+		states, err := l.Load(t.Context(), "order/1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s = states["order/1"]
+		for p, err := range l.DueFor(t.Context(), "zendesk") {
+			if err != nil || p.Class != step.is || !p.Since.Equal(d.Since) {
+				t.Errorf("%d: the pointer says %+v, %v", i, p, err)
+			}
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"sorrel/shared/budget"
 	"sorrel/shared/fault"
 	"sorrel/shared/record"
 	"sorrel/shared/store"
@@ -200,7 +201,7 @@ func TestMarkDueIncludesOwnersOfApprovedProposals(t *testing.T) {
 	s.Record, _ = record.Fold(s.Record, rules(), on, epoch)
 	s.Record.Proposals = map[string]record.Proposal{"salesforce/status": {ID: "p", Platform: "salesforce", Group: "status", Status: record.ProposalApproved,
 		Fields: map[string]record.Ask{"status": {Owner: "netsuite", Before: record.TextValue("billed"), After: record.TextValue("closed"), Seen: record.Version{At: epoch}}}}}
-	if wake := s.MarkDue(rules(), forms, "t1", epoch, true); !slices.Contains(wake, "netsuite") {
+	if wake := s.MarkDue(rules(), forms, "t1", budget.Live, epoch, true); !slices.Contains(wake, "netsuite") {
 		t.Errorf("woken: %v", wake)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"time"
 
+	"sorrel/shared/budget"
 	"sorrel/shared/fault"
 	"sorrel/shared/jsonread"
 	"sorrel/shared/queue"
@@ -75,6 +76,8 @@ type Wake struct {
 	Platform      string    `json:"platform"`
 	Record        record.ID `json:"record"`
 	CorrelationID string    `json:"correlationId"`
+	// Class is what a batch of wake-ups is ordered by. How urgent the work really is stands in the ledger.
+	Class budget.Class `json:"class,omitempty"`
 }
 
 // Message gives the queue message. Its group is the record. event identifies the commit that made the work due, or
@@ -191,6 +194,8 @@ func readWake(r *jsonread.Reader) (w Wake) {
 			w.Record = record.ID(r.Text())
 		case "correlationId":
 			w.CorrelationID = r.Text()
+		case "class":
+			w.Class = budget.Class(r.Text())
 		default:
 			unknown(r, name)
 		}

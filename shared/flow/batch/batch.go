@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"sorrel/shared/budget"
 	"sorrel/shared/fault"
 	"sorrel/shared/ledger"
 	"sorrel/shared/message"
@@ -20,11 +21,12 @@ type Source interface {
 	Changes(ctx context.Context, object, cursor string) (platform.Page, error)
 }
 
-// Deps are what batch needs. All are required.
+// Deps are what batch needs. All but EntityOf are required.
 type Deps struct {
 	Ledger    *ledger.Ledger
 	Sources   map[string]Source
-	Objects   map[string][]string // per platform, the native objects to list
+	Objects   map[string][]string                  // per platform, the native objects to list
+	EntityOf  func(platform, object string) string // whose share of the platform's budget a listing uses
 	Inbound   queue.Sender
 	Now       func() time.Time
 	NewID     func() string
@@ -72,12 +74,21 @@ func (f *Flow) list(ctx context.Context, src Source, name, object string, out *L
 	if err != nil {
 		return err
 	}
+	purpose := budget.Purpose{Class: budget.Reconcile}
+	if f.d.EntityOf != nil {
+		purpose.Entity = f.d.EntityOf(name, object)
+	}
 	for {
 		if deadline, limited := ctx.Deadline(); limited && time.Until(deadline) < reserve {
 			out.Complete = false
 			return nil
 		}
-		page, err := src.Changes(ctx, object, cursor)
+		page, err := src.Changes(budget.For(ctx, purpose), object, cursor)
+		if budget.Refused(err) { // there is no room: the next run goes on
+			f.d.Telemetry.Count("NotCalled", name, 1)
+			out.Complete = false
+			return nil
+		}
 		if err != nil {
 			return fault.Wrap("", "batch.list", name+"/"+object, err)
 		}

@@ -2,7 +2,8 @@
 //
 // A wake-up is only a hint; what is due is in the ledger. Whatever fails for a while stays due and is
 // acknowledged on the queue, so that an outage burns no receives and fills no dead-letter queue, and a record
-// that changed many times meanwhile is written once.
+// that changed many times meanwhile is written once. A call that the platform's gate refuses was no attempt: nothing
+// is committed about it, and the sweep wakes the record when there is room.
 package deliver
 
 import (
@@ -15,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"sorrel/shared/budget"
 	"sorrel/shared/fault"
 	"sorrel/shared/govern"
 	"sorrel/shared/ledger"
@@ -77,6 +79,7 @@ func (f *Flow) Apply(ctx context.Context, batch []queue.Received) []string {
 	type want struct {
 		got    map[record.ID][]queue.Received // the wake-ups of a record
 		traces map[record.ID]string
+		class  map[record.ID]budget.Class // the most urgent of its wake-ups
 	}
 	wants := map[string]want{}
 	for _, m := range batch {
@@ -87,16 +90,27 @@ func (f *Flow) Apply(ctx context.Context, batch []queue.Received) []string {
 			continue
 		}
 		if wants[w.Platform].got == nil {
-			wants[w.Platform] = want{map[record.ID][]queue.Received{}, map[record.ID]string{}}
+			wants[w.Platform] = want{map[record.ID][]queue.Received{}, map[record.ID]string{}, map[record.ID]budget.Class{}}
 		}
+		if was, known := wants[w.Platform].class[w.Record]; known {
+			w.Class = budget.Urgent(w.Class, was)
+		}
+		wants[w.Platform].class[w.Record] = w.Class
 		wants[w.Platform].got[w.Record] = append(wants[w.Platform].got[w.Record], m)
 		wants[w.Platform].traces[w.Record] = w.CorrelationID
 	}
 	for _, p := range slices.Sorted(maps.Keys(wants)) {
 		w := wants[p]
-		errs := f.byEntity(ctx, p, slices.Sorted(maps.Keys(w.got)), 0)
+		errs := map[record.ID]error{}
+		for _, class := range budget.Classes() {
+			ids := slices.DeleteFunc(slices.Sorted(maps.Keys(w.got)), func(id record.ID) bool { return w.class[id] != class })
+			maps.Copy(errs, f.byEntity(ctx, p, ids, 0))
+		}
 		for _, id := range slices.Sorted(maps.Keys(errs)) {
 			err := errs[id]
+			if budget.Refused(err) {
+				continue
+			}
 			f.d.Telemetry.Count("DeliverFailures", p, 1)
 			f.d.Telemetry.Event(ctx, telemetry.Event{Step: "failed", Platform: p, Record: string(id), Trace: w.traces[id], Err: err})
 			for _, m := range w.got[id] {
@@ -138,6 +152,7 @@ func (f *Flow) byEntity(ctx context.Context, name string, ids []record.ID, depth
 // job is one record on its way to one platform.
 type job struct {
 	platform string
+	class    budget.Class
 	mapping  *mapping.Mapping
 	rules    record.Rules
 	before   ledger.State            // as committed
@@ -161,8 +176,8 @@ func (j *job) forms() map[string]record.Value {
 
 func (j *job) id() record.ID { return j.before.Record.ID }
 
-// deliver works on records that are due for one platform. The result names those whose work could not even be
-// put off.
+// deliver works on records of one entity that are due for one platform, the most urgent class first. The result names
+// those whose work could not even be put off, and those that the platform's gate refused, whose work need not be.
 func (f *Flow) deliver(ctx context.Context, name string, ids []record.ID, depth int) map[record.ID]error {
 	failed := map[record.ID]error{}
 	states, err := f.d.Ledger.Load(ctx, ids...)
@@ -173,7 +188,7 @@ func (f *Flow) deliver(ctx context.Context, name string, ids []record.ID, depth 
 		return failed
 	}
 	p, connected := f.d.Platforms[name]
-	var jobs []*job
+	jobs := map[budget.Class][]*job{}
 	for _, id := range ids {
 		due, is := states[id].Due[name]
 		if !is || due.NotBefore.After(f.d.Now()) && (depth == 0 || due.Attempts > 0) { // who is referred to need not wait for its first attempt
@@ -183,22 +198,44 @@ func (f *Flow) deliver(ctx context.Context, name string, ids []record.ID, depth 
 		if !connected || !mapped {
 			continue // stays due: the configuration has to be completed
 		}
-		j := &job{platform: name, mapping: m, rules: f.d.Config.Rules(id.Entity()), before: states[id], view: states[id].Record.Views[name]}
+		class := due.Class
+		if depth > 0 {
+			class = budget.Urgent(class, budget.PurposeOf(ctx).Class) // of who refers to it
+		}
+		j := &job{platform: name, class: class, mapping: m, rules: f.d.Config.Rules(id.Entity()), before: states[id], view: states[id].Record.Views[name]}
+		jobs[class] = append(jobs[class], j)
+	}
+	for _, class := range budget.Classes() {
+		if len(jobs[class]) > 0 {
+			ctx := budget.For(ctx, budget.Purpose{Class: class, Entity: ids[0].Entity()})
+			f.write(ctx, p, jobs[class], depth, failed)
+		}
+	}
+	return failed
+}
+
+// write brings records of one entity and class to a platform.
+func (f *Flow) write(ctx context.Context, p Platform, all []*job, depth int, failed map[record.ID]error) {
+	var jobs []*job
+	for _, j := range all {
 		ready, err := f.prepare(ctx, p, j)
 		if err != nil {
-			failed[id] = err
+			failed[j.id()] = err
 		} else if ready {
 			jobs = append(jobs, j)
 		}
 	}
-	targets, lost := f.targets(ctx, name, jobs, depth, failed)
+	if len(jobs) == 0 {
+		return
+	}
+	to := f.targets(ctx, jobs[0].platform, jobs, depth, failed)
 	var writes []platform.Write
 	var sent []*job
 	for _, j := range jobs {
 		if failed[j.id()] != nil {
 			continue
 		}
-		ready, err := f.render(ctx, j, targets, lost)
+		ready, err := f.render(ctx, j, to)
 		if err != nil {
 			failed[j.id()] = err
 		} else if ready {
@@ -206,14 +243,13 @@ func (f *Flow) deliver(ctx context.Context, name string, ids []record.ID, depth 
 		}
 	}
 	if len(writes) == 0 {
-		return failed
+		return
 	}
 	for i, w := range p.Write(ctx, writes) {
 		if err := f.settle(ctx, sent[i], w); err != nil {
 			failed[sent[i].id()] = err
 		}
 	}
-	return failed
 }
 
 // prepare projects the patch, after reading back an unknown write. It reports false when nothing is to be
@@ -337,9 +373,15 @@ func (f *Flow) readAgain(ctx context.Context, p Platform, j *job) (record.Native
 	return p.Find(ctx, j.mapping.Object, j.before.Record.External())
 }
 
-// targets finds what references point to on the platform, and what is not there and not due to come. A referenced record that is not there yet is
-// delivered first.
-func (f *Flow) targets(ctx context.Context, name string, jobs []*job, depth int, failed map[record.ID]error) (map[record.ID]mapping.Target, map[record.ID]bool) {
+// pointed is where the references of some records lead on a platform.
+type pointed struct {
+	at      map[record.ID]mapping.Target
+	lost    map[record.ID]bool  // not there, and not due to come
+	refused map[record.ID]error // by the platform's gate, when they were to be delivered first
+}
+
+// targets finds what references point to on the platform. A referenced record that is not there yet is delivered first.
+func (f *Flow) targets(ctx context.Context, name string, jobs []*job, depth int, failed map[record.ID]error) pointed {
 	wanted := map[record.ID]struct{}{}
 	for _, j := range jobs {
 		for field, v := range j.patch.Fields {
@@ -349,9 +391,9 @@ func (f *Flow) targets(ctx context.Context, name string, jobs []*job, depth int,
 			}
 		}
 	}
-	out, lost := map[record.ID]mapping.Target{}, map[record.ID]bool{}
+	to := pointed{map[record.ID]mapping.Target{}, map[record.ID]bool{}, map[record.ID]error{}}
 	if len(wanted) == 0 {
-		return out, lost
+		return to
 	}
 	find := func(ids []record.ID) (missing []record.ID) {
 		states, err := f.d.Ledger.Load(ctx, ids...)
@@ -370,42 +412,50 @@ func (f *Flow) targets(ctx context.Context, name string, jobs []*job, depth int,
 				}
 			}
 			if v := state.Record.Views[name]; v.Exists() {
-				out[id] = mapping.Target{NativeID: v.ID}
+				to.at[id] = mapping.Target{NativeID: v.ID}
 				if v.External == state.Record.ID && state.Record.Parted == 0 { // not one that it carries from before a merge
-					out[id] = mapping.Target{NativeID: v.ID, External: state.Record.External()}
+					to.at[id] = mapping.Target{NativeID: v.ID, External: state.Record.External()}
 				}
 				continue
 			}
 			_, due := state.Due[name]
-			lost[id] = state.Exists() && !due
+			to.lost[id] = state.Exists() && !due
 			missing = append(missing, id)
 		}
 		return missing
 	}
 	missing := find(slices.Sorted(maps.Keys(wanted)))
 	if len(missing) > 0 && depth < maxDepth {
-		f.byEntity(ctx, name, missing, depth+1) // its own wake-up reports its own failures
+		for id, err := range f.byEntity(ctx, name, missing, depth+1) { // its own wake-up reports its own failures
+			if budget.Refused(err) {
+				to.refused[id] = err
+			}
+		}
 		find(missing)
 	}
-	return out, lost
+	return to
 }
 
 // render turns the patch into a native write. It reports false when nothing can be written now.
-func (f *Flow) render(ctx context.Context, j *job, targets map[record.ID]mapping.Target, lost map[record.ID]bool) (bool, error) {
+func (f *Flow) render(ctx context.Context, j *job, to pointed) (bool, error) {
 	j.write = platform.Write{Ref: record.Ref{Platform: j.platform, Object: j.mapping.Object, ID: j.view.ID}, External: j.before.Record.External(), Key: j.key(), Delete: j.patch.Delete}
 	if j.patch.Delete {
 		return true, nil
 	}
 	var missing []string
+	var refused error
 	native, held, err := j.mapping.Write(j.patch.Fields, j.patch.Create, func(field string, id record.ID) (mapping.Target, bool) {
-		t, ok := targets[id]
+		t, ok := to.at[id]
 		if !ok {
-			j.lost = j.lost || lost[id]
+			j.lost = j.lost || to.lost[id]
+			refused = cmp.Or(refused, to.refused[id])
 			missing = append(missing, fmt.Sprintf("%s → %s", field, id))
 		}
 		return t, ok
 	})
 	switch {
+	case refused != nil:
+		return false, f.postpone(ctx, j, refused, false)
 	case len(missing) > 0:
 		return false, f.postpone(ctx, j, &fault.Error{Class: fault.MissingReference, Op: "deliver", ID: string(j.id()),
 			Detail: "not on " + j.platform + " yet: " + strings.Join(missing, ", ")}, false)
@@ -433,7 +483,9 @@ func (j *job) key() string {
 
 // settle turns a vendor's answer into the next state.
 func (f *Flow) settle(ctx context.Context, j *job, w platform.Written) error {
-	f.d.Telemetry.Count("ProviderWrites", j.platform, 1)
+	if !budget.Refused(w.Err) {
+		f.d.Telemetry.Count("ProviderWrites", j.platform, 1)
+	}
 	row := fault.RowOf(w.Err)
 	switch {
 	case w.Err == nil:
@@ -479,7 +531,9 @@ func (f *Flow) finish(ctx context.Context, j *job, w platform.Written, written b
 		switch {
 		case written:
 			f.d.Telemetry.Count("Written", j.platform, 1)
-			f.d.Telemetry.Took("Freshness", j.platform, f.d.Now().Sub(j.before.Due[j.platform].Since))
+			if class := j.before.Due[j.platform].Class; class == budget.Live || class == budget.Approval { // nobody waits for the others
+				f.d.Telemetry.Took("Freshness", j.platform, f.d.Now().Sub(j.before.Due[j.platform].Since))
+			}
 			f.tell(ctx, j, "written", "", slices.Sorted(maps.Keys(j.patch.Fields)), nil)
 		default:
 			f.d.Telemetry.Count("NothingToWrite", j.platform, 1)
@@ -591,7 +645,7 @@ func (f *Flow) end(j *job, s *ledger.State) {
 	}
 	delete(s.Due, j.platform)
 	if !record.Project(s.Record, j.rules, j.platform, j.mapping.As).Empty() {
-		due = ledger.Due{Since: due.Since, Traces: due.Traces}
+		due = ledger.Due{Class: due.Class, Since: due.Since, Traces: due.Traces}
 		if s.Due == nil {
 			s.Due = map[string]ledger.Due{}
 		}
@@ -639,17 +693,16 @@ func (f *Flow) refuse(ctx context.Context, j *job, why error) error {
 }
 
 // postpone keeps the work due for later. found says that the failure happened while reading back, so that the
-// last write is still unknown.
+// last write is still unknown. What the platform's gate refused is due as it was, and why comes back.
 func (f *Flow) postpone(ctx context.Context, j *job, why error, found bool) error {
+	if budget.Refused(why) {
+		f.d.Telemetry.Count("NotCalled", j.platform, 1)
+		return why
+	}
 	unknown := fault.Is(why, fault.Unknown) || found
 	return f.commit(ctx, j, func(s *ledger.State, e *ledger.Entry, now time.Time) {
 		due, still := s.Due[j.platform]
 		if !still {
-			return
-		}
-		if asked := fault.RetryAt(why); fault.Outermost(why) != nil && fault.Outermost(why).Code == fault.NotCalled && asked.After(now) {
-			due.NotBefore, due.Reason = asked, why.Error() // no attempt was made
-			s.Due[j.platform] = due
 			return
 		}
 		again := due.Reason == why.Error()
@@ -724,7 +777,7 @@ func (f *Flow) commit(ctx context.Context, j *job, change func(*ledger.State, *l
 		e := ledger.Entry{Before: base, Links: map[record.Ref]record.ID{}}
 		f.readBack(j, &after, &e, now)
 		change(&after, &e, now)
-		settled, err := govern.Settle(ctx, f.d.Ledger, f.d.Config, base, after, govern.Cause{Trace: f.trace(j), Now: now})
+		settled, err := govern.Settle(ctx, f.d.Ledger, f.d.Config, base, after, govern.Cause{Trace: f.trace(j), Class: j.class, Now: now})
 		if err != nil {
 			return err
 		}

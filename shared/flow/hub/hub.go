@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"sorrel/shared/budget"
 	"sorrel/shared/fault"
 	"sorrel/shared/govern"
 	"sorrel/shared/ledger"
@@ -248,12 +249,15 @@ func (f *Flow) known(ctx context.Context, m *mapping.Mapping, ref record.Ref, in
 
 func (f *Flow) read(ctx context.Context, ref record.Ref, trace string) (record.Native, error) {
 	r, ok := f.d.Readers[ref.Platform]
-	if !ok {
+	m, mapped := f.d.Config.ByObject(ref.Platform, ref.Object)
+	if !ok || !mapped {
 		return record.Native{}, &fault.Error{Class: fault.NotFound, Op: "hub.read", ID: ref.String(), Detail: "platform is not connected"}
 	}
-	n, err := r.Read(ctx, ref)
+	n, err := r.Read(budget.For(ctx, budget.Purpose{Class: budget.Live, Entity: m.Entity}), ref)
 	n.Ours = false // a read shows what is there, whoever saved it last
-	f.d.Telemetry.Count("ProviderReads", ref.Platform, 1)
+	if !budget.Refused(err) {
+		f.d.Telemetry.Count("ProviderReads", ref.Platform, 1)
+	}
 	f.d.Telemetry.Event(ctx, telemetry.Event{Step: "read", Platform: ref.Platform, Record: ref.String(), Trace: trace, Err: err})
 	return n, fault.Wrap("", "hub.read", ref.String(), err)
 }

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"sorrel/shared/budget"
 	"sorrel/shared/fault"
 	"sorrel/shared/govern"
 	"sorrel/shared/ledger"
@@ -138,7 +139,7 @@ func (e *entity) try(ctx context.Context, c cluster, links map[record.Ref]record
 	if len(c.rules) > 0 {
 		detail += " by " + strings.Join(c.rules, ", ")
 	}
-	settled, err := govern.Settle(ctx, e.d.Ledger, e.d.Config, before, after, govern.Cause{Trace: trace, By: e.o.By, Now: now, News: true, Known: true},
+	settled, err := govern.Settle(ctx, e.d.Ledger, e.d.Config, before, after, govern.Cause{Trace: trace, By: e.o.By, Now: now, News: true, Known: true, Class: budget.Reconcile},
 		record.Event{Action: "linked", By: e.o.By, Detail: detail, Trace: trace})
 	if err != nil {
 		return err

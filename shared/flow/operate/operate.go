@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"sorrel/shared/budget"
 	"sorrel/shared/fault"
 	"sorrel/shared/ledger"
 	"sorrel/shared/policy"
@@ -17,12 +18,18 @@ import (
 	"sorrel/shared/telemetry"
 )
 
-// Deps are what operate needs. Queues may be empty.
+// Looker tells what a platform lets us call from now on.
+type Looker interface {
+	Look(ctx context.Context, platform string) (budget.Outlook, error)
+}
+
+// Deps are what operate needs. Queues may be empty, and Look nil.
 type Deps struct {
 	Ledger    *ledger.Ledger
 	Config    *policy.Set
 	Telemetry *telemetry.Recorder
 	Platforms []string
+	Look      Looker
 	Queues    map[string]func(context.Context) (queue.Depth, error)
 	Now       func() time.Time
 	Started   time.Time
@@ -43,19 +50,38 @@ type Status struct {
 	Platforms  []PlatformStatus   `json:"platforms"`
 	Queues     []QueueStatus      `json:"queues"`
 	Exceptions map[string]int     `json:"openExceptions"`
+	Proposals  Waiting            `json:"openProposals"`
 	Metrics    telemetry.Snapshot `json:"metrics"`
+}
+
+// Waiting is how many things wait, and how long the oldest has.
+type Waiting struct {
+	Count  int     `json:"count"`
+	Oldest float64 `json:"oldestSeconds"`
 }
 
 // PlatformStatus is one platform's share.
 type PlatformStatus struct {
-	Name      string    `json:"name"`
-	Due       int       `json:"due"`
-	OldestDue float64   `json:"oldestDueSeconds"`
-	Oldest    record.ID `json:"oldestDue,omitempty"`
-	Writes    float64   `json:"writes"`
-	Reads     float64   `json:"reads"`
-	Failures  float64   `json:"failures"`
-	FreshP95  float64   `json:"freshnessP95Ms"`
+	Name      string              `json:"name"`
+	Due       int                 `json:"due"`
+	OldestDue float64             `json:"oldestDueSeconds"`
+	Oldest    record.ID           `json:"oldestDue,omitempty"`
+	ByClass   map[string]Waiting  `json:"dueByClass"`
+	Breaker   Breaker             `json:"breaker"`
+	Room      map[string]int      `json:"room,omitempty"` // calls of a class in the next minute, about
+	Limits    []budget.LimitState `json:"limits,omitempty"`
+	Writes    float64             `json:"writes"`
+	Reads     float64             `json:"reads"`
+	Failures  float64             `json:"failures"`
+	FreshP95  float64             `json:"freshnessP95Ms"`
+}
+
+// Breaker is whether a platform is called at all. State is closed where it is; open until a time where it is not;
+// half-open when that is over and one call finds out.
+type Breaker struct {
+	State  string    `json:"state"`
+	Until  time.Time `json:"until,omitzero"`
+	Reason string    `json:"reason,omitempty"`
 }
 
 // QueueStatus is one queue's share.
@@ -75,18 +101,39 @@ func (f *Flow) Status(ctx context.Context) (Status, error) {
 	c := s.Metrics.Counters
 	for _, p := range f.d.Platforms {
 		ps := PlatformStatus{Name: p, Writes: c["ProviderWrites."+p], Reads: c["ProviderReads."+p],
-			Failures: c["KeptDue."+p] + c["Refused."+p], FreshP95: s.Metrics.Durations["Freshness."+p]["p95"]}
+			Failures: c["KeptDue."+p] + c["Refused."+p], FreshP95: s.Metrics.Durations["Freshness."+p]["p95"],
+			ByClass: map[string]Waiting{}, Breaker: Breaker{State: "closed"}}
+		if f.d.Look != nil {
+			o, err := f.d.Look.Look(ctx, p)
+			if err != nil {
+				return Status{}, err
+			}
+			ps.outlook(o, now)
+		}
+		var urgent float64 // how long the oldest has waited of what may not
+		var waiting record.ID
 		for d, err := range f.d.Ledger.DueFor(ctx, p) {
 			if err != nil {
 				return Status{}, err
 			}
 			ps.Due++
-			if waits := now.Sub(d.Since).Seconds(); waits > ps.OldestDue || ps.Oldest == "" {
+			waits := now.Sub(d.Since).Seconds()
+			w := ps.ByClass[d.Class.String()]
+			ps.ByClass[d.Class.String()] = Waiting{w.Count + 1, max(w.Oldest, waits)}
+			if waits > ps.OldestDue || ps.Oldest == "" {
 				ps.OldestDue, ps.Oldest = waits, d.Record
 			}
+			if d.Class == budget.Live || d.Class == budget.Approval { // the others may wait
+				if waits > urgent {
+					urgent, waiting = waits, d.Record
+				}
+			}
 		}
-		if ps.OldestDue > concern.Seconds() {
-			s.Concerns = append(s.Concerns, fmt.Sprintf("%s: %s has waited for %s", p, ps.Oldest, (time.Duration(ps.OldestDue)*time.Second).Round(time.Second)))
+		if urgent > concern.Seconds() {
+			s.Concerns = append(s.Concerns, fmt.Sprintf("%s: %s has waited for %s", p, waiting, (time.Duration(urgent)*time.Second).Round(time.Second)))
+		}
+		if b := ps.Breaker; b.State != "closed" {
+			s.Concerns = append(s.Concerns, fmt.Sprintf("%s is not called until %s: %s", p, b.Until.UTC().Format(time.RFC3339), b.Reason))
 		}
 		s.Platforms = append(s.Platforms, ps)
 	}
@@ -110,8 +157,33 @@ func (f *Flow) Status(ctx context.Context) (Status, error) {
 	if len(open) > 0 {
 		s.Concerns = append(s.Concerns, fmt.Sprintf("%d open exception(s)", len(open)))
 	}
+	proposals, err := f.d.Ledger.Proposals(ctx, false)
+	if err != nil {
+		return Status{}, err
+	}
+	for _, p := range proposals {
+		s.Proposals = Waiting{s.Proposals.Count + 1, max(s.Proposals.Oldest, now.Sub(p.Opened).Seconds())}
+	}
 	s.Healthy = len(s.Concerns) == 0
 	return s, nil
+}
+
+// outlook says what the platform lets us call.
+func (p *PlatformStatus) outlook(o budget.Outlook, now time.Time) {
+	p.Limits = o.Limits
+	if o.Room != nil {
+		p.Room = map[string]int{}
+		for class, n := range o.Room {
+			p.Room[class.String()] = n
+		}
+	}
+	if !o.Open {
+		return
+	}
+	p.Breaker = Breaker{State: "open", Until: o.Until, Reason: o.Reason}
+	if !o.Until.After(now) {
+		p.Breaker.State = "half-open"
+	}
 }
 
 // IsDeadLetter tells a dead-letter queue by its name.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"sorrel/shared/budget"
 	"sorrel/shared/fault"
 	"sorrel/shared/govern"
 	"sorrel/shared/ledger"
@@ -31,6 +32,7 @@ func (f *Flow) Decide(ctx context.Context, by policy.Person, v Verdict) (ledger.
 		return ledger.ProposalEntry{}, err
 	}
 	cause := f.cause(ctx, who, entry.Trace)
+	cause.Class = budget.Approval
 	verdict := record.Verdict{Proposal: v.Proposal, Revision: v.Revision, Approve: v.Approve, By: who.Name, Comment: v.Comment}
 	c, err := f.change(ctx, entry.Record, cause, func(s *ledger.State) ([]record.Event, error) {
 		if now, open := proposal(s.Record, v.Proposal); open {

@@ -42,7 +42,7 @@ func (f *Flow) link(ctx context.Context, a act) (Acted, error) {
 			return nil, refuse(fault.Refused, a.x.ID, fmt.Sprintf("%s has %s on %s already", id, was.Ref, native.Platform), "merge the two there, or link it to another record")
 		}
 		delete(s.Record.Views, native.Platform) // a deleted one: the other takes its place
-		s.AddDue(native.Platform, a.cause.Trace, a.cause.Now)
+		s.AddDue(native.Platform, a.cause.Trace, a.cause.Class, a.cause.Now)
 		d := s.Due[native.Platform]
 		d.NotBefore = a.cause.Now.Add(settling)
 		s.Due[native.Platform] = d

@@ -265,7 +265,7 @@ func (f *Flow) wake(ctx context.Context, due map[record.ID][]string, cause gover
 			if f.d.Wake[p] == nil {
 				continue
 			}
-			m, err := message.Wake{Platform: p, Record: id, CorrelationID: cause.Trace}.Message(fmt.Sprintf("%s/%d", cause.Trace, cause.Now.UnixNano()))
+			m, err := message.Wake{Platform: p, Record: id, CorrelationID: cause.Trace, Class: cause.Class}.Message(fmt.Sprintf("%s/%d", cause.Trace, cause.Now.UnixNano()))
 			if err != nil {
 				f.lost(ctx, p, err)
 				continue

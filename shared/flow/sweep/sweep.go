@@ -1,8 +1,13 @@
 // Package sweep wakes what is due and has not been woken, or whose time has come: it is what makes losing
 // queue messages harmless.
+//
+// It wakes in order of class and age, about as much as the platform lets us call until the next sweep. While a
+// platform's breaker is open it wakes nothing, and one record to find out when the pause is over. So after an outage the
+// backlog drains at the platform's budget, the most urgent first.
 package sweep
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"sorrel/shared/budget"
 	"sorrel/shared/ledger"
 	"sorrel/shared/message"
 	"sorrel/shared/queue"
@@ -18,11 +24,17 @@ import (
 	"sorrel/shared/telemetry"
 )
 
-// Deps are what sweep needs. All are required.
+// Looker tells what a platform lets us call from now on.
+type Looker interface {
+	Look(ctx context.Context, platform string) (budget.Outlook, error)
+}
+
+// Deps are what sweep needs. All but Look are required.
 type Deps struct {
 	Ledger    *ledger.Ledger
 	Wake      map[string]queue.Sender // by platform
 	Inbound   queue.Sender
+	Look      Looker // nil = nothing is limited
 	Now       func() time.Time
 	Grace     time.Duration // work that became due less than this ago has its wake-up on the queue
 	Telemetry *telemetry.Recorder
@@ -37,6 +49,7 @@ func New(d Deps) *Flow { return &Flow{d} }
 // Swept is what one run did.
 type Swept struct {
 	Due       map[string]int // waiting, by platform
+	Asleep    map[string]int // of these, what could be woken but for the platform: its breaker, or its budget
 	Woken     int
 	Rechecked int
 	Timed     int // records whose time has come: a proposal expires, an override ends, a held value is tried again
@@ -48,41 +61,96 @@ const maxWoken = 5000
 // Apply wakes due work and rechecks. Waking twice is harmless: a wake-up without due work does nothing.
 func (f *Flow) Apply(ctx context.Context) (Swept, error) {
 	now := f.d.Now()
-	out := Swept{Due: map[string]int{}}
+	out := Swept{Due: map[string]int{}, Asleep: map[string]int{}}
 	var errs []error // one platform's trouble is not the others'
 	for _, name := range slices.Sorted(maps.Keys(f.d.Wake)) {
 		errs = append(errs, f.platform(ctx, name, f.d.Wake[name], now, &out))
 	}
-	errs = append(errs, f.rechecks(ctx, now, &out), f.timers(ctx, now, &out))
+	errs = append(errs, f.rechecks(ctx, now, &out), f.timers(ctx, now, &out), f.proposals(ctx, now))
 	return out, errors.Join(errs...)
 }
 
+// look asks what a platform lets us call. What cannot be told limits nothing: deliver meets the platform's gate anyway.
+func (f *Flow) look(ctx context.Context, name string) budget.Outlook {
+	if f.d.Look == nil {
+		return budget.Outlook{}
+	}
+	o, err := f.d.Look.Look(ctx, name)
+	if err != nil {
+		f.d.Telemetry.Event(ctx, telemetry.Event{Step: "failed", Platform: name, Detail: "looking at its budget", Err: err})
+		return budget.Outlook{}
+	}
+	return o
+}
+
+// room is how many records may be woken, when that many of more urgent classes were woken already.
+func room(o budget.Outlook, class budget.Class, woken int, now time.Time) int {
+	left, limited := o.Room[class]
+	switch {
+	case o.Open && o.Until.After(now):
+		return 0
+	case o.Open:
+		return 1 - woken // one finds out
+	case limited:
+		return min(left, maxWoken) - woken
+	}
+	return maxWoken - woken
+}
+
+// backlog collects what may be woken: of much, the first in order of class and age.
+type backlog []ledger.Pending
+
+func (b *backlog) add(p ledger.Pending) {
+	if *b = append(*b, p); len(*b) >= 2*maxWoken {
+		b.sort()
+		*b = (*b)[:maxWoken]
+	}
+}
+
+func (b *backlog) sort() {
+	classes := budget.Classes()
+	slices.SortFunc(*b, func(x, y ledger.Pending) int {
+		return cmp.Or(slices.Index(classes, x.Class)-slices.Index(classes, y.Class), x.Since.Compare(y.Since), strings.Compare(string(x.Record), string(y.Record)))
+	})
+}
+
 func (f *Flow) platform(ctx context.Context, name string, q queue.Sender, now time.Time, out *Swept) error {
+	o := f.look(ctx, name)
 	var oldest time.Duration
-	var msgs []queue.Message
+	var ready backlog
+	count, could := map[budget.Class]int{}, 0
 	for p, err := range f.d.Ledger.DueFor(ctx, name) {
 		if err != nil {
 			return err
 		}
 		out.Due[name]++
-		oldest = max(oldest, now.Sub(p.Since))
+		count[p.Class]++
+		if p.Class == budget.Live || p.Class == budget.Approval { // the others may wait
+			oldest = max(oldest, now.Sub(p.Since))
+		}
 		fresh := p.NotBefore.IsZero() && now.Sub(p.Since) < f.d.Grace // what was put off has no wake-up on the queue
-		if p.NotBefore.After(now) || fresh || len(msgs) >= maxWoken {
+		if !p.NotBefore.After(now) && !fresh {
+			could++
+			ready.add(p)
+		}
+	}
+	ready.sort()
+	var msgs []queue.Message
+	for _, p := range ready {
+		if room(o, p.Class, len(msgs), now) <= 0 {
 			continue
 		}
-		// The same entry is woken once per half minute at most: its dedup id changes with the time.
-		id := fmt.Sprintf("sweep-%d", now.Unix()/30)
-		if !p.NotBefore.IsZero() {
-			id = fmt.Sprintf("sweep-%d-%d", p.NotBefore.UnixMilli(), now.Unix()/30)
-		}
-		m, err := message.Wake{Platform: name, Record: p.Record, CorrelationID: id}.Message(id)
+		m, err := f.wake(name, p, o, now)
 		if err != nil {
 			return err
 		}
 		msgs = append(msgs, m)
 	}
+	f.tell(ctx, name, o, count)
 	f.d.Telemetry.Gauge("Due", name, float64(out.Due[name]))
 	f.d.Telemetry.Gauge("DueOldestAge", name, oldest.Seconds())
+	out.Asleep[name] = could - len(msgs)
+	f.d.Telemetry.Gauge("DueAsleep", name, float64(out.Asleep[name]))
 	if len(msgs) == 0 {
 		return nil
 	}
@@ -92,7 +160,44 @@ func (f *Flow) platform(ctx context.Context, name string, q queue.Sender, now ti
 	return q.Send(ctx, msgs...)
 }
 
+// seldom is how often an entry is woken that has waited for long.
+const seldom = 30 * time.Second
+
+// wake makes a wake-up. Its dedup id changes with the time, so that an entry is woken once per Grace at most, and less
+// often the longer it waits; and with each pause of the platform that ends.
+func (f *Flow) wake(name string, p ledger.Pending, o budget.Outlook, now time.Time) (queue.Message, error) {
+	since := p.Since
+	if p.NotBefore.After(since) {
+		since = p.NotBefore
+	}
+	age, every := now.Sub(since), max(f.d.Grace, time.Second)
+	for every < seldom && age/4 > every {
+		every *= 2
+	}
+	id := fmt.Sprintf("sweep-%d-%d-%d", since.UnixMilli(), every.Milliseconds(), age/every)
+	if !o.Until.IsZero() {
+		id += fmt.Sprintf("-%d", o.Until.UnixMilli())
+	}
+	return message.Wake{Platform: name, Record: p.Record, CorrelationID: id, Class: p.Class}.Message(id)
+}
+
+// tell reports what waits and why, for alarms.
+func (f *Flow) tell(ctx context.Context, name string, o budget.Outlook, count map[budget.Class]int) {
+	for _, class := range []budget.Class{budget.Live, budget.Approval, budget.Reconcile, budget.Replay} {
+		c := class.String()
+		f.d.Telemetry.Gauge("Due"+strings.ToUpper(c[:1])+c[1:], name, float64(count[class]))
+	}
+	open := 0.0
+	if o.Open {
+		open = 1
+		f.d.Telemetry.Count("PlatformDown", name, 1)
+		f.d.Telemetry.Event(ctx, telemetry.Event{Step: "asleep", Platform: name, Detail: fmt.Sprintf("not called until %s: %s", o.Until.UTC().Format(time.RFC3339), o.Reason)})
+	}
+	f.d.Telemetry.Gauge("BreakerOpen", name, open)
+}
+
 func (f *Flow) rechecks(ctx context.Context, now time.Time, out *Swept) error {
+	looks, asked := map[string]budget.Outlook{}, map[string]int{}
 	for r, err := range f.d.Ledger.Rechecks(ctx) {
 		if err != nil {
 			return err
@@ -100,6 +205,15 @@ func (f *Flow) rechecks(ctx context.Context, now time.Time, out *Swept) error {
 		if r.NotBefore.After(now) {
 			continue
 		}
+		o, looked := looks[r.Ref.Platform]
+		if !looked {
+			o = f.look(ctx, r.Ref.Platform)
+			looks[r.Ref.Platform] = o
+		}
+		if room(o, budget.Live, asked[r.Ref.Platform], now) <= 0 {
+			continue
+		}
+		asked[r.Ref.Platform]++
 		in := message.Inbound{CorrelationID: r.Trace, ReceivedAt: now.UTC(), Source: message.Recheck, Native: record.Native{Ref: r.Ref}}
 		m, err := in.Message("recheck/" + r.NotBefore.UTC().Format(time.RFC3339Nano))
 		if err != nil {
@@ -113,6 +227,27 @@ func (f *Flow) rechecks(ctx context.Context, now time.Time, out *Swept) error {
 		}
 		out.Rechecked++
 	}
+	return nil
+}
+
+// countEvery is the minute of an hour whose multiples count proposals: that costs a read of all of them.
+const countEvery = 15
+
+// proposals reports how many wait for a decision, and for how long.
+func (f *Flow) proposals(ctx context.Context, now time.Time) error {
+	if now.Minute()%countEvery != 0 {
+		return nil
+	}
+	open, err := f.d.Ledger.Proposals(ctx, false)
+	if err != nil {
+		return err
+	}
+	var oldest time.Duration
+	for _, p := range open {
+		oldest = max(oldest, now.Sub(p.Opened))
+	}
+	f.d.Telemetry.Gauge("ProposalsOpen", "", float64(len(open)))
+	f.d.Telemetry.Gauge("ProposalsOldestAge", "", oldest.Seconds())
 	return nil
 }
 

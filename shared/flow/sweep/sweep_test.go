@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"sorrel/shared/budget"
 	"sorrel/shared/fault"
 	"sorrel/shared/flow/sweep"
 	"sorrel/shared/ledger"
@@ -188,5 +189,104 @@ func TestRechecks(t *testing.T) {
 	}
 	if s := b.sweep(); s.Rechecked != 0 {
 		t.Errorf("again: %+v", s)
+	}
+}
+
+// outlook is what a platform lets us call.
+type outlook map[string]budget.Outlook
+
+func (o outlook) Look(_ context.Context, platform string) (budget.Outlook, error) {
+	if platform == "broken" {
+		return budget.Outlook{}, errors.New("no answer")
+	}
+	return o[platform], nil
+}
+
+func (b *bench) dueAs(id record.ID, class budget.Class, since time.Time) {
+	b.t.Helper()
+	s := ledger.State{Record: record.Record{ID: id, Views: map[string]record.View{}}, Due: map[string]ledger.Due{"zendesk": {Class: class, Since: since}}}
+	if err := b.ledger.Commit(b.t.Context(), ledger.Entry{After: s}); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// As much as there is room for, in order of class and age. What a class may use, more urgent ones use first.
+func TestWakesInOrderWithinTheRoom(t *testing.T) {
+	t.Parallel()
+	b := setUp(t)
+	b.deps.Look = outlook{"zendesk": {Room: map[budget.Class]int{budget.Live: 4, budget.Approval: 4, budget.Replay: 3}}}
+	b.dueAs("order/replay", budget.Replay, start.Add(-time.Hour))
+	b.dueAs("order/approval", budget.Approval, start.Add(-time.Hour))
+	b.dueAs("order/young", budget.Live, start.Add(-time.Minute))
+	b.dueAs("order/old", budget.Live, start.Add(-2*time.Minute))
+	s := b.sweep()
+	if got := fmt.Sprint(b.woken("zendesk")); got != "[order/old order/young order/approval]" || s.Asleep["zendesk"] != 1 {
+		t.Errorf("woken %s, %+v", got, s)
+	}
+	g := b.tele.Snapshot().Gauges
+	if g["DueLive.zendesk"] != 2 || g["DueReplay.zendesk"] != 1 || g["DueAsleep.zendesk"] != 1 || g["BreakerOpen.zendesk"] != 0 || g["DueOldestAge.zendesk"] != 3600 {
+		t.Errorf("gauges %v", g)
+	}
+}
+
+// Nothing is woken while the breaker is open, and one record when its pause is over; so are native records read again.
+func TestSleepsWhileTheBreakerIsOpen(t *testing.T) {
+	t.Parallel()
+	b := setUp(t)
+	until := start.Add(90 * time.Second)
+	b.deps.Look = outlook{"zendesk": {Open: true, Until: until, Reason: "503"}}
+	for i := range 3 {
+		b.dueAs(record.ID(fmt.Sprint("order/", i)), budget.Live, start.Add(time.Duration(i-100)*time.Second))
+		if err := b.ledger.Postpone(t.Context(), ledger.Recheck{Ref: record.Ref{Platform: "zendesk", Object: "organization", ID: fmt.Sprint(i)}, NotBefore: start, Trace: "t"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.due("order/other", "salesforce", start.Add(time.Second))
+	b.now = start.Add(time.Minute)
+	if s := b.sweep(); s.Woken != 1 || s.Asleep["zendesk"] != 3 || s.Rechecked != 0 {
+		t.Errorf("open: %+v", s)
+	}
+	if c := b.tele.Snapshot(); c.Counters["PlatformDown.zendesk"] != 1 || c.Gauges["BreakerOpen.zendesk"] != 1 {
+		t.Errorf("%+v", c)
+	}
+	b.now = until
+	if s := b.sweep(); s.Asleep["zendesk"] != 2 || s.Rechecked != 1 {
+		t.Errorf("when the pause is over: %+v", s)
+	}
+	if got := fmt.Sprint(b.woken("zendesk")); got != "[order/0]" {
+		t.Errorf("woken %s", got)
+	}
+	b.deps.Look = outlook{"zendesk": {Open: true, Until: until.Add(time.Second)}} // it found the platform still away
+	b.now = until.Add(time.Second)
+	if b.sweep(); len(b.woken("zendesk")) != 1 {
+		t.Error("no second probe after a short pause")
+	}
+}
+
+// A budget that cannot be read stops nothing.
+func TestWakesWithoutAnOutlook(t *testing.T) {
+	t.Parallel()
+	b := setUp(t)
+	b.wake["broken"] = queue.NewMemory(queue.Settings{Name: "broken"}, nil, func() time.Time { return b.now })
+	b.deps.Wake["broken"], b.deps.Look = b.wake["broken"], outlook{}
+	b.due("order/1", "broken", time.Time{})
+	b.now = start.Add(time.Minute)
+	if s := b.sweep(); s.Woken != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestCountsProposals(t *testing.T) {
+	t.Parallel()
+	b := setUp(t)
+	s := ledger.State{Record: record.Record{ID: "order/1", Views: map[string]record.View{}, Proposals: map[string]record.Proposal{"zendesk\x00x": {ID: "p", Status: record.ProposalOpen, Opened: start.Add(-time.Hour)}}}}
+	if err := b.ledger.Commit(t.Context(), ledger.Entry{After: s}); err != nil {
+		t.Fatal(err)
+	}
+	b.sweep()
+	b.now = start.Add(7 * time.Minute) // between, nobody counts
+	b.sweep()
+	if g := b.tele.Snapshot().Gauges; g["ProposalsOpen"] != 1 || g["ProposalsOldestAge"] != 3600 {
+		t.Errorf("gauges %v", g)
 	}
 }
