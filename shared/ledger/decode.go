@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"sorrel/shared/budget"
 	"sorrel/shared/jsonread"
 	"sorrel/shared/record"
 )
@@ -389,6 +390,8 @@ func (d *decoder) golden(into map[string]record.Golden) {
 func (d *decoder) due() (out Due) {
 	d.Object(func(name string) {
 		switch name {
+		case "class":
+			out.Class = budget.Class(d.text())
 		case "since":
 			out.Since = d.Time()
 		case "notBefore":
