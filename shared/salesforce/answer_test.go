@@ -51,7 +51,7 @@ func FuzzAnswer(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.client, err = vendorhttp.New(vendorhttp.Config{Name: "salesforce", Base: "https://acme.my.salesforce.com", Now: fixed, Trip: 100,
+		c.client, err = vendorhttp.New(vendorhttp.Config{Name: "salesforce", Base: "https://acme.my.salesforce.com", Now: fixed,
 			Classify: c.classify, Tokens: vendorhttp.NewTokens(c.signIn, fixed), Transport: canned{status, body}})
 		if err != nil {
 			t.Fatal(err)

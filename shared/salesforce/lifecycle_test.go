@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"sorrel/shared/budget"
 	"sorrel/shared/fault"
 	"sorrel/shared/platform"
 	"sorrel/shared/platform/platformtest"
@@ -271,7 +272,9 @@ func messageBus(t *testing.T, c *salesforce.Connector, twin *salesforcetwin.Twin
 // The end of many accounts in one event costs one query, and where the org cannot be asked each is a hint.
 func TestDeletionsAreFollowed(t *testing.T) {
 	t.Parallel()
-	c, org := start(t, time.Now, salesforcetwin.Options{}, func(cfg *salesforce.Config) { cfg.Cooldown = time.Millisecond })
+	c, org := start(t, time.Now, salesforcetwin.Options{}, func(cfg *salesforce.Config) {
+		cfg.Gate = budget.Local(record.Salesforce, budget.Rules{Pause: time.Millisecond}, budget.Options{Worker: "w", Now: time.Now})
+	})
 	var erase []platform.Write
 	for i := range 3 {
 		erase = append(erase, platform.Write{Ref: refTo("Contact", edit(t, org, "Contact", "", map[string]any{"LastName": fmt.Sprint(i)})), Delete: true})

@@ -104,7 +104,6 @@ type Config struct {
 	Concurrency int           // calls in flight at most; 0 = 10
 	Gate        budget.Gate   // lets calls through; nil = one of this connector alone, with Concurrency
 	Timeout     time.Duration // of one call; 0 = 15 s
-	Cooldown    time.Duration // first pause of the breaker; 0 = 1 s
 	Version     string        // REST API version; "" = v66.0, at least v46.0
 	Client      string        // marks our calls, so that their events are recognised; "" = Sorrel
 
@@ -332,7 +331,7 @@ func (c *Connector) credentials() []error {
 	}
 	client, err := vendorhttp.New(vendorhttp.Config{
 		Name: record.Salesforce, Base: c.cfg.URL, Tokens: vendorhttp.NewTokens(c.signIn, c.cfg.Now),
-		Concurrency: c.cfg.Concurrency, Timeout: c.cfg.Timeout, Cooldown: c.cfg.Cooldown, Now: c.cfg.Now, Observe: c.cfg.Observe,
+		Concurrency: c.cfg.Concurrency, Timeout: c.cfg.Timeout, Now: c.cfg.Now, Observe: c.cfg.Observe,
 		Classify: c.classify, Gate: c.cfg.Gate,
 		Readings: func(resp vendorhttp.Response) []budget.Reading {
 			return budget.Within(c.cfg.Limits, readings(resp.Header))

@@ -1,5 +1,5 @@
 // Package vendorhttp is HTTP to vendors, the one way in which connectors leave the process: authenticated,
-// bounded in time, size and concurrency, guarded by a breaker, and classified into fault classes. It never
+// bounded in time and size, let through by a gate (package budget), and classified into fault classes. It never
 // retries by itself (the queue above it does), except for one repeat with a fresh token after a 401.
 package vendorhttp
 
@@ -33,16 +33,14 @@ type Config struct {
 	Name        string        // platform name, for errors and metrics
 	Base        string        // such as https://acme.zendesk.com
 	Tokens      *Tokens       // nil = no Authorization header is added
-	Concurrency int           // requests in flight at most; 0 = 10
+	Concurrency int           // connections kept, and calls at once without a Gate; 0 = 10
 	Timeout     time.Duration // of one call; 0 = 15 s
-	Trip        int           // consecutive failures (no answer or 5xx) that open the breaker; 0 = 5
-	Cooldown    time.Duration // first pause of an open breaker, doubled up to 32 times; 0 = 1 s
 	Now         func() time.Time
 	Observe     func(Call) // called after every call; nil = nobody
 	Classify    func(Response) error
 	Local       func(Response) bool             // this over-limit answer is about one record or endpoint: other calls go on; nil = never
 	Transport   http.RoundTripper               // nil = a pooled transport
-	Gate        budget.Gate                     // lets calls through; nil = one of this client alone, with Concurrency, Trip and Cooldown
+	Gate        budget.Gate                     // lets calls through; nil = one of this client alone, for Concurrency calls at once
 	Readings    func(Response) []budget.Reading // what an answer says about the platform's limits; nil = nothing
 }
 
@@ -103,12 +101,6 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = 15 * time.Second
 	}
-	if cfg.Trip <= 0 {
-		cfg.Trip = 5
-	}
-	if cfg.Cooldown <= 0 {
-		cfg.Cooldown = time.Second
-	}
 	if cfg.Observe == nil {
 		cfg.Observe = func(Call) {}
 	}
@@ -116,7 +108,8 @@ func New(cfg Config) (*Client, error) {
 		cfg.Transport = NewTransport(cfg.Concurrency)
 	}
 	if cfg.Gate == nil {
-		cfg.Gate = newAlone(cfg)
+		cfg.Gate = budget.Local(cfg.Name, budget.Rules{Limits: []budget.Limit{{Name: budget.Calls, Max: cfg.Concurrency}}, Hold: cfg.Timeout},
+			budget.Options{Worker: "alone", Now: cfg.Now, Patience: cfg.Timeout})
 	}
 	if cfg.Readings == nil {
 		cfg.Readings = func(Response) []budget.Reading { return nil }
@@ -151,7 +144,7 @@ func Loopback(host string) bool {
 func (c *Client) Host() string { return c.base.Host }
 
 // Do sends one request and returns the vendor's answer if its status is below 300 (or if Classify accepts
-// it). Otherwise the error is classified: Down (no connection, breaker open, 5xx), Unknown (a write was sent
+// it). Otherwise the error is classified: Down (no connection, 5xx), Unknown (a write was sent
 // and no answer came), Throttled (429, with RetryAt), Unauthenticated (401 after one fresh token), or
 // what Classify says. The Response is returned with the error whenever an answer came.
 //
@@ -209,23 +202,12 @@ func (c *Client) guarded(ctx context.Context, r Request, refused string) (resp R
 	return resp, used, err
 }
 
-// State says whether the breaker of a client alone is closed, and otherwise until when calls are refused.
-func (c *Client) State() (open bool, until time.Time) {
-	a, ok := c.cfg.Gate.(*alone)
-	if !ok {
-		return false, time.Time{}
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.reason == fault.Down, a.until
-}
-
 func (c *Client) op(r Request) string { return c.cfg.Name + "." + r.Op }
 
 func (c *Client) fail(class fault.Class, r Request, err error) error {
 	e := &fault.Error{Class: class, Op: c.op(r), Err: err}
 	if class == fault.Down {
-		e.RetryAt = c.cfg.Now().Add(c.cfg.Cooldown)
+		e.RetryAt = c.cfg.Now().Add(time.Second)
 	}
 	return e
 }

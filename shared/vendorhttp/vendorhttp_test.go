@@ -17,6 +17,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"sorrel/shared/budget"
 	"sorrel/shared/fault"
 	"sorrel/shared/vendorhttp"
 )
@@ -47,6 +48,18 @@ func vendor(t *testing.T, clk *clock, h http.HandlerFunc, change func(*vendorhtt
 	return c
 }
 
+// gate returns a gate whose breaker opens after some failures in a row, and how to ask whether it is open.
+func gate(clk *clock, trip int, pause time.Duration, limits ...budget.Limit) (budget.Gate, func() (bool, time.Time)) {
+	s := budget.NewShared(budget.NewMemory(), budget.Options{Worker: "w", Now: clk.now, Trip: trip, Patience: 10 * time.Second})
+	if len(limits) == 0 {
+		limits = []budget.Limit{{Name: budget.Calls, Max: 3}}
+	}
+	return s.Gate("acme", budget.Rules{Limits: limits, Pause: pause}), func() (bool, time.Time) {
+		o, err := s.Look(context.Background(), "acme")
+		return o.Open && err == nil, o.Until
+	}
+}
+
 func get() vendorhttp.Request { return vendorhttp.Request{Op: "read", Method: "GET", Path: "/x"} }
 
 func put() vendorhttp.Request {
@@ -65,13 +78,14 @@ func TestBreakerOpensProbesAndCloses(t *testing.T) {
 	clk := newClock()
 	var status, calls atomic.Int64
 	status.Store(503)
+	g, state := gate(clk, 3, 10*time.Second)
 	c := vendor(t, clk, func(w http.ResponseWriter, _ *http.Request) { calls.Add(1); w.WriteHeader(int(status.Load())) },
-		func(c *vendorhttp.Config) { c.Trip, c.Cooldown = 3, 10*time.Second })
+		func(c *vendorhttp.Config) { c.Gate = g })
 	for range 3 {
 		_, err := c.Do(t.Context(), get())
 		want(t, err, fault.Down)
 	}
-	if open, until := c.State(); !open || !until.Equal(clk.now().Add(10*time.Second)) {
+	if open, until := state(); !open || !until.Equal(clk.now().Add(10*time.Second)) {
 		t.Fatalf("after 3 failures open is %v until %v", open, until)
 	}
 	_, err := c.Do(t.Context(), get())
@@ -81,7 +95,7 @@ func TestBreakerOpensProbesAndCloses(t *testing.T) {
 	clk.advance(10 * time.Second) // half open: the probe fails and the pause doubles
 	_, err = c.Do(t.Context(), get())
 	want(t, err, fault.Down)
-	if _, until := c.State(); calls.Load() != 4 || !until.Equal(clk.now().Add(20*time.Second)) {
+	if _, until := state(); calls.Load() != 4 || !until.Equal(clk.now().Add(20*time.Second)) {
 		t.Fatalf("after a failed probe: %d calls, open until %v", calls.Load(), until)
 	}
 	status.Store(200)
@@ -89,7 +103,7 @@ func TestBreakerOpensProbesAndCloses(t *testing.T) {
 	if _, err = c.Do(t.Context(), get()); err != nil {
 		t.Fatal(err)
 	}
-	if open, _ := c.State(); open {
+	if open, _ := state(); open {
 		t.Fatal("a good probe did not close the breaker")
 	}
 }
@@ -107,7 +121,7 @@ func TestHalfOpenLetsOneProbeThrough(t *testing.T) {
 		}
 		entered <- true
 		<-release
-	}, func(c *vendorhttp.Config) { c.Trip = 1 })
+	}, func(c *vendorhttp.Config) { c.Gate, _ = gate(clk, 1, time.Second) })
 	_, err := c.Do(t.Context(), get())
 	want(t, err, fault.Down)
 	broken.Store(false)
@@ -252,7 +266,7 @@ func TestRefusedSignInIsNotAnOutage(t *testing.T) {
 	t.Parallel()
 	clk := newClock()
 	c := vendor(t, clk, func(http.ResponseWriter, *http.Request) { t.Error("called without a token") }, func(c *vendorhttp.Config) {
-		c.Trip = 2
+		c.Gate, _ = gate(clk, 2, time.Second)
 		c.Tokens = vendorhttp.NewTokens(func(context.Context) (vendorhttp.Token, error) {
 			return vendorhttp.Token{}, fault.New(fault.Unauthenticated, "sign-in", "key revoked")
 		}, clk.now)
@@ -273,7 +287,7 @@ func TestLostReply(t *testing.T) {
 		}
 		_, _ = io.Copy(io.Discard, r.Body)
 		panic(http.ErrAbortHandler)
-	}, func(c *vendorhttp.Config) { c.Trip = 100 })
+	}, nil)
 	if _, err := c.Do(t.Context(), get()); err != nil {
 		t.Fatal(err)
 	}
@@ -378,13 +392,14 @@ func TestAnswersThatGrowAreBounded(t *testing.T) {
 func TestWhatAStatusSaysOfAWrite(t *testing.T) {
 	t.Parallel()
 	for status, class := range map[int]fault.Class{400: fault.Refused, 404: fault.Down, 429: fault.Throttled, 500: fault.Unknown, 501: fault.Down, 502: fault.Unknown, 503: fault.Down, 504: fault.Unknown, 599: fault.Unknown} {
+		g, state := gate(newClock(), 1, time.Second)
 		c := vendor(t, newClock(), func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(status)
 			_, _ = io.WriteString(w, "<html>")
-		}, func(c *vendorhttp.Config) { c.Trip = 1 })
+		}, func(c *vendorhttp.Config) { c.Gate = g })
 		_, err := c.Do(t.Context(), put())
 		want(t, err, class)
-		if open, _ := c.State(); open != (status >= 500) {
+		if open, _ := state(); open != (status >= 500) {
 			t.Errorf("after %d the breaker's being open is %v", status, open)
 		}
 	}
@@ -513,6 +528,7 @@ func TestConcurrencyIsBoundedAndWaitersHearTheirContext(t *testing.T) {
 	clk := newClock()
 	var now, most atomic.Int64
 	entered, release := make(chan bool, 100), make(chan bool)
+	g3, state := gate(clk, 1, time.Second)
 	c := vendor(t, clk, func(http.ResponseWriter, *http.Request) {
 		n := now.Add(1)
 		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
@@ -520,7 +536,7 @@ func TestConcurrencyIsBoundedAndWaitersHearTheirContext(t *testing.T) {
 		entered <- true
 		<-release
 		now.Add(-1)
-	}, func(c *vendorhttp.Config) { c.Concurrency, c.Trip = 3, 1 })
+	}, func(c *vendorhttp.Config) { c.Gate = g3 })
 	var g sync.WaitGroup
 	for range 12 {
 		g.Go(func() {
@@ -544,7 +560,7 @@ func TestConcurrencyIsBoundedAndWaitersHearTheirContext(t *testing.T) {
 	if most.Load() != 3 {
 		t.Errorf("%d calls at once, want at most 3", most.Load())
 	}
-	if open, _ := c.State(); open {
+	if open, _ := state(); open {
 		t.Error("a caller that gave up opened the breaker")
 	}
 }
@@ -553,16 +569,17 @@ func TestCallerGivingUpIsNoOutage(t *testing.T) {
 	t.Parallel()
 	clk := newClock()
 	entered := make(chan bool)
+	g, state := gate(clk, 1, time.Second)
 	c := vendor(t, clk, func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		entered <- true
 		<-r.Context().Done()
-	}, func(c *vendorhttp.Config) { c.Trip = 1 })
+	}, func(c *vendorhttp.Config) { c.Gate = g })
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-entered; cancel() }()
 	_, err := c.Do(ctx, put())
 	want(t, err, fault.Unknown) // the write may have been done
-	if open, _ := c.State(); open {
+	if open, _ := state(); open {
 		t.Error("a caller that gave up opened the breaker")
 	}
 }

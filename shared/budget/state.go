@@ -1,0 +1,698 @@
+package budget
+
+import (
+	"cmp"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Times that the parts of the core agree on.
+const (
+	// Lease is how long calls may start on what a worker was given.
+	Lease = 8 * time.Second
+	// Fresh is how old a worker's knowledge of the others may get while it makes calls.
+	Fresh = 2 * time.Second
+	// Margin is added wherever time frees something: for clocks that differ by a second, and the way to the vendor.
+	Margin = 2 * time.Second
+
+	asking    = 10 * time.Second // who asked within it counts as asking
+	turn      = 5 * time.Second  // how long slots are held while others, for want of enough slots, have none
+	remember  = 2 * time.Minute  // how long a worker whose lease has ended may still hand back what it did not use
+	maxSilent = 16               // workers remembered so
+	parts     = 12               // a window is counted in parts
+	recovery  = 0.01             // what a pace that was halved gains in a second
+	slowest   = 1.0 / 16         // pace
+	doublings = 5                // of the breaker's pause
+)
+
+// ceiling is how far calls of a class may fill a limit: what is above is left to the more urgent. Every class gets at
+// least one call, and replay at most half where half is more.
+//
+//	lookup 100 %, live 90 %, approval 80 %, reconcile 60 %, each rounded up; replay 50 %, rounded down
+func ceiling(most int, rank int) int {
+	percent := [...]int{100, 90, 80, 60}
+	if rank < len(percent) {
+		return (most*percent[rank] + 99) / 100
+	}
+	return min(most, max(1, most/2))
+}
+
+// Demand counts calls by purpose.
+type Demand map[Purpose]int
+
+func (d Demand) sum() (n int) {
+	for _, k := range d {
+		n += k
+	}
+	return n
+}
+
+// byUrgency lists the purposes in d, the most urgent first.
+func (d Demand) byUrgency() []Purpose {
+	return slices.SortedFunc(maps.Keys(d), func(a, b Purpose) int {
+		return cmp.Or(cmp.Compare(a.Class.rank(), b.Class.rank()), strings.Compare(a.Entity, b.Entity))
+	})
+}
+
+// MarshalText makes a purpose the key of a JSON object.
+func (p Purpose) MarshalText() ([]byte, error) { return []byte(string(p.Class) + "/" + p.Entity), nil }
+
+// UnmarshalText undoes MarshalText.
+func (p *Purpose) UnmarshalText(text []byte) error {
+	class, entity, _ := strings.Cut(string(text), "/")
+	p.Class, p.Entity = Class(class), entity
+	return nil
+}
+
+// State is what all workers know together of one platform: one small item, as JSON. The zero State is that of a platform
+// which nobody has called yet. What its methods return shares nothing with it.
+type State struct {
+	Limits  map[string]*Counter `json:"limits,omitempty"`
+	Workers map[string]*Worker  `json:"workers,omitempty"`
+	Paused  time.Time           `json:"paused,omitzero"` // the vendor asked to be left alone until then
+	Breaker Breaker             `json:"breaker,omitzero"`
+}
+
+// Breaker of a platform. Open, and its time come, it is half open: one worker at a time makes one call.
+type Breaker struct {
+	Open      bool      `json:"open,omitempty"`
+	Since     time.Time `json:"since,omitzero"`
+	Until     time.Time `json:"until,omitzero"`
+	Times     int       `json:"times,omitempty"` // pauses since it opened
+	Reason    string    `json:"reason,omitempty"`
+	Probe     string    `json:"probe,omitempty"`    // the worker that may make the one call
+	ProbeEnds time.Time `json:"probeEnds,omitzero"` // when it must have made it
+}
+
+// Counter of one limit.
+type Counter struct {
+	Max    int                   `json:"max"`              // as declared
+	Window time.Duration         `json:"window,omitempty"` // as declared
+	Said   int                   `json:"said,omitempty"`   // what the vendor says it is; 0 = nothing
+	Spent  map[int64]int         `json:"spent,omitempty"`  // calls, by the part of time in which they stop counting
+	Use    Demand                `json:"use,omitempty"`    // calls in this epoch, by purpose: for fairness only
+	Epoch  int64                 `json:"epoch,omitempty"`
+	Asked  map[Purpose]time.Time `json:"asked,omitempty"`
+	Others Foreign               `json:"others,omitzero"`
+	Heard  time.Time             `json:"heard,omitzero"`  // of the last reading
+	Closed time.Time             `json:"closed,omitzero"` // the vendor asked to be left alone in this respect
+	Pace   float64               `json:"pace,omitempty"`  // share of Max that is used since the vendor complained; 0 = all
+	Paced  time.Time             `json:"paced,omitzero"`
+}
+
+// Foreign is what others than Sorrel use, as far as a reading tells.
+type Foreign struct {
+	Calls int       `json:"calls,omitempty"`
+	From  time.Time `json:"from,omitzero"`
+	To    time.Time `json:"to,omitzero"`
+	Fades bool      `json:"fades,omitempty"` // evenly between From and To; else all of it at To
+}
+
+// Worker is what one worker holds.
+type Worker struct {
+	Until time.Time       `json:"until"` // its calls start before
+	Ends  time.Time       `json:"ends"`  // and have ended by then
+	Held  map[string]Held `json:"held,omitempty"`
+}
+
+// Held is what a worker holds of one limit. Calls that count in a window are counted from the worker's beginning, so that
+// to tell a number twice changes nothing.
+type Held struct {
+	Used  int64     `json:"used,omitempty"` // calls made
+	Upto  int64     `json:"upto,omitempty"` // and those it may have made in the end
+	Slots int       `json:"slots,omitempty"`
+	Busy  Demand    `json:"busy,omitempty"`  // slots in use, by purpose
+	Want  Demand    `json:"want,omitempty"`  // and further ones that it asked for
+	Asked time.Time `json:"asked,omitzero"`  // for slots
+	Short bool      `json:"short,omitempty"` // and got fewer
+	Since time.Time `json:"since,omitzero"`  // it has had slots, or waited for the first, since then
+}
+
+// Rules of a platform are the same for all its workers.
+type Rules struct {
+	Limits []Limit
+	Hold   time.Duration // a call has ended after it, for sure
+	Pause  time.Duration // the breaker's first; each further one is twice as long, up to 32 times
+}
+
+// Ask is a worker's turn: it tells what has happened and asks for calls. Demands are by limit.
+type Ask struct {
+	Worker    string
+	Rules     Rules
+	Used      map[string]int64  // calls since the worker began, of limits with a window
+	Made      map[string]Demand // of these, those since its last turn
+	Busy      map[string]Demand // calls at this moment, of limits without a window
+	Want      map[string]Demand // further ones
+	Readings  []Said
+	Throttled []Throttled
+	Trip      string  // why the breaker has to open; "" = it has not
+	Probe     Answer  // to the call that this worker made for all
+	Probing   bool    // that call is under way
+	Jitter    float64 // 0 to 1; stretches the breaker's pause by up to a tenth
+}
+
+// Said is a reading and when it was read.
+type Said struct {
+	Reading
+	At time.Time
+}
+
+// Throttled is a vendor's wish to be left alone until a time.
+type Throttled struct {
+	Limits []string // that slow down
+	Only   string   // the limit that closes; "" = the platform does
+	Until  time.Time
+}
+
+// Answer to a probe.
+type Answer uint8
+
+// Answers.
+const (
+	None Answer = iota // it is not over
+	Good
+	Bad
+	Unmade // it was not sent after all
+)
+
+// Grant is what a worker may do.
+type Grant struct {
+	Until  time.Time // calls may start before
+	Shut   time.Time // the platform takes no calls before; zero = it does
+	Down   bool      // it is shut, or half open, by the breaker
+	Reason string    // of the breaker
+	Probe  bool      // half open: one call may be made
+	Shares map[string]Share
+}
+
+// Share of one limit. For a limit with a window the numbers are calls since the worker's beginning, else calls at once.
+type Share struct {
+	Window  bool
+	Upto    int64
+	Classes [5]int64          // by rank: no call of the class beyond it
+	Fair    map[Purpose]int64 // calls from now on, or at once, of each purpose that asked; nil = as many as there are
+	Retry   time.Time         // when there may be more
+	Closed  time.Time         // the vendor asked to be left alone until then; zero = it did not
+	Scarce  bool              // others may need what is not used
+	Left    int               // beside all that is given away
+	surplus bool              // the worker has more slots in use than it should
+}
+
+// Turn gives a worker its turn at a time.
+func (s State) Turn(a Ask, now time.Time) (State, Grant) {
+	now = now.UTC().Truncate(time.Millisecond)
+	s = s.clone()
+	s.declare(a.Rules.Limits)
+	me := s.report(a, now)
+	s.forget(a.Worker, now)
+	s.judge(a, now)
+	g := Grant{Until: now.Add(Lease), Shares: map[string]Share{}}
+	want := a.Want
+	switch {
+	case s.Paused.After(now):
+		g.Shut, want = s.Paused, nil
+	case s.Breaker.Open:
+		g.Down, g.Reason = true, s.Breaker.Reason
+		taken := s.Breaker.Probe != "" && (s.Breaker.Probe != a.Worker || a.Probing) && now.Before(s.Breaker.ProbeEnds)
+		switch {
+		case now.Before(s.Breaker.Until):
+			g.Shut, want = s.Breaker.Until, nil
+		case taken:
+			g.Shut, want = earliest(s.Breaker.ProbeEnds, now.Add(Fresh)), nil
+		case len(want) > 0:
+			s.Breaker.Probe, s.Breaker.ProbeEnds = a.Worker, now.Add(a.Rules.Hold+Lease+2*Margin)
+			g.Probe = true
+		}
+	}
+	for _, l := range a.Rules.Limits {
+		c, h := s.Limits[l.Name], me.Held[l.Name]
+		var sh Share
+		if l.Window > 0 {
+			sh = s.calls(c, l.Name, &h, a.Worker, want[l.Name], now)
+		} else {
+			sh = s.slots(c, l.Name, &h, a.Worker, a.Busy[l.Name], want[l.Name], now)
+		}
+		g.Shares[l.Name], me.Held[l.Name] = sh, h
+	}
+	me.Until, me.Ends = g.Until, g.Until.Add(a.Rules.Hold)
+	s.Workers[a.Worker] = me
+	return s, g
+}
+
+func earliest(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+func (s State) clone() State {
+	limits, workers := s.Limits, s.Workers
+	s.Limits, s.Workers = make(map[string]*Counter, len(limits)), make(map[string]*Worker, len(workers)+1)
+	for name, c := range limits {
+		own := *c
+		own.Spent, own.Use, own.Asked = orEmpty(c.Spent), orEmpty(c.Use), orEmpty(c.Asked)
+		s.Limits[name] = &own
+	}
+	for id, w := range workers {
+		own := *w
+		own.Held = orEmpty(w.Held) // a Demand in it is replaced, never written into
+		s.Workers[id] = &own
+	}
+	return s
+}
+
+func orEmpty[M ~map[K]V, K comparable, V any](m M) M {
+	if m == nil {
+		return M{}
+	}
+	return maps.Clone(m)
+}
+
+// declare takes over what is declared now. What the vendor said about another declaration is forgotten.
+func (s *State) declare(limits []Limit) {
+	for _, l := range limits {
+		c := s.Limits[l.Name]
+		if c == nil || c.Window != l.Window { // the parts are counted anew
+			s.Limits[l.Name] = &Counter{Max: l.Max, Window: l.Window, Spent: map[int64]int{}, Use: Demand{}, Asked: map[Purpose]time.Time{}}
+		} else if c.Max != l.Max {
+			c.Max, c.Said = l.Max, 0
+		}
+	}
+	maps.DeleteFunc(s.Limits, func(name string, _ *Counter) bool {
+		return !slices.ContainsFunc(limits, func(l Limit) bool { return l.Name == name })
+	})
+}
+
+// report books what a worker has done, and returns it without what it did not use.
+func (s *State) report(a Ask, now time.Time) *Worker {
+	me, known := s.Workers[a.Worker]
+	if !known {
+		me = &Worker{Held: map[string]Held{}}
+	}
+	for name, c := range s.Limits {
+		c.age(now)
+		if c.Window == 0 {
+			continue
+		}
+		h := me.Held[name]
+		if known && a.Used[name] > h.Used { // else all that it was given has been booked when it was forgotten
+			c.spend(int(a.Used[name]-h.Used), now)
+		}
+		h.Used, h.Upto = a.Used[name], a.Used[name]
+		me.Held[name] = h
+		for p, n := range a.Made[name] {
+			c.Use[p] += n
+		}
+	}
+	for _, r := range a.Readings {
+		if c := s.Limits[r.Limit]; c != nil {
+			held := 0
+			for _, w := range s.Workers {
+				if w.Ends.Add(Margin).After(now) {
+					held += w.Held[r.Limit].Slots
+				}
+			}
+			c.hear(r, held, now)
+		}
+	}
+	for _, t := range a.Throttled {
+		if c := s.Limits[t.Only]; c != nil {
+			c.Closed = latest(c.Closed, t.Until.UTC())
+		} else {
+			s.Paused = latest(s.Paused, t.Until.UTC())
+		}
+		for _, name := range t.Limits {
+			if c := s.Limits[name]; c != nil {
+				c.slow(now)
+			}
+		}
+	}
+	return me
+}
+
+// forget drops workers that have been silent for long, or are too many. What they were given and did not hand back
+// counts as called at the last moment at which it could have been.
+func (s *State) forget(but string, now time.Time) {
+	var silent []string
+	for id, w := range s.Workers {
+		if id != but && w.Ends.Add(Margin).Before(now) {
+			silent = append(silent, id)
+		}
+	}
+	slices.SortFunc(silent, func(a, b string) int {
+		return cmp.Or(s.Workers[b].Until.Compare(s.Workers[a].Until), strings.Compare(a, b))
+	})
+	for i, id := range silent {
+		w := s.Workers[id]
+		if i < maxSilent && w.Until.Add(remember).After(now) {
+			continue
+		}
+		for name, h := range w.Held {
+			if c := s.Limits[name]; c != nil && c.Window > 0 {
+				c.spend(int(h.Upto-h.Used), w.Until)
+				c.age(now)
+			}
+		}
+		delete(s.Workers, id)
+	}
+}
+
+// judge moves the breaker.
+func (s *State) judge(a Ask, now time.Time) {
+	b := &s.Breaker
+	pause := func() {
+		d := a.Rules.Pause << min(b.Times, doublings)
+		b.Times++
+		b.Until = now.Add(d + time.Duration(float64(d)/10*a.Jitter))
+		b.Probe, b.ProbeEnds = "", time.Time{}
+	}
+	mine := b.Probe == a.Worker
+	switch {
+	case a.Probe == Good && mine:
+		*b = Breaker{}
+	case a.Probe == Bad && b.Open && mine:
+		if a.Trip != "" {
+			b.Reason = a.Trip
+		}
+		pause()
+	case a.Probe == Unmade && mine:
+		b.Probe, b.ProbeEnds = "", time.Time{}
+	case a.Trip != "" && !b.Open:
+		*b = Breaker{Open: true, Since: now, Reason: a.Trip}
+		pause()
+	}
+}
+
+// part is how finely calls are counted.
+func (c *Counter) part() time.Duration { return max(c.Window/parts, time.Second) }
+
+// spend counts calls that were made at a time or before.
+func (c *Counter) spend(n int, at time.Time) {
+	if n > 0 {
+		part := int64(c.part())
+		c.Spent[(at.Add(c.Window+Margin).UnixNano()+part-1)/part] += n
+	}
+}
+
+// made is when the calls of a part were made at the latest.
+func (c *Counter) made(part int64) time.Time {
+	return time.Unix(0, part*int64(c.part())).Add(-c.Window - Margin)
+}
+
+// age drops what no longer counts.
+func (c *Counter) age(now time.Time) {
+	maps.DeleteFunc(c.Spent, func(part int64, _ int) bool { return !time.Unix(0, part*int64(c.part())).After(now) })
+	maps.DeleteFunc(c.Asked, func(_ Purpose, at time.Time) bool { return now.Sub(at) > asking })
+	if epoch := now.UnixNano() / int64(max(min(c.Window, time.Hour), asking)); epoch != c.Epoch {
+		c.Epoch, c.Use = epoch, Demand{}
+	}
+}
+
+func (c *Counter) spent() (n int) {
+	for _, k := range c.Spent {
+		n += k
+	}
+	return n
+}
+
+// pace is the share of the limit that is used at a time.
+func (c *Counter) pace(now time.Time) float64 {
+	if c.Pace == 0 {
+		return 1
+	}
+	return min(1, c.Pace+recovery*max(0, now.Sub(c.Paced).Seconds()))
+}
+
+func (c *Counter) slow(now time.Time) {
+	if now.Sub(c.Paced) >= Fresh { // several workers complain about the same
+		c.Pace, c.Paced = max(slowest, c.pace(now)/2), now
+	}
+}
+
+// whole is what the vendor counts to.
+func (c *Counter) whole() int { return cmp.Or(c.Said, c.Max) }
+
+// most is what is used at a time.
+func (c *Counter) most(now time.Time) int {
+	return max(1, int(float64(c.whole())*c.pace(now)))
+}
+
+// hear takes in a reading. The vendor is believed in both directions, with two cautions: calls of ours that it cannot
+// have counted yet stay counted, and what others use is forgotten in the end, or nothing would ever be asked again.
+func (c *Counter) hear(r Said, slots int, now time.Time) {
+	at := r.At.UTC().Truncate(time.Millisecond)
+	if !at.After(c.Heard) || at.After(now.Add(Margin)) {
+		return
+	}
+	c.Heard = at
+	if r.Max > 0 {
+		c.Said = r.Max
+	}
+	window := max(c.Window, asking)
+	reset := r.Reset.UTC()
+	if !reset.After(at) || reset.After(at.Add(window+Margin)) {
+		reset = time.Time{}
+	}
+	if r.Left < 0 {
+		if !reset.IsZero() && c.Window > 0 { // what was before this window no longer counts
+			start := reset.Add(-c.Window - Margin)
+			maps.DeleteFunc(c.Spent, func(part int64, _ int) bool { return !c.made(part).After(start) })
+		}
+		return
+	}
+	counted := max(0, c.whole()-r.Left) // by the vendor
+	ours := slots
+	if c.Window > 0 {
+		old := 0
+		past := slices.DeleteFunc(slices.Sorted(maps.Keys(c.Spent)), func(part int64) bool { return c.made(part).After(at.Add(-Margin)) })
+		for _, part := range past {
+			old += c.Spent[part]
+		}
+		for _, part := range past { // the vendor has forgotten the oldest
+			gone := min(c.Spent[part], max(0, old-counted))
+			old -= gone
+			if c.Spent[part] -= gone; c.Spent[part] == 0 {
+				delete(c.Spent, part)
+			}
+		}
+		ours = c.spent()
+	}
+	c.Others = Foreign{}
+	if n := counted - ours; n > 0 {
+		c.Others = Foreign{Calls: n, From: at, To: at.Add(window), Fades: true}
+		if !reset.IsZero() {
+			c.Others.To, c.Others.Fades = reset, false
+		}
+	}
+}
+
+// calls that others make, at a time.
+func (f Foreign) at(now time.Time) int {
+	switch {
+	case !now.Before(f.To):
+		return 0
+	case f.Fades:
+		return int(math.Ceil(float64(f.Calls) * min(1, float64(f.To.Sub(now))/float64(f.To.Sub(f.From)))))
+	}
+	return f.Calls
+}
+
+// given sums what other workers hold of a limit with a window, and says how many of them may make calls.
+func (s *State) given(c *Counter, name, but string, now time.Time) (calls, active int) {
+	for id, w := range s.Workers {
+		h := w.Held[name]
+		if id == but || !w.Until.Add(c.Window+Margin).After(now) {
+			continue
+		}
+		calls += int(h.Upto - h.Used)
+		if w.Until.After(now) {
+			active++
+		}
+	}
+	return calls, active
+}
+
+// calls shares out a limit with a window.
+func (s *State) calls(c *Counter, name string, h *Held, worker string, want Demand, now time.Time) Share {
+	sh := Share{Window: true, Closed: c.Closed}
+	most := c.most(now)
+	others, active := s.given(c, name, worker, now)
+	total := c.spent() + others + c.Others.at(now)
+	if c.Closed.After(now) {
+		want = nil
+	} else {
+		sh.Closed = time.Time{}
+	}
+	for p := range want {
+		c.Asked[p] = now
+	}
+	n, short := 0, false
+	for _, p := range want.byUrgency() {
+		top := ceiling(most, p.Class.rank())
+		room := top - total
+		k := min(want[p], room-n, max(1, room/(active+1))-n)
+		if 4*(total+want.sum()) > 3*top {
+			sh.Scarce = true
+			allowed, alone := c.fair(p, max(0, room))
+			if k = min(k, allowed); !alone {
+				if sh.Fair == nil {
+					sh.Fair = map[Purpose]int64{}
+				}
+				sh.Fair[p] = int64(max(0, allowed))
+			}
+		}
+		n += max(0, k)
+		short = short || k < want[p]
+	}
+	h.Upto = h.Used + int64(n)
+	sh.Upto, sh.Left = h.Upto, max(0, most-total-n)
+	for rank := range sh.Classes {
+		sh.Classes[rank] = min(sh.Upto, h.Used+int64(max(0, ceiling(most, rank)-total)))
+	}
+	sh.Retry = now.Add(time.Second)
+	if n == 0 && short {
+		if next := slices.Sorted(maps.Keys(c.Spent)); total >= most && len(next) > 0 {
+			sh.Retry = latest(sh.Retry, time.Unix(0, next[0]*int64(c.part())).UTC())
+		}
+	}
+	return sh
+}
+
+// fair is how many calls a purpose may make while others of its class ask: nobody gets ahead of whoever has had the
+// fewest by more than a part of what is left.
+func (c *Counter) fair(p Purpose, room int) (calls int, alone bool) {
+	fewest, asking := math.MaxInt, 1
+	for q := range c.Asked {
+		if q != p && q.Class == p.Class {
+			fewest = min(fewest, c.Use[q])
+			asking++
+		}
+	}
+	if asking == 1 {
+		return math.MaxInt32, true
+	}
+	return fewest + max(1, room/(2*asking)) - c.Use[p], false
+}
+
+// level is how much each may have when whoever wants less leaves the rest to the others.
+func level(total int, wanted []int) int {
+	slices.Sort(wanted)
+	for i, w := range wanted {
+		if even := len(wanted) - i; w*even > total {
+			return max(1, (total+even-1)/even)
+		}
+		total -= w
+	}
+	return math.MaxInt32
+}
+
+// slots shares out a limit of calls at once.
+func (s *State) slots(c *Counter, name string, h *Held, worker string, busy, want Demand, now time.Time) Share {
+	sh := Share{Closed: c.Closed}
+	if c.Closed.After(now) {
+		want = nil
+	} else {
+		sh.Closed = time.Time{}
+	}
+	most := c.most(now)
+	mine, others, short := busy.sum(), 0, false
+	if h.Slots == 0 && h.Since.IsZero() || now.Sub(h.Asked) > asking {
+		h.Since = now
+	}
+	all := mine + want.sum()
+	before, waiting := 0, 0 // workers that wait for their first slot, since before this one
+	wanted, elsewhere, byWorker := Demand{}, Demand{}, []int{all}
+	for id, w := range s.Workers {
+		if id == worker || !w.Ends.Add(Margin).After(now) {
+			continue
+		}
+		o := w.Held[name]
+		others += o.Slots
+		if now.Sub(o.Asked) > asking {
+			continue
+		}
+		byWorker = append(byWorker, o.Busy.sum()+o.Want.sum())
+		short = short || o.Short
+		for p, k := range o.Busy {
+			elsewhere[p] += k
+			wanted[p] += k
+		}
+		for p, k := range o.Want {
+			wanted[p] += k
+		}
+		if o.Short && o.Slots == 0 {
+			waiting++
+			if o.Since.Before(h.Since) || o.Since.Equal(h.Since) && id < worker {
+				before++
+			}
+		}
+	}
+	mineWanted := Demand{}
+	for _, d := range []Demand{busy, want} {
+		for p, k := range d {
+			wanted[p] += k
+			mineWanted[p] += k
+		}
+	}
+	free := most - others - c.Others.at(now)
+	sh.Scarce = short || all > free
+	allowed := free
+	switch {
+	case !sh.Scarce:
+	case waiting > 0 && len(byWorker) > most && h.Slots > 0 && now.Sub(h.Since) >= turn:
+		allowed = 0 // it had its turn
+	default:
+		allowed = min(free, level(most, byWorker))
+		if h.Slots == 0 {
+			allowed = min(allowed, free-before)
+		}
+	}
+	n := mine
+	if sh.Scarce {
+		sh.Fair = map[Purpose]int64{}
+	}
+	for _, p := range mineWanted.byUrgency() {
+		top := ceiling(most, p.Class.rank())
+		k := min(want[p], top-others-n, allowed-n)
+		if sh.Scarce {
+			var rivals []int
+			for q, d := range wanted {
+				if q.Class == p.Class {
+					rivals = append(rivals, d)
+				}
+			}
+			even := level(top, rivals) - elsewhere[p]
+			k = min(k, even-busy[p])
+			sh.Fair[p] = int64(max(0, even))
+		}
+		n += max(0, k)
+	}
+	held := h.Slots
+	h.Slots, h.Busy, h.Want = n, busy, want
+	if all > 0 {
+		h.Asked = now
+	}
+	h.Short = n < all
+	if (held == 0) != (h.Slots == 0) {
+		h.Since = now
+	}
+	sh.Upto, sh.surplus = int64(max(0, min(n, allowed))), mine > max(0, allowed)
+	sh.Left = max(0, free-n)
+	sh.Scarce = sh.Scarce || 2*sh.Left < most
+	for rank := range sh.Classes {
+		sh.Classes[rank] = min(sh.Upto, int64(max(0, ceiling(most, rank)-others)))
+	}
+	sh.Retry = now.Add(time.Second)
+	return sh
+}
