@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"sorrel/shared/budget"
 	"sorrel/shared/fault"
 	"sorrel/shared/platform"
 	"sorrel/shared/record"
@@ -52,6 +53,7 @@ func FuzzAnswer(f *testing.F) {
 			t.Fatal(err)
 		}
 		c.client, err = vendorhttp.New(vendorhttp.Config{Name: "salesforce", Base: "https://acme.my.salesforce.com", Now: fixed,
+			Gate:     budget.Local("salesforce", budget.Rules{}, budget.Options{Worker: "w", Now: fixed, Trip: 100}),
 			Classify: c.classify, Tokens: vendorhttp.NewTokens(c.signIn, fixed), Transport: canned{status, body}})
 		if err != nil {
 			t.Fatal(err)

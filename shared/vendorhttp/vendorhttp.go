@@ -183,7 +183,12 @@ func (c *Client) guarded(ctx context.Context, r Request, refused string) (resp R
 	}
 	leave, err := c.cfg.Gate.Enter(ctx, budget.Call{Limits: r.Limits, Write: r.Write})
 	if err != nil {
-		return Response{}, "", fault.Wrap("", c.op(r), "", err)
+		var e *fault.Error
+		if errors.As(err, &e) {
+			own := *e
+			own.Op, err = c.op(r), &own
+		}
+		return Response{}, "", err
 	}
 	var said []budget.Reading
 	if resp, used, err = c.once(context.WithValue(ctx, readingsKey{}, &said), r, refused); err == nil {
