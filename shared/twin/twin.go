@@ -4,7 +4,8 @@
 //
 //	GET  /_twin/state      everything the twin holds, as JSON
 //	GET  /_twin/stats      calls, writes, over-limit answers, webhooks
-//	GET  /_twin/fault      the faults in force; POST replaces them (an empty object ends all)
+//	GET  /_twin/fault      the faults in force, other limits and other users of them included; POST replaces them (an empty
+//	                       object ends all)
 //	POST /_twin/webhooks   {"url": "..."} sets where webhooks go; an empty URL stops them
 //	POST /_twin/reset      forgets state, stats and faults
 package twin

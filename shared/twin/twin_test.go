@@ -122,6 +122,7 @@ func TestControlOverHTTP(t *testing.T) {
 		{"GET", "/_twin/fault", ``, 200, `{"outage":true}`},
 		{"GET", "/thing", ``, 503, `<html>`},
 		{"GET", "/_twin/state", ``, 200, `{"done":0}`}, // faults do not reach the controls
+		{"POST", "/_twin/fault", `{"limits":{"calls":200},"others":{"calls":150}}`, 200, `{"limits":{"calls":200},"others":{"calls":150}}`},
 		{"POST", "/_twin/fault", `{"outrage":true}`, 400, `outrage`},
 		{"POST", "/_twin/fault", `{`, 400, `not understood`},
 		{"POST", "/_twin/webhooks", `{"url":"http://127.0.0.1:1/x"}`, 200, `127.0.0.1:1`},
@@ -327,5 +328,28 @@ func TestStatsAreCopies(t *testing.T) {
 	}
 	if _, err := json.Marshal(s); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestLimitsAndOthers(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	if limit, others := w.kit.Limit("calls", 700); limit != 700 || others != 0 {
+		t.Errorf("by itself: %d, %d by others", limit, others)
+	}
+	f := twin.Faults{Limits: map[string]int{"calls": 200}, Others: map[string]int{"calls": 150, "exports": 3}}
+	w.kit.SetFaults(f)
+	f.Limits["calls"] = 1 // the kit has its own
+	if limit, others := w.kit.Limit("calls", 700); limit != 200 || others != 150 {
+		t.Errorf("set: %d, %d by others", limit, others)
+	}
+	if limit, others := w.kit.Limit("exports", 10); limit != 10 || others != 3 {
+		t.Errorf("exports: %d, %d by others", limit, others)
+	}
+	w.kit.OverLimit("calls")
+	w.kit.OverLimit("exports")
+	w.kit.OverLimit("calls")
+	if s := w.kit.Stats(); s.OverLimit != 3 || s.Over["calls"] != 2 || s.Over["exports"] != 1 {
+		t.Errorf("%d over: %v", s.OverLimit, s.Over)
 	}
 }

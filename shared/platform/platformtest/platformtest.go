@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"sorrel/shared/budget"
 	"sorrel/shared/fault"
 	"sorrel/shared/platform"
 	"sorrel/shared/record"
@@ -28,6 +29,7 @@ import (
 // Connector is what the flows need from a vendor's connector, all in one.
 type Connector interface {
 	Declaration() platform.Declaration
+	Limits() []budget.Limit
 	Webhook(ctx context.Context, r platform.Request) (platform.Delivery, error)
 	Read(ctx context.Context, ref record.Ref) (record.Native, error)
 	Find(ctx context.Context, object, external string) (record.Native, error)
@@ -250,6 +252,16 @@ func declaration(t *testing.T, b *bench) {
 		if l.Max <= 0 || !strings.HasPrefix(l.Source, "https://") {
 			t.Errorf("limit %+v needs a number and a source URL", l)
 		}
+	}
+	limits := map[string]bool{}
+	for _, l := range b.Connector.Limits() {
+		if l.Name == "" || limits[l.Name] || l.Max < 1 || l.Window < 0 {
+			t.Errorf("limit %+v is none, or there twice", l)
+		}
+		limits[l.Name] = true
+	}
+	if !limits[budget.Calls] {
+		t.Errorf("no limit named %q counts all calls", budget.Calls)
 	}
 	for _, o := range d.Objects {
 		if o.Name == b.Object {
