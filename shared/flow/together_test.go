@@ -15,6 +15,8 @@ import (
 
 	"sorrel/shared/fault"
 	"sorrel/shared/flow/deliver"
+	"sorrel/shared/govern"
+	"sorrel/shared/ledger"
 	"sorrel/shared/message"
 	"sorrel/shared/platform"
 	"sorrel/shared/queue"
@@ -951,5 +953,51 @@ func TestSlowWorkerLeavesTheUnknownWriteOfAnother(t *testing.T) {
 	}
 	if got := at(w.zendesk.state()["organization/"+customerID.External()], "name"); got != "Vins & fils" {
 		t.Errorf("Zendesk has name %v", got)
+	}
+}
+
+// While a worker waits for an answer, the record becomes one with another: what the write left on the native record, which
+// is the other's now, is read and brought to what the other says.
+func TestSlowWorkerAcrossAMerge(t *testing.T) {
+	t.Parallel()
+	for _, answered := range []bool{true, false} {
+		w := newWorld(t)
+		w.push(w.netsuite.set("customer", "107", customer("Vins", "1")), w.salesforce.set("Account", "001", map[string]any{"Name": "Ernst Handel"}))
+		w.drain(w.inbound, w.hub.Apply)
+		cause := govern.Cause{By: "stew", Now: w.clock.now()}
+		from, _, err := w.ledger.Lookup(t.Context(), record.Ref{Platform: record.Salesforce, Object: "Account", ID: "001"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = govern.Change(t.Context(), w.ledger, w.config, from, cause, func(s *ledger.State) ([]record.Event, error) {
+			s.Record.Overrides = map[string]record.Override{"phone": {Value: record.TextValue("2"), By: "stew", When: cause.Now, Until: cause.Now.Add(time.Hour)}}
+			return nil, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wake, err := message.Wake{Platform: record.Salesforce, Record: from, CorrelationID: "c"}.Message("e")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !answered {
+			w.salesforce.answers(once(to("Account"), lost(true)))
+		}
+		slow := deliver.New(deliver.Deps{Ledger: w.ledger, Config: w.config, Now: w.clock.now, Rand: func() *rand.Rand { return rand.New(rand.NewPCG(1, 2)) }, Telemetry: w.telemetry,
+			Platforms: map[string]deliver.Platform{record.Salesforce: slowly{w.salesforce, func() {
+				if joint, err := govern.Unite(t.Context(), w.ledger, w.config, customerID, from, cause); err != nil || !joint.Done {
+					t.Errorf("not united: %+v %v", joint, err)
+				}
+			}}}})
+		if failed := slow.Apply(t.Context(), []queue.Received{{Message: wake, ID: "1"}}); len(failed) > 0 {
+			t.Errorf("answered %t: it comes again", answered)
+		}
+		if due := w.state(customerID).Due[record.Salesforce]; !due.Unknown || due.Tried["phone"] != record.TextValue("2") {
+			t.Errorf("answered %t: nobody will read what it left there: %+v", answered, due)
+		}
+		w.settle()
+		if got := w.salesforce.state()["Account/"+customerID.External()]["Phone"]; got != "1" {
+			t.Errorf("answered %t: Salesforce has phone %v", answered, got)
+		}
 	}
 }

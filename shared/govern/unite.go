@@ -36,9 +36,8 @@ func Unite(ctx context.Context, l *ledger.Ledger, set *policy.Set, into, from re
 		}
 		for _, p := range a.Record.Absorbed[from] {
 			if due, is := b.Due[p]; is {
-				if own, both := a.Due[p]; both {
-					own.Class = budget.Urgent(own.Class, due.Class)
-					due = own
+				if own, both := a.Due[p]; both { // it was to create a native record
+					due.Class = budget.Urgent(own.Class, due.Class)
 				}
 				a.Due = with(a.Due, p, due)
 			}

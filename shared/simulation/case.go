@@ -3,6 +3,7 @@ package simulation
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"sorrel/shared/record"
@@ -22,6 +23,8 @@ type Case struct {
 type Profile struct {
 	Name      string
 	Faults    int                      // one call in so many fails in some way; 0 = none
+	Often     map[string]int           // one in so many at edges of these kinds
+	Mute      bool                     // of a write that fails nobody knows what became of it
 	Rewriting bool                     // platforms make something else of values
 	Hints     bool                     // Zendesk's webhooks say what has changed, and not how
 	Coarse    bool                     // NetSuite's and Zendesk's clocks count seconds
@@ -68,7 +71,7 @@ const (
 )
 
 // faults are what can go wrong at an edge.
-func faults(edge string, rewriting bool) []Fault {
+func (c Case) faults(edge string) []Fault {
 	switch edge {
 	case "commit":
 		return []Fault{crashBefore, crashAfter, refused, unanswered, throttled, slow}
@@ -81,14 +84,17 @@ func faults(edge string, rewriting bool) []Fault {
 	case "acknowledge":
 		return []Fault{crashBefore, crashAfter, refused}
 	case "write":
-		if rewriting { // whose a rewritten value is, nobody can tell when the answer was lost
+		if c.Profile.Mute {
+			return []Fault{unsent, unanswered}
+		}
+		if c.Profile.Rewriting { // whose a rewritten value is, nobody can tell when the answer was lost
 			return []Fault{crashBefore, refused, throttled, slow}
 		}
 		return []Fault{crashBefore, crashAfter, refused, unsent, unanswered, throttled, slow}
 	case "read", "list":
 		return []Fault{crashBefore, crashAfter, refused, unsent, throttled, slow}
 	case "webhook":
-		if rewriting {
+		if c.Profile.Rewriting {
 			return []Fault{twice, late}
 		}
 		return []Fault{lost, twice, late}
@@ -130,6 +136,16 @@ func Plan(seed uint64) Case {
 	}
 	at := time.Second
 	kinds := []string{"create", "create", "person", "edit", "edit", "edit", "edit", "edit", "edit", "edit", "edit", "burst", "move", "delete", "merge", "restore", "decide", "decide", "handle", "override", "revoke", "unmerge", "list", "redrive"}
+	if p.Name == "faulty" || p.Name == "out" {
+		switch seed / 5 % 3 {
+		case 0: // what changed is told of by listings as often as by webhooks, and those may die half-way
+			p.Name, p.Often = p.Name+", deaf", map[string]int{"webhook": 2, "inbound": 2}
+			kinds = append(kinds, "list", "list", "list", "list", "list", "list", "list", "list")
+		case 1: // records become one while nobody knows what became of a write
+			p.Name, p.Often, p.Mute = p.Name+", mute", map[string]int{"write": 3}, true
+			kinds = append(kinds, "twins", "twins", "twins", "twins", "twins", "twins", "unmerge")
+		}
+	}
 	for i := range 25 + rng.IntN(40) {
 		switch n := rng.IntN(100); {
 		case n < 35:
@@ -147,7 +163,7 @@ func Plan(seed uint64) Case {
 		}
 		c.Acts = append(c.Acts, a)
 	}
-	if p.Name == "out" || p.Name == "stormy" {
+	if strings.HasPrefix(p.Name, "out") || p.Name == "stormy" {
 		for range 1 + rng.IntN(5) {
 			of := pick(rng, append([]string{"store", "queue"}, platforms[:]...)...)
 			c.Outages = append(c.Outages, Outage{of, time.Duration(rng.Int64N(int64(at))), time.Duration(1+rng.IntN(600)) * time.Second})
@@ -198,10 +214,13 @@ func (c Case) fault(e Edge, kind string) Fault {
 	if c.Profile.Faults == 0 {
 		return none
 	}
-	of := faults(kind, c.Profile.Rewriting)
+	of := c.faults(kind)
 	every := uint64(c.Profile.Faults)
 	if kind == "get" || kind == "range" || kind == "commit" {
 		every *= 4 // a delivery makes many of them
+	}
+	if often := c.Profile.Often[kind]; often > 0 {
+		every = uint64(often)
 	}
 	if h := c.chance("fault", e.Name, e.N); len(of) > 0 && h%every == 0 {
 		return of[h/every%uint64(len(of))]

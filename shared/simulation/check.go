@@ -208,6 +208,7 @@ func (w *world) acknowledged(got queue.Received) {
 		w.wrong("cannot read: %v", err)
 		return
 	}
+	delete(w.accepted, in.CorrelationID)
 	n := in.Native
 	if n.Hint() || n.Gone || n.Ours || n.Platform == record.Sorrel {
 		return

@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -45,6 +46,13 @@ func (w *world) act(a Act) {
 		}
 		did("%s %v", id, fields)
 		s.set("account", id, fields)
+	case "twins": // come into being at once, and are found to be one while both are written to
+		fields := map[string]any{"name": fmt.Sprintf("Twin %d", a.N), "city": "Graz", "active": true}
+		did("%v", fields)
+		for _, origin := range []string{record.NetSuite, record.Salesforce} {
+			w.site(origin).set("account", fmt.Sprintf("%s-%d", origin, a.N), fields)
+		}
+		w.later(time.Duration(3+rng.IntN(12))*time.Second, func() { w.join(rng) })
 	case "person":
 		s = w.site(record.Salesforce)
 		fields := map[string]any{"last": pick(rng, "Mendel", "Wilson"), "active": true}
@@ -172,11 +180,38 @@ func (w *world) stewards(a Act, rng *rand.Rand) {
 			return
 		}
 	}
-	w.later(time.Duration(rng.IntN(5000))*time.Millisecond, func() {
+	w.steward(time.Duration(rng.IntN(5000))*time.Millisecond, a.Do, what, do)
+}
+
+// join decides that two records are one in the moment in which both are written to.
+func (w *world) join(rng *rand.Rand) {
+	open, err := w.god.Exceptions(context.Background(), false)
+	open = slices.DeleteFunc(open, func(x ledger.Exception) bool { return x.Type != "possible-duplicate" || x.Other == "" })
+	if err != nil || len(open) == 0 {
+		return
+	}
+	x := slices.MaxFunc(open, func(a, b ledger.Exception) int { return cmp.Or(a.First.Compare(b.First), strings.Compare(a.ID, b.ID)) })
+	stew := policy.Person{Name: "stew"}
+	for _, id := range []record.ID{x.Record, x.Other} {
+		o := steward.Override{Value: record.TextValue(pick(rng, "a", "o")), Reason: "for now", Until: w.now.Add(time.Minute)}
+		w.steward(0, "override", string(id), func(ctx context.Context, f *steward.Flow) error {
+			_, err := f.Override(ctx, stew, id, "phone", o)
+			return err
+		})
+	}
+	w.steward(time.Duration(rng.IntN(2000))*time.Millisecond, "merge", string(x.Record), func(ctx context.Context, f *steward.Flow) error {
+		_, err := f.Act(ctx, stew, steward.Action{Exception: x.ID, Do: steward.Merge, Reason: "so it is"})
+		return err
+	})
+}
+
+// steward lets somebody act after a while.
+func (w *world) steward(after time.Duration, did, what string, do func(ctx context.Context, f *steward.Flow) error) {
+	w.later(after, func() {
 		w.job("steward", func(ctx context.Context, p *process) {
-			w.note(p.name, a.Do, what, none)
+			w.note(p.name, did, what, none)
 			if err := do(ctx, p.steward); err != nil {
-				w.note(p.name, a.Do, "→ "+string(fault.ClassOf(err)), none)
+				w.note(p.name, did, "→ "+string(fault.ClassOf(err)), none)
 			}
 		})
 	})

@@ -94,6 +94,9 @@ func (s *Simulator) Play(c Case, keep bool) Outcome {
 		w.list(name)
 	}
 	w.rest(true)
+	if n := len(w.accepted); n > 0 {
+		w.wrong("unheard: %d webhooks were accepted and never handled", n)
+	}
 	w.listed()
 	w.pass(3 * time.Hour) // proposals expire, and overrides end
 	w.rest(false)

@@ -44,6 +44,7 @@ type world struct {
 	calls      int
 	travelling int                                      // webhooks on their way
 	heard      map[record.Ref]map[string]record.Version // of what the hub has acknowledged, by field
+	accepted   map[string]bool                          // correlation ids of webhooks that intake took and the hub has not handled
 	echo       map[string]bool                          // messages that tell of our own changes, by dedup id
 	idle       []*process                               // that do no queue's work
 	told       map[string]bool                          // native records that people are told about, at a check
@@ -57,7 +58,7 @@ type world struct {
 
 func newWorld(set *policy.Set, c Case, keeps bool) *world {
 	start := time.Date(2026, 11, 2, 8, 0, 0, 0, time.UTC)
-	w := &world{c: c, origin: start, set: set, out: map[string]*lane{}, processes: map[string]int{}, counts: map[string]int{}, echo: map[string]bool{}, heard: map[record.Ref]map[string]record.Version{},
+	w := &world{c: c, origin: start, set: set, out: map[string]*lane{}, processes: map[string]int{}, counts: map[string]int{}, accepted: map[string]bool{}, echo: map[string]bool{}, heard: map[record.Ref]map[string]record.Version{},
 		fired: map[Edge]Fault{}, hash: sha256.New(), keeps: keeps, jitter: rand.New(rand.NewPCG(c.Seed, 0x117))}
 	w.schedule = schedule{now: start, tasks: map[*task]bool{}}
 	w.store = store.NewMemory(w.clock)
@@ -310,7 +311,7 @@ func (w *world) arrive(n record.Native, ours bool, after time.Duration, attempt 
 		}
 		id := w.id()
 		m, err := message.Inbound{CorrelationID: id, ReceivedAt: w.now, Source: message.Webhook, Native: n}.Message(id)
-		w.echo[m.Dedup] = ours
+		w.echo[m.Dedup], w.accepted[id] = ours, true
 		if err == nil {
 			err = w.inbound.send(context.Background(), m)
 		}

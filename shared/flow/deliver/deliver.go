@@ -161,6 +161,7 @@ type job struct {
 	arrived  map[string]record.Value // what the read-back shows to have been written
 	patch    record.Patch
 	held     map[string]record.Hold
+	sent     bool // the write may have reached the platform
 	lost     bool // it refers to a record that nothing is due to bring to the platform
 	write    platform.Write
 }
@@ -487,6 +488,7 @@ func (f *Flow) settle(ctx context.Context, j *job, w platform.Written) error {
 		f.d.Telemetry.Count("ProviderWrites", j.platform, 1)
 	}
 	row := fault.RowOf(w.Err)
+	j.sent = w.Err == nil || row.Class == fault.Unknown
 	switch {
 	case w.Err == nil:
 		return f.finish(ctx, j, w, true)
@@ -709,11 +711,7 @@ func (f *Flow) postpone(ctx context.Context, j *job, why error, found bool) erro
 		due.Attempts++
 		due.Unknown = due.Unknown || unknown
 		if fault.Is(why, fault.Unknown) {
-			due.Tried = maps.Clone(due.Tried)
-			if due.Tried == nil {
-				due.Tried = map[string]record.Value{}
-			}
-			maps.Copy(due.Tried, j.forms())
+			due = unanswered(due, j)
 		}
 		due.Reason = why.Error()
 		due.Missing = j.lost && fault.Is(why, fault.MissingReference)
@@ -795,6 +793,50 @@ func (f *Flow) commit(ctx context.Context, j *job, change func(*ledger.State, *l
 		if err != nil {
 			return err
 		}
-		base = states[j.id()]
+		if base = states[j.id()]; j.moved(base.Record) {
+			return f.handOver(ctx, j)
+		}
 	}
+}
+
+// moved reports whether records became one or were parted since j was loaded, so that the native record is another's.
+func (j *job) moved(r record.Record) bool {
+	was := j.before.Record.Views[j.platform].ID
+	return r.Into != "" || was != "" && r.Views[j.platform].ID != was
+}
+
+// handOver lets the record that a native record has come to read what a write left there that it does not know of. A native
+// record that was created meanwhile belongs to none yet: the hub hears of it.
+func (f *Flow) handOver(ctx context.Context, j *job) error {
+	ref := j.before.Record.Views[j.platform].Ref
+	if !j.sent || ref.ID == "" {
+		return nil
+	}
+	id, linked, err := f.d.Ledger.Lookup(ctx, ref)
+	if err != nil || !linked {
+		return err
+	}
+	now := f.d.Now().UTC()
+	_, err = govern.Change(ctx, f.d.Ledger, f.d.Config, id, govern.Cause{Trace: f.trace(j), Now: now}, func(s *ledger.State) ([]record.Event, error) {
+		if s.Record.Views[j.platform].ID == ref.ID {
+			s.AddDue(j.platform, f.trace(j), j.before.Due[j.platform].Class, now)
+			due := s.Due[j.platform]
+			due.Attempts++
+			due.NotBefore, due.Reason = now.Add(firstWait), "written while it came from another record"
+			s.Due[j.platform] = unanswered(due, j)
+		}
+		return nil, nil
+	})
+	f.d.Telemetry.Count("KeptDue", j.platform, 1)
+	return err
+}
+
+// unanswered notes in a due entry that nobody knows what became of a write.
+func unanswered(due ledger.Due, j *job) ledger.Due {
+	due.Unknown, due.Tried = true, maps.Clone(due.Tried)
+	if due.Tried == nil {
+		due.Tried = map[string]record.Value{}
+	}
+	maps.Copy(due.Tried, j.forms())
+	return due
 }

@@ -1,0 +1,121 @@
+package simulation_test
+
+import (
+	"encoding/json"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"sorrel/shared/simulation"
+)
+
+// mutations are central lines broken on purpose. Each stands exactly once in its file.
+var mutations = []struct{ name, file, line, broken string }{
+	{"hub acknowledges what it did not commit", "shared/flow/hub/hub.go",
+		"if err := f.d.Ledger.Commit(ctx, entry); err != nil {\n\t\treturn err\n", "if err := f.d.Ledger.Commit(ctx, entry); err != nil {\n\t\treturn nil\n"},
+	{"the latest arrival wins, whatever its version", "shared/record/observe.go",
+		"\tcase c > 0:\n\t\treturn a\n\tcase c < 0:\n\t\treturn b\n\t}\n\tif a.Value != b.Value {", "\tcase c != 0:\n\t\treturn b\n\t}\n\tif a.Value != b.Value {"},
+	{"a due entry gets no pointer for the sweep", "shared/ledger/ledger.go",
+		"!was || !old.NotBefore.Equal(d.NotBefore)", "was && !old.NotBefore.Equal(d.NotBefore)"},
+	{"nothing is due for one platform", "shared/ledger/ledger.go",
+		"if !mapped || record.Project(s.Record, rules, p, form).Empty() {", "if !mapped || p == record.ServiceNow || record.Project(s.Record, rules, p, form).Empty() {"},
+	{"an unknown write is not read back", "shared/flow/deliver/deliver.go",
+		"if j.before.Due[j.platform].Unknown {", "if false && j.before.Due[j.platform].Unknown {"},
+	{"that a write is unknown is not remembered", "shared/flow/deliver/deliver.go",
+		"due.Unknown = due.Unknown || unknown", "due.Unknown = due.Unknown || false && unknown"},
+	{"a confirmation forgets another worker's unknown write", "shared/flow/deliver/deliver.go",
+		"if due.Unknown && (", "if false && due.Unknown && ("},
+	{"a value equal to our last write counts as people's", "shared/record/record.go",
+		"(said.Value == wrote.Value || said.Value == wrote.Back.Value", "(said.Value == wrote.Back.Value"},
+	{"the platform's mark of our changes is not looked at", "shared/record/record.go",
+		"case said.Ours || (wroteSome", "case (wroteSome"},
+	{"a tombstone counts whatever was born since", "shared/record/record.go",
+		"!v.Died.IsZero() && v.Died.Compare(v.Born) >= 0", "!v.Died.IsZero()"},
+	{"batch saves its cursor before it queues", "shared/flow/batch/batch.go",
+		"\t\tmsgs := make([]queue.Message, 0, len(page.Natives))\n",
+		"\t\tif err := f.d.Ledger.SaveCursor(ctx, name, object, page.Cursor); err != nil {\n\t\t\treturn err\n\t\t}\n\t\tmsgs := make([]queue.Message, 0, len(page.Natives))\n"},
+	{"a merge of records drops due work", "shared/govern/unite.go",
+		"a.Due = with(a.Due, p, due)", "_ = due"},
+	{"a message is acknowledged before the function runs", "shared/simulation/world.go",
+		"\t\tfailed := apply(context.Background(), got)\n",
+		"\t\tfor _, m := range got {\n\t\t\t_ = l.q.Delete(context.Background(), m.Receipt)\n\t\t}\n\t\tfailed := apply(context.Background(), got)\n"},
+}
+
+// The simulation catches a defect in any central line within the seeds that are played whenever the tests are. Each
+// mutation is a build of its own, so they are played only if SORREL_MUTATIONS is set, and those whose name contains it if
+// it is not "1"; SORREL_SEEDS is how many seeds. That the lines are there is looked at always.
+func TestMutations(t *testing.T) {
+	t.Parallel()
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := os.Getenv("SORREL_MUTATIONS")
+	for _, m := range mutations {
+		t.Run(m.name, func(t *testing.T) {
+			file := filepath.Join(root, m.file)
+			source, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := strings.Count(string(source), m.line); n != 1 {
+				t.Fatalf("%s has this %d times, want once:\n%s", m.file, n, m.line)
+			}
+			if asked == "" || asked != "1" && !strings.Contains(m.name, asked) {
+				return
+			}
+			dir := t.TempDir()
+			write := func(name string, content []byte) string {
+				name = filepath.Join(dir, name)
+				if err := os.WriteFile(name, content, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				return name
+			}
+			broken := write("broken.go", []byte(strings.Replace(string(source), m.line, m.broken, 1)))
+			overlay, err := json.Marshal(map[string]map[string]string{"Replace": {file: broken}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			program := filepath.Join(dir, "sorrel")
+			build := exec.CommandContext(t.Context(), "go", "build", "-overlay", write("overlay.json", overlay), "-o", program, "./cmd/sorrel")
+			build.Dir = root
+			if out, err := build.CombinedOutput(); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			caught(t, program)
+		})
+	}
+}
+
+// caught plays the first seeds with a program, some at a time until a few have failed, and expects that any does.
+func caught(t *testing.T, program string) {
+	t.Helper()
+	most, played := number(t, "SORREL_SEEDS", 200), 0
+	var failed []string
+	kinds := map[string]bool{}
+	for played < most && len(failed) < 3 {
+		some := min(25, most-played)
+		play := exec.CommandContext(t.Context(), program, "bench", "simulate", "--json", "--whole", "--seed", strconv.Itoa(played), "--seeds", strconv.Itoa(some))
+		out, err := play.Output() // it fails if a seed does
+		var r simulation.Report
+		if json.Unmarshal(out, &r) != nil || r.Seeds != some {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		played += some
+		for _, f := range r.Failed {
+			kind, _, _ := strings.Cut(f.Problems[0], ":")
+			kinds[kind] = true
+			failed = append(failed, strconv.FormatUint(f.Seed, 10))
+		}
+	}
+	t.Logf("caught by %d of %d seeds: %s, as %s", len(failed), played, strings.Join(failed, ", "), strings.Join(slices.Sorted(maps.Keys(kinds)), ", "))
+	if len(failed) == 0 {
+		t.Error("not caught")
+	}
+}
