@@ -29,7 +29,7 @@ var mutations = []struct{ name, file, line, broken string }{
 	{"that a write is unknown is not remembered", "shared/flow/deliver/deliver.go",
 		"due.Unknown = due.Unknown || unknown", "due.Unknown = due.Unknown || false && unknown"},
 	{"a confirmation forgets another worker's unknown write", "shared/flow/deliver/deliver.go",
-		"if due.Unknown && (", "if false && due.Unknown && ("},
+		"!still || due.Unknown && (", "!still || false && due.Unknown && ("},
 	{"a value equal to our last write counts as people's", "shared/record/record.go",
 		"(said.Value == wrote.Value || said.Value == wrote.Back.Value", "(said.Value == wrote.Back.Value"},
 	{"the platform's mark of our changes is not looked at", "shared/record/record.go",

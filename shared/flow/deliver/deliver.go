@@ -641,8 +641,9 @@ const unlisted = "unknown-picklist" // exception type
 // end removes the due entry if, after all, the platform's copy is as it should be. It stays while another worker's write,
 // sent since this one loaded the record, is unknown: what that left behind has to be read.
 func (f *Flow) end(j *job, s *ledger.State) {
-	due, before := s.Due[j.platform], j.before.Due[j.platform]
-	if due.Unknown && (due.Attempts != before.Attempts || !due.Since.Equal(before.Since)) {
+	due, still := s.Due[j.platform]
+	before := j.before.Due[j.platform]
+	if !still || due.Unknown && (due.Attempts != before.Attempts || !due.Since.Equal(before.Since)) {
 		return
 	}
 	delete(s.Due, j.platform)
@@ -704,8 +705,12 @@ func (f *Flow) postpone(ctx context.Context, j *job, why error, found bool) erro
 	unknown := fault.Is(why, fault.Unknown) || found
 	return f.commit(ctx, j, func(s *ledger.State, e *ledger.Entry, now time.Time) {
 		due, still := s.Due[j.platform]
-		if !still {
+		if !still && !fault.Is(why, fault.Unknown) {
 			return
+		}
+		if !still { // another worker has ended it, and knows nothing of this write
+			s.AddDue(j.platform, f.trace(j), j.class, now)
+			due = s.Due[j.platform]
 		}
 		again := due.Reason == why.Error()
 		due.Attempts++
@@ -819,7 +824,7 @@ func (f *Flow) handOver(ctx context.Context, j *job) error {
 	now := f.d.Now().UTC()
 	_, err = govern.Change(ctx, f.d.Ledger, f.d.Config, id, govern.Cause{Trace: f.trace(j), Now: now}, func(s *ledger.State) ([]record.Event, error) {
 		if s.Record.Views[j.platform].ID == ref.ID {
-			s.AddDue(j.platform, f.trace(j), j.before.Due[j.platform].Class, now)
+			s.AddDue(j.platform, f.trace(j), j.class, now)
 			due := s.Due[j.platform]
 			due.Attempts++
 			due.NotBefore, due.Reason = now.Add(firstWait), "written while it came from another record"
