@@ -1006,3 +1006,34 @@ func TestSlowWorkerAcrossAMerge(t *testing.T) {
 		}
 	}
 }
+
+// What was in a platform before something that it refers to was deleted there is kept up to date in all else.
+func TestLostReferenceHoldsNothingElseUp(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.echoes()
+	w.push(w.story()[0], w.netsuite.set("customer", "108", map[string]any{"entityId": "ERNSH", "companyName": "Ernst Handel", "isInactive": false}), w.netsuite.set("salesOrder", "9001", order("B")))
+	w.settle()
+	w.clock.pass(time.Minute)
+	other := mint("customer", "customer", "108")
+	w.push(w.salesforce.remove("Account", "s-"+other.External(), ""))
+	w.settle()
+	moved := map[string]any{"entity": map[string]any{"id": "108"}, "memo": "call last"}
+	w.push(w.netsuite.set("salesOrder", "9001", moved))
+	for range 20 {
+		w.minute()
+	}
+	got := w.salesforce.state()["Order/"+orderID.External()]
+	if got["Description"] != "call last" {
+		t.Errorf("the order in Salesforce is %v", got)
+	}
+	want := "missing-reference " + string(orderID) + " salesforce "
+	if x := w.exceptions(); !slices.Contains(x, want) {
+		t.Errorf("exceptions %q, want %q among them", x, want)
+	}
+	w.push(w.salesforce.restore("Account", "s-"+other.External()))
+	w.settle()
+	if got := w.salesforce.state()["Order/"+orderID.External()]; got["AccountId"] != "s-"+other.External() {
+		t.Errorf("the order in Salesforce is %v\n%s", got, w.tail())
+	}
+}

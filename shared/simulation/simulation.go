@@ -13,8 +13,8 @@
 // share: here, as on Lambda, a process does one thing at a time.
 //
 // What it lets pass, because Sorrel is known not to see it: where values are rewritten, what somebody set around our
-// write may pass for its echo until it is set again; a record that refers to something deleted on a platform waits there
-// for ever; a copy that refers to a native record which went back to another record when the two were parted keeps the
+// write may pass for its echo until it is set again; a reference to something deleted on a platform waits there
+// for ever, and a record that is not there yet with it, about which people are told; a copy that refers to a native record which went back to another record when the two were parted keeps the
 // reference; what is deleted unheard is written to again and again until a listing tells.
 //
 // That it can fail was tried by breaking central lines by hand, 60 seeds each:

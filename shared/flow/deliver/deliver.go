@@ -67,6 +67,7 @@ const (
 	maxDepth    = 3 // prerequisites followed: shipment → order → customer
 	firstWait   = 500 * time.Millisecond
 	longestWait = time.Minute
+	longestLost = 10 * time.Minute // for what is not on the platform, and nothing is due to bring there
 	firstRetry  = 90 * time.Second // of a value that is on no list of the platform
 	lastRetry   = time.Hour
 	// stubborn is how many attempts a failure nobody can classify gets before people are told.
@@ -163,6 +164,7 @@ type job struct {
 	held     map[string]record.Hold
 	sent     bool // the write may have reached the platform
 	lost     bool // it refers to a record that nothing is due to bring to the platform
+	without  bool // that reference is left out of the write, and waited for
 	write    platform.Write
 }
 
@@ -457,6 +459,14 @@ func (f *Flow) render(ctx context.Context, j *job, to pointed) (bool, error) {
 	switch {
 	case refused != nil:
 		return false, f.postpone(ctx, j, refused, false)
+	case len(missing) > 0 && j.lost && len(native) > 0 && !j.patch.Create: // the rest need not wait for what may never come
+		j.without = true
+		for field, h := range held {
+			if h.Type == mapping.MissingReference {
+				delete(held, field)
+				delete(j.patch.Fields, field)
+			}
+		}
 	case len(missing) > 0:
 		return false, f.postpone(ctx, j, &fault.Error{Class: fault.MissingReference, Op: "deliver", ID: string(j.id()),
 			Detail: "not on " + j.platform + " yet: " + strings.Join(missing, ", ")}, false)
@@ -648,11 +658,15 @@ func (f *Flow) end(j *job, s *ledger.State) {
 	}
 	delete(s.Due, j.platform)
 	if !record.Project(s.Record, j.rules, j.platform, j.mapping.As).Empty() {
-		due = ledger.Due{Class: due.Class, Since: due.Since, Traces: due.Traces}
+		left := ledger.Due{Class: due.Class, Since: due.Since, Traces: due.Traces}
+		if j.without {
+			left.Attempts, left.Reason, left.Missing, left.Stuck = due.Attempts, due.Reason, due.Missing, due.Stuck
+			left.NotBefore = f.later(f.d.Now(), max(due.Attempts, 1), longestLost, time.Time{})
+		}
 		if s.Due == nil {
 			s.Due = map[string]ledger.Due{}
 		}
-		s.Due[j.platform] = due
+		s.Due[j.platform] = left
 	}
 }
 
@@ -721,7 +735,11 @@ func (f *Flow) postpone(ctx context.Context, j *job, why error, found bool) erro
 		due.Reason = why.Error()
 		due.Missing = j.lost && fault.Is(why, fault.MissingReference)
 		due.Stuck = due.Attempts >= stubborn && (due.Missing || fault.RowOf(why).Queue != fault.Keep)
-		due.NotBefore = f.later(now, due.Attempts, fault.RetryAt(why))
+		longest := longestWait
+		if due.Missing {
+			longest = longestLost
+		}
+		due.NotBefore = f.later(now, due.Attempts, longest, fault.RetryAt(why))
 		if unknown && !found {
 			due.NotBefore = now.Add(firstWait) // read back soon
 		}
@@ -739,8 +757,8 @@ func (f *Flow) postpone(ctx context.Context, j *job, why error, found bool) erro
 }
 
 // later is a jittered pause that doubles, and respects what the vendor asked for.
-func (f *Flow) later(now time.Time, attempts int, asked time.Time) time.Time {
-	wait := min(firstWait<<min(attempts-1, 10), longestWait)
+func (f *Flow) later(now time.Time, attempts int, longest time.Duration, asked time.Time) time.Time {
+	wait := min(firstWait<<min(attempts-1, 11), longest)
 	at := now.Add(wait/2 + time.Duration(f.d.Rand().Int64N(int64(wait/2)+1)))
 	if asked.After(at) {
 		at = asked
