@@ -72,7 +72,11 @@ func problem(err error) intake.Answer {
 }
 
 func respond(a intake.Answer) events.APIGatewayV2HTTPResponse {
-	return events.APIGatewayV2HTTPResponse{StatusCode: a.Status, Headers: map[string]string{"content-type": a.ContentType}, Body: string(a.Body)}
+	out := events.APIGatewayV2HTTPResponse{StatusCode: a.Status, Headers: map[string]string{"content-type": a.ContentType}, Body: string(a.Body)}
+	if a.RetryAfter != "" {
+		out.Headers["retry-after"] = a.RetryAfter
+	}
+	return out
 }
 
 // Intake handles both triggers of the intake function: an HTTP API request, told by requestContext.http, or an

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -100,6 +101,15 @@ func TestHTTPRefusesWhatItCannotRead(t *testing.T) {
 		if len(s.requests) != 0 {
 			t.Error("a platform was asked")
 		}
+	}
+}
+
+// What cannot be kept is refused with the header that makes Zendesk send again.
+func TestHTTPSaysWhenToSendAgain(t *testing.T) {
+	t.Parallel()
+	a := trigger.HTTP(t.Context(), intakeOf(&seen{err: fault.New(fault.Down, "x", "away")}), httpEvent())
+	if n, err := strconv.Atoi(a.Headers["retry-after"]); a.StatusCode != 503 || err != nil || n < 1 || n >= 60 {
+		t.Errorf("answered %+v", a)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strconv"
 	"time"
 
@@ -52,7 +53,17 @@ type Answer struct {
 	Status      int
 	ContentType string
 	Body        []byte
+	RetryAfter  string // the header: it makes a vendor send again what is not kept here
 }
+
+// What is not kept is to be sent again soon, but after what is short has passed. Zendesk sends again after 429 and 503, if they
+// say when, and that is less than a minute; Salesforce after everything but an acknowledgement, for a day. NetSuite's and
+// ServiceNow's scripts send once, and the next listing finds what they said.
+// https://developer.zendesk.com/documentation/webhooks/creating-and-monitoring-webhooks/
+const (
+	comeBack      = 30 * time.Second
+	latestRetryIn = 55 * time.Second
+)
 
 // Apply handles one webhook. r.Now is set here.
 func (f *Flow) Apply(ctx context.Context, name string, r platform.Request) Answer {
@@ -64,13 +75,13 @@ func (f *Flow) Apply(ctx context.Context, name string, r platform.Request) Answe
 	}
 	f.d.Telemetry.Took("IntakeAcknowledged", name, f.d.Now().Sub(r.Now))
 	if accepted.Ack.Status != 0 {
-		return Answer{accepted.Ack.Status, accepted.Ack.ContentType, accepted.Ack.Body}
+		return Answer{Status: accepted.Ack.Status, ContentType: accepted.Ack.ContentType, Body: accepted.Ack.Body}
 	}
 	body, err := json.Marshal(map[string]string{"id": accepted.ID, "correlationId": trace})
 	if err != nil {
 		return f.refuse(ctx, name, trace, err)
 	}
-	return Answer{202, "application/json", body}
+	return Answer{Status: 202, ContentType: "application/json", Body: body}
 }
 
 func (f *Flow) webhook(ctx context.Context, name, trace string, r platform.Request) (platform.Delivery, error) {
@@ -127,7 +138,7 @@ func (f *Flow) queue(ctx context.Context, name, trace string, now time.Time, d p
 		if err := f.d.Inbound.Send(ctx, msgs...); err != nil {
 			// Whatever part was kept is sent again by the vendor's retry and dropped by its dedup id.
 			return &fault.Error{Class: fault.Down, Op: "intake.queue", Detail: "the queue did not keep the webhook", Err: err,
-				RetryAt: now.Add(time.Second)}
+				Remedy: "send it again", RetryAt: now.Add(comeBack)}
 		}
 	}
 	f.d.Telemetry.Count("WebhooksAccepted", name, 1)
@@ -175,5 +186,13 @@ func (f *Flow) refuse(ctx context.Context, name, trace string, err error) Answer
 	f.d.Telemetry.Count("WebhooksRefused", name, 1)
 	f.d.Telemetry.Event(ctx, telemetry.Event{Step: "refused", Platform: name, Trace: trace, Detail: p.Title, Err: err})
 	body, _ := json.Marshal(p) // strings and an int always marshal
-	return Answer{p.Status, "application/problem+json", body}
+	a := Answer{Status: p.Status, ContentType: "application/problem+json", Body: body}
+	if a.Status == http.StatusServiceUnavailable {
+		now := f.d.Now()
+		if at := fault.RetryAt(err); at.IsZero() || at.After(now.Add(latestRetryIn)) {
+			err = &fault.Error{Class: fault.ClassOf(err), Err: err, RetryAt: now.Add(comeBack)}
+		}
+		a.RetryAfter = RetryAfter(err, now)
+	}
+	return a
 }

@@ -240,6 +240,59 @@ func TestQueueFailure(t *testing.T) {
 	}
 }
 
+// sender is a queue in trouble.
+type sender func(context.Context) error
+
+func (s sender) Send(ctx context.Context, _ ...queue.Message) error { return s(ctx) }
+
+// Whatever is wrong with the queue: the vendor is not given its acknowledgement, Salesforce's words for one above all, but a
+// 503 that says when to send again, within the minute that Zendesk goes along with.
+func TestTheVendorSendsAgain(t *testing.T) {
+	t.Parallel()
+	delivery := platform.Delivery{ID: "e1", Ack: platform.Ack{Status: 200, ContentType: "text/xml", Body: []byte("<Ack>true</Ack>")},
+		Natives: []record.Native{{Ref: record.Ref{Platform: "p", Object: "o", ID: "1"}}}}
+	for name, c := range map[string]struct {
+		queue error
+		hook  error
+		after string
+	}{
+		"throttled":                  {queue: fault.New(fault.Throttled, "cloud.send", "slow down"), after: "30"},
+		"away":                       {queue: fault.New(fault.Down, "cloud.send", "no answer"), after: "30"},
+		"its answer is lost":         {queue: fault.New(fault.Unknown, "cloud.send", "no answer"), after: "30"},
+		"not allowed":                {queue: fault.New(fault.Internal, "cloud.send", "AccessDenied"), after: "30"},
+		"a part of it":               {queue: &queue.PartialError{Failed: []int{0}, Err: errors.New("one of them")}, after: "30"},
+		"hangs":                      {after: "30"},
+		"the connector is asked off": {hook: &fault.Error{Class: fault.Throttled, RetryAt: at.Add(7 * time.Second)}, after: "7"},
+		"for long":                   {hook: &fault.Error{Class: fault.Down, RetryAt: at.Add(time.Hour)}, after: "30"},
+		"without a time":             {hook: fault.New(fault.Down, "x", "no answer"), after: "30"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setUp(t, map[string]intake.Webhooks{"p": scripted{delivery, c.hook}})
+			b.deps.Inbound = sender(func(ctx context.Context) error {
+				if c.queue == nil {
+					<-ctx.Done() // it hangs until the invocation has to answer
+					return ctx.Err()
+				}
+				return c.queue
+			})
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			defer cancel()
+			a := intake.New(b.deps).Apply(ctx, "p", platform.Request{Body: []byte("x")})
+			if a.Status != 503 || a.RetryAfter != c.after || bytes.Contains(a.Body, []byte("<Ack>")) {
+				t.Errorf("answered %d, after %s: %s", a.Status, a.RetryAfter, a.Body)
+			}
+			if n := b.tele.Snapshot().Counters["WebhooksAccepted.p"]; n != 0 {
+				t.Errorf("%v accepted", n)
+			}
+		})
+	}
+	b := setUp(t, map[string]intake.Webhooks{"p": scripted{err: fault.New(fault.Malformed, "x", "no JSON")}})
+	if a := intake.New(b.deps).Apply(t.Context(), "p", platform.Request{Body: []byte("x")}); a.Status != 400 || a.RetryAfter != "" {
+		t.Errorf("what is wrong in itself is sent again: %+v", a)
+	}
+}
+
 func TestVendorAcknowledgement(t *testing.T) {
 	t.Parallel()
 	ack := platform.Ack{Status: 200, ContentType: "text/xml", Body: []byte("<Ack>true</Ack>")}
