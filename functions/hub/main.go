@@ -18,5 +18,5 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	lambda.Start(trigger.SQS(w.Hub().Apply, w.Flush))
+	lambda.Start(trigger.SQS(w.Watched(w.Hub().Apply), w.Flush))
 }

@@ -36,6 +36,11 @@ func (w *World) DeadLetters() *deadletters.Flow {
 	return deadletters.New(d)
 }
 
+// Watched applies batches so that no message becomes a dead letter in silence.
+func (w *World) Watched(apply func(context.Context, []queue.Received) []string) func(context.Context, []queue.Received) []string {
+	return deadletters.Watched(w.Ledger, w.Telemetry, apply)
+}
+
 // bury adds the dead-letter queues beside the queues at these URLs: the template names both after the stack.
 func (w *World) bury(account *cloud.Account, inbound string, outbound map[string]string, calls cloud.Calls) {
 	w.dead = map[string]deadletters.Dead{InboundQueue: account.Queue(cloud.DeadLetterName(inbound), calls)}

@@ -196,6 +196,25 @@ func (l *Ledger) Park(ctx context.Context, x Exception) error {
 	})
 }
 
+// Unpark resolves an exception that was parked and is over, whatever people did to it. One that was never parked stays so.
+func (l *Ledger) Unpark(ctx context.Context, x Exception) error {
+	x.Identify()
+	return l.again(func() error {
+		known, err := l.stored(ctx, x.ID)
+		if err != nil {
+			return err
+		}
+		old, some := known[x.ID]
+		if !some || old.Status == ExceptionResolved {
+			return nil
+		}
+		now := old.over(l.now().UTC())
+		var b batch
+		b.put(store.Op{Key: exceptionKey(x.ID), IfRev: old.rev, Expires: now.expires(now.Resolved)}, now)
+		return l.commit(ctx, "ledger.unpark", x.ID, &b)
+	})
+}
+
 // SaveException writes what a person did to an exception, with its line e in the audit log: of x.Record, or the general
 // one. A record's exception that the person resolved reopens if its cause is still there at the next commit. It is a
 // fault.Conflict if the exception, or the record, has changed since it was read: read it again.

@@ -391,3 +391,25 @@ func TestRightfulIsInOneOrder(t *testing.T) {
 		}
 	}
 }
+
+// What was parked is over: it resolves, also if somebody ignored it; when it comes back it reopens.
+func TestUnpark(t *testing.T) {
+	t.Parallel()
+	l := New(store.NewMemory(clock), clock)
+	x := Exception{Type: "poison-message", Native: "message 7", Detail: "it crashed"}
+	check(t, l.Unpark(t.Context(), x))
+	if all := must[[]Exception](t)(l.Exceptions(t.Context(), true)); len(all) != 0 {
+		t.Errorf("made %+v", all)
+	}
+	check(t, l.Park(t.Context(), x))
+	check(t, l.Unpark(t.Context(), x))
+	check(t, l.Unpark(t.Context(), x))
+	all := must[[]Exception](t)(l.Exceptions(t.Context(), true))
+	if len(all) != 1 || all[0].Status != ExceptionResolved || !all[0].Resolved.Equal(clock()) {
+		t.Errorf("%+v", all)
+	}
+	check(t, l.Park(t.Context(), x))
+	if all = must[[]Exception](t)(l.Exceptions(t.Context(), false)); len(all) != 1 || all[0].Reopened != 1 {
+		t.Errorf("%+v", all)
+	}
+}

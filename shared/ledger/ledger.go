@@ -23,7 +23,7 @@
 //	                                                                   timer likewise (2 when it moves), proposal,
 //	                                                                   exception, recheck), of each record
 //	Reconcile                1 c       1 per exception c               - (its exceptions are part of the Commit)
-//	Park                     2         1                               1
+//	Park, Unpark             2         1                               1
 //	SaveException            2         ⌈n/4⌉ (d: 1)                    2·(n + 1 log entry + 1) (d: 6)
 //	Understood               1         2                               - (its exceptions are part of the Commit)
 //	Note                     2         1                               2·2

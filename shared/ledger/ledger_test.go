@@ -602,6 +602,10 @@ func TestPrices(t *testing.T) {
 			return nil
 		}, shards, shards, 0},
 		{"park", func() error { return l.Park(t.Context(), Exception{Type: "unmatched", Native: "x"}) }, 2, 1, 1},
+		{"unpark", func() error {
+			return l.Unpark(t.Context(), Exception{Type: "unmatched", Native: "x"})
+		}, 2, 1, 1},
+		{"park again", func() error { return l.Park(t.Context(), Exception{Type: "unmatched", Native: "x"}) }, 2, 1, 1},
 		{"save exception, parked", func() error {
 			x := Exception{Type: "unmatched", Native: "x"}
 			x.Identify()

@@ -76,9 +76,9 @@ func Start(w *boot.World, o Options) (*Host, error) {
 			h.note("serving", err)
 		}
 	})
-	hub := trigger.SQS(w.Hub().Apply, func() {})
+	hub := trigger.SQS(w.Watched(w.Hub().Apply), func() {})
 	h.poll(ctx, boot.InboundQueue, hub, o.HubWorkers)
-	deliver := trigger.SQS(w.Deliver().Apply, func() {})
+	deliver := trigger.SQS(w.Watched(w.Deliver().Apply), func() {})
 	for _, p := range boot.Platforms() {
 		if _, connected := w.Connectors[p]; connected {
 			h.poll(ctx, boot.OutboundQueue(p), deliver, o.DeliverWorkers)
