@@ -126,6 +126,8 @@ func TestRulesCanFail(t *testing.T) {
 		{"alarms", "{Name: Platform, Value: zendesk}]\n      Statistic: Maximum", "{Name: Platform, Value: netsuite}]\n      Statistic: Maximum", "no alarm on PlatformDown of zendesk"},
 		{"alarms", "AlarmActions: [!Ref AlarmTopic]", "ActionsEnabled: true", "AlarmActions does not go to the topic"},
 		{"alarms", "Threshold: 0\n", "Threshold: 1\n", "does not tell of the first message"},
+		{"alarms", "Threshold: 120", "Threshold: 600", "service teams on zendesk may be behind for 720 s"},
+		{"queues", "VisibilityTimeout: 180", "VisibilityTimeout: 179", "InboundQueue: a table that is away for 900 s makes dead letters"},
 		{"runbooks", "Runbook: infra/runbooks/due-age.md", "", "no runbook in"},
 		{"runbooks", "Runbook: infra/runbooks/due-age.md", "Runbook: infra/runbooks/none.md", "due-age.md: no alarm sends anybody there"},
 		{"runbooks", "Runbook: infra/runbooks/due-age.md", "Runbook: infra/runbooks/audit.md", "due-age.md: no alarm sends anybody there"},

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -81,6 +82,9 @@ func queues(s stack) []string {
 		get := func(path ...string) node { return s.prop(id, path...) }
 		size, keep := get("MaximumMessageSize").number(), get("MessageRetentionPeriod").number()
 		p.unless(size == 1<<20, "%s: MaximumMessageSize is %v, want 1048576 as shared/queue allows", id, size)
+		if r := get("RedrivePolicy", "maxReceiveCount"); r.is() {
+			p.unless(get("VisibilityTimeout").number()*r.number() >= outage, "%s: a table that is away for %v s makes dead letters of its messages", id, outage)
+		}
 		p.unless(get("SqsManagedSseEnabled").isTrue() || get("KmsMasterKeyId").is(), "%s: not encrypted", id)
 		p.unless(tls[id], "%s: no policy refuses requests without TLS", id)
 		fifo := get("FifoQueue").isTrue()
@@ -438,6 +442,9 @@ func schedules(s stack) []string {
 	return p
 }
 
+// outage is for how many seconds the table may be away before a message is given up.
+const outage = 15 * 60
+
 func alarms(s stack) []string {
 	var p problems
 	watched := map[string]bool{}
@@ -493,8 +500,20 @@ func alarms(s stack) []string {
 			want("Sorrel", metric, platform)
 		}
 	}
+	for _, desk := range []string{"zendesk", "servicenow"} {
+		soonest := math.Inf(1)
+		for _, id := range s.resources("AWS::CloudWatch::Alarm") {
+			if a := s.prop(id); a.at("MetricName").text() == "DueOldestAge" && len(a.at("Dimensions").list()) == 2 && a.at("Dimensions").list()[1].at("Value").text() == desk {
+				soonest = min(soonest, a.at("Threshold").number()+a.at("Period").number()*a.at("EvaluationPeriods").number())
+			}
+		}
+		p.unless(soonest <= promised/3, "service teams on %s may be behind for %v s before anybody is alerted, of the %v s that they are promised", desk, soonest, promised)
+	}
 	return p
 }
+
+// promised is the age in seconds at which what people on a platform see is too old.
+const promised = 15 * 60
 
 // unasked are the pages for work that no alarm asks for.
 var unasked = []string{"secrets", "proposals", "exceptions", "merges", "audit"}

@@ -67,6 +67,7 @@ type PlatformStatus struct {
 	OldestDue float64             `json:"oldestDueSeconds"`
 	Oldest    record.ID           `json:"oldestDue,omitempty"`
 	ByClass   map[string]Waiting  `json:"dueByClass"`
+	Behind    ledger.Lag          `json:"behind"`
 	Breaker   Breaker             `json:"breaker"`
 	Room      map[string]int      `json:"room,omitempty"` // calls of a class in the next minute, about
 	Limits    []budget.LimitState `json:"limits,omitempty"`
@@ -91,9 +92,6 @@ type QueueStatus struct {
 	InFlight int    `json:"inFlight"`
 }
 
-// concern is how old due work may be before it worries.
-const concern = 5 * time.Minute
-
 // Status reports how things stand.
 func (f *Flow) Status(ctx context.Context) (Status, error) {
 	now := f.d.Now()
@@ -110,8 +108,6 @@ func (f *Flow) Status(ctx context.Context) (Status, error) {
 			}
 			ps.outlook(o, now)
 		}
-		var urgent float64 // how long the oldest has waited of what may not
-		var waiting record.ID
 		for d, err := range f.d.Ledger.DueFor(ctx, p) {
 			if err != nil {
 				return Status{}, err
@@ -123,14 +119,10 @@ func (f *Flow) Status(ctx context.Context) (Status, error) {
 			if waits > ps.OldestDue || ps.Oldest == "" {
 				ps.OldestDue, ps.Oldest = waits, d.Record
 			}
-			if d.Class == budget.Live || d.Class == budget.Approval { // the others may wait
-				if waits > urgent {
-					urgent, waiting = waits, d.Record
-				}
-			}
+			ps.Behind.Add(d)
 		}
-		if urgent > concern.Seconds() {
-			s.Concerns = append(s.Concerns, fmt.Sprintf("%s: %s has waited for %s", p, waiting, (time.Duration(urgent)*time.Second).Round(time.Second)))
+		if ps.Behind.Told(now) {
+			s.Concerns = append(s.Concerns, ps.Behind.Says(p, now))
 		}
 		if b := ps.Breaker; b.State != "closed" {
 			s.Concerns = append(s.Concerns, fmt.Sprintf("%s is not called until %s: %s", p, b.Until.UTC().Format(time.RFC3339), b.Reason))

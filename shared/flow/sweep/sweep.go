@@ -116,7 +116,7 @@ func (b *backlog) sort() {
 
 func (f *Flow) platform(ctx context.Context, name string, q queue.Sender, now time.Time, out *Swept) error {
 	o := f.look(ctx, name)
-	var oldest time.Duration
+	var lag ledger.Lag
 	var ready backlog
 	count, could := map[budget.Class]int{}, 0
 	for p, err := range f.d.Ledger.DueFor(ctx, name) {
@@ -125,9 +125,7 @@ func (f *Flow) platform(ctx context.Context, name string, q queue.Sender, now ti
 		}
 		out.Due[name]++
 		count[p.Class]++
-		if p.Class == budget.Live || p.Class == budget.Approval { // the others may wait
-			oldest = max(oldest, now.Sub(p.Since))
-		}
+		lag.Add(p)
 		fresh := p.NotBefore.IsZero() && now.Sub(p.Since) < f.d.Grace // what was put off has no wake-up on the queue
 		if !p.NotBefore.After(now) && !fresh {
 			could++
@@ -148,7 +146,10 @@ func (f *Flow) platform(ctx context.Context, name string, q queue.Sender, now ti
 	}
 	f.tell(ctx, name, o, count)
 	f.d.Telemetry.Gauge("Due", name, float64(out.Due[name]))
-	f.d.Telemetry.Gauge("DueOldestAge", name, oldest.Seconds())
+	f.d.Telemetry.Gauge("DueOldestAge", name, lag.Old(now).Seconds())
+	if lag.Told(now) {
+		f.d.Telemetry.Event(ctx, telemetry.Event{Step: "behind", Platform: name, Detail: lag.Says(name, now)})
+	}
 	out.Asleep[name] = could - len(msgs)
 	f.d.Telemetry.Gauge("DueAsleep", name, float64(out.Asleep[name]))
 	if len(msgs) == 0 {
