@@ -57,6 +57,8 @@ func TestAttemptsAreBoundedAndJittered(t *testing.T) {
 		{"plain write meets a transaction", refuse(400, "TransactionConflictException"), []store.Op{put("a")}, fault.Throttled},
 		{"transaction meets another", cancelled("None", "TransactionConflict"), []store.Op{put("a"), put("b")}, fault.Throttled},
 		{"transaction without capacity", cancelled("ThrottlingError", "None"), []store.Op{put("a"), put("b")}, fault.Throttled},
+		{"transaction above the table's capacity", cancelled("None", "ProvisionedThroughputExceeded"), []store.Op{put("a"), put("b")}, fault.Throttled},
+		{"transaction above the account's limit", cancelled("RequestLimitExceeded", "TransactionConflict"), []store.Op{put("a"), put("b")}, fault.Throttled},
 		{"same token in progress", refuse(400, "TransactionInProgressException"), []store.Op{put("a"), put("b")}, fault.Throttled},
 		{"server error", refuse(500, "InternalServerError"), []store.Op{put("a")}, fault.Unknown},
 		{"unavailable, no JSON", answer(503, "<html>"), []store.Op{put("a"), put("b")}, fault.Unknown},

@@ -125,6 +125,14 @@ func (f *Flow) Apply(ctx context.Context, batch []queue.Received) []string {
 	return failed
 }
 
+// late says what people on a platform have missed, where a write comes so late that operators were told.
+func late(d ledger.Due, now time.Time) string {
+	if now.Sub(d.Since) <= ledger.LagTold || d.Class != budget.Live && d.Class != budget.Approval {
+		return ""
+	}
+	return fmt.Sprintf("late: missed there since %s, one write for %d", d.Since.UTC().Format(time.RFC3339), max(1, len(d.Traces)))
+}
+
 // givenUp notes a wake-up that cannot be read, or that has failed for the last time before it becomes a dead letter. What
 // is due stays due, and the sweep wakes it again.
 func (f *Flow) givenUp(ctx context.Context, m queue.Received, x ledger.Exception) {
@@ -534,6 +542,7 @@ func (f *Flow) finish(ctx context.Context, j *job, w platform.Written, written b
 			if j.patch.Delete {
 				step.Detail = "deleted"
 			}
+			step.Detail = strings.Trim(step.Detail+"; "+late(j.before.Due[j.platform], now), "; ")
 		}
 		for _, field := range slices.Sorted(maps.Keys(j.held)) {
 			step.Detail = strings.TrimPrefix(step.Detail+"; "+field+" held: "+j.held[field].Detail, "; ")
@@ -546,7 +555,7 @@ func (f *Flow) finish(ctx context.Context, j *job, w platform.Written, written b
 			if class := j.before.Due[j.platform].Class; class == budget.Live || class == budget.Approval { // nobody waits for the others
 				f.d.Telemetry.Took("Freshness", j.platform, f.d.Now().Sub(j.before.Due[j.platform].Since))
 			}
-			f.tell(ctx, j, "written", "", slices.Sorted(maps.Keys(j.patch.Fields)), nil)
+			f.tell(ctx, j, "written", late(j.before.Due[j.platform], f.d.Now()), slices.Sorted(maps.Keys(j.patch.Fields)), nil)
 		default:
 			f.d.Telemetry.Count("NothingToWrite", j.platform, 1)
 			f.tell(ctx, j, "unchanged", "", nil, nil)
