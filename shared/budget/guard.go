@@ -1,6 +1,7 @@
 package budget
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"maps"
@@ -26,6 +27,7 @@ type Guard struct {
 	grant    Grant
 	caps     map[string]int64 // below the grant where it is not known which of two grants holds
 	used     map[string]int64 // calls since the beginning
+	most     map[string]int   // what the vendor last said of a limit
 	busy     map[string]Demand
 	since    map[string]Demand // calls on this grant
 	peak     map[string]Demand // calls at once on this grant
@@ -72,7 +74,7 @@ const (
 )
 
 func newGuard(platform string, m Memory, o Options) *Guard {
-	return &Guard{platform: platform, memory: m, o: o, caps: map[string]int64{}, used: map[string]int64{}, busy: map[string]Demand{},
+	return &Guard{platform: platform, memory: m, o: o, caps: map[string]int64{}, used: map[string]int64{}, most: map[string]int{}, busy: map[string]Demand{},
 		since: map[string]Demand{}, peak: map[string]Demand{}, denied: map[denial]time.Time{}, changed: make(chan struct{})}
 }
 
@@ -355,10 +357,24 @@ func (g *Guard) hear(readings []Reading, now time.Time) {
 			g.told.readings = map[string]Said{}
 		}
 		g.told.readings[r.Limit] = Said{r, now}
+		if g.lowered(r) { // what has been given may be more than there is
+			g.caps[r.Limit], g.told.urgent = min(g.caps[r.Limit], g.used[r.Limit]), true
+		}
 		if upto, some := g.caps[r.Limit]; some && r.Left >= 0 && g.grant.Shares[r.Limit].Window && upto > g.used[r.Limit]+int64(r.Left) {
 			g.caps[r.Limit], g.told.urgent = g.used[r.Limit]+int64(r.Left), true
 		}
 	}
+}
+
+// lowered reports that a limit with a window is less than was known.
+func (g *Guard) lowered(r Reading) bool {
+	i := slices.IndexFunc(g.rules.Limits, func(l Limit) bool { return l.Name == r.Limit })
+	if i < 0 || r.Max <= 0 || g.rules.Limits[i].Window == 0 {
+		return false
+	}
+	known := cmp.Or(g.most[r.Limit], g.rules.Limits[i].Max)
+	g.most[r.Limit] = r.Max
+	return r.Max < known
 }
 
 // slow takes in that the vendor asked for a pause: of one limit, if it says which one is used up, or of everything.

@@ -561,10 +561,12 @@ func (s *State) calls(c *Counter, name string, h *Held, worker string, want Dema
 		sh.Classes[rank] = min(sh.Upto, h.Used+int64(max(0, ceiling(most, rank)-total)))
 	}
 	sh.Retry = now.Add(time.Second)
-	if n == 0 && short {
-		if next := slices.Sorted(maps.Keys(c.Spent)); total >= most && len(next) > 0 {
-			sh.Retry = latest(sh.Retry, time.Unix(0, next[0]*int64(c.part())).UTC())
+	if n == 0 && short && c.spent()+c.Others.at(now) >= ceiling(most, want.byUrgency()[0].Class.rank()) { // no worker has to give
+		next := now.Add(c.part())
+		for part := range c.Spent {
+			next = earliest(next, time.Unix(0, part*int64(c.part())).UTC())
 		}
+		sh.Retry = latest(sh.Retry, next)
 	}
 	return sh
 }

@@ -3,7 +3,9 @@ package netsuite_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
+	"time"
 
 	"sorrel/shared/netsuite"
 	"sorrel/shared/netsuite/netsuitetwin"
@@ -41,6 +43,43 @@ func TestKeepsToItsConcurrency(t *testing.T) {
 		if len(gate.Named()) > 0 || len(gate.Said()) > 0 {
 			t.Errorf("calls name %v, answers tell %v", gate.Named(), gate.Said())
 		}
+	}
+}
+
+// Two processes of twenty workers each share the requests at once. This takes real time: how long calls last is what counts.
+func TestTwoProcesses(t *testing.T) {
+	t.Parallel()
+	var both [2]*netsuite.Connector
+	a := open(t, netsuitetwin.Options{Now: time.Now, Concurrency: 5}, func(c *netsuite.Config) {
+		c.Limits = map[string]int{"calls": 5}
+		alone, err := netsuite.New(*c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		own := *c
+		for i, gate := range platformtest.Share(alone.Limits(), time.Now, time.Minute) {
+			own.Gate = gate
+			if both[i], err = netsuite.New(own); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	a.twin.Kit().SetFaults(twin.Faults{LatencyMS: 3})
+	var wg sync.WaitGroup
+	for worker := range 40 {
+		wg.Go(func() {
+			for n := range 5 {
+				w := platform.Write{Ref: ref("customer", ""), External: fmt.Sprintf("c-%d-%d", worker, n), Fields: customerFields(n)}
+				if err := both[worker%2].Write(t.Context(), []platform.Write{w})[0].Err; err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	s := a.twin.Kit().Stats()
+	if s.OverLimit != 0 || s.Writes != 200 || s.MaxFlight > 5 {
+		t.Errorf("%d at once, %d over the limit, %d writes, want 200", s.MaxFlight, s.OverLimit, s.Writes)
 	}
 }
 

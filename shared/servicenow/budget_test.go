@@ -70,6 +70,36 @@ func TestKeepsToTheHour(t *testing.T) {
 	}
 }
 
+// Two processes of twenty workers each learn of the instance's rule and share it.
+func TestTwoProcesses(t *testing.T) {
+	t.Parallel()
+	clock := platformtest.NewClock()
+	var both [2]*servicenow.Connector
+	_, tw := world(t, servicenowtwin.Options{Now: clock.Now, Limits: servicenowtwin.Limits{PerHour: 100}, TokenLife: 1000 * time.Hour}, func(cfg *servicenow.Config) {
+		alone, err := servicenow.New(*cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		own := *cfg
+		for i, gate := range platformtest.Share(alone.Limits(), clock.Now, 0) {
+			own.Gate = gate
+			if both[i], err = servicenow.New(own); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	platformtest.Work(t, clock, 40, 300, func(ctx context.Context, i int) error {
+		if _, err := both[i%2].Find(ctx, servicenow.Account, "nobody"); !fault.Is(err, fault.NotFound) {
+			return err
+		}
+		return nil
+	})
+	s := tw.Kit().Stats()
+	if s.OverLimit != 0 || s.Calls < 300 {
+		t.Errorf("%d of %d calls over the limit", s.OverLimit, s.Calls)
+	}
+}
+
 // Answers do not say how many calls are left. What others use shows in the first refusal, and all wait for the next hour.
 func TestOthersUseTheHour(t *testing.T) {
 	t.Parallel()

@@ -2,6 +2,8 @@ package platformtest
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -154,50 +156,78 @@ func (g *Gate) leave(names []string, o budget.Outcome) {
 	}
 }
 
-// At moves the time forward to at, unless it is later already.
-func (c *Clock) At(at time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if at.After(c.at) {
-		c.at = at
-	}
-}
-
-// Work lets workers do jobs side by side, again and again as each is told, and moves the clock to when that is. It returns
-// how many were put off by the platform itself.
-func Work(t *testing.T, clock *Clock, workers, jobs int, do func(ctx context.Context, job int) error) (putOff int) {
+// Work lets workers do jobs side by side, each again when its refusal says. The clock moves when nobody has anything to do
+// before: to the earliest such moment. It returns how many calls the platform itself refused.
+func Work(t *testing.T, clock *Clock, workers, jobs int, do func(ctx context.Context, job int) error) (refusals int) {
 	t.Helper()
-	todo := make(chan int, jobs)
-	for job := range jobs {
-		todo <- job
-	}
-	close(todo)
 	var mu sync.Mutex
-	var wg sync.WaitGroup
+	later := sync.NewCond(&mu)
+	next, awake := 0, workers
+	waking := map[int]time.Time{} // by worker
+	// move is called with the lock when a worker has stopped to be awake.
+	move := func() {
+		if awake > 0 || len(waking) == 0 {
+			return
+		}
+		first := slices.MinFunc(slices.Collect(maps.Values(waking)), time.Time.Compare)
+		if d := first.Sub(clock.Now()); d > 0 {
+			clock.Advance(d)
+		}
+		for worker, at := range waking {
+			if !at.After(clock.Now()) {
+				delete(waking, worker)
+				awake++
+			}
+		}
+		later.Broadcast()
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	for range workers {
+	var wg sync.WaitGroup
+	for worker := range workers {
 		wg.Go(func() {
-			for job := range todo {
+			mu.Lock()
+			defer mu.Unlock()
+			for next < jobs {
+				job := next
+				next++
 				for {
+					clock.Advance(10 * time.Millisecond) // calls take time
+					mu.Unlock()
 					err := do(ctx, job)
-					if err == nil {
-						break
+					mu.Lock()
+					if err != nil && (!fault.Is(err, fault.Throttled) || ctx.Err() != nil) {
+						t.Errorf("job %d: %v", job, err)
 					}
 					if !fault.Is(err, fault.Throttled) || ctx.Err() != nil {
-						t.Errorf("job %d: %v", job, err)
 						break
 					}
 					if !budget.Refused(err) {
-						mu.Lock()
-						putOff++
-						mu.Unlock()
+						refusals++
 					}
-					clock.At(fault.RetryAt(err))
+					waking[worker] = fault.RetryAt(err)
+					awake--
+					move()
+					for _, waits := waking[worker]; waits; _, waits = waking[worker] {
+						later.Wait()
+					}
 				}
 			}
+			awake--
+			move()
 		})
 	}
 	wg.Wait()
-	return putOff
+	return refusals
+}
+
+// Share returns the gates of two processes that share a platform's budget.
+func Share(limits []budget.Limit, now func() time.Time, patience time.Duration) [2]budget.Gate {
+	var gates [2]budget.Gate
+	memory := budget.NewMemory()
+	for i := range gates {
+		shared := budget.NewShared(memory, budget.Options{Worker: fmt.Sprint("worker-", i), Now: now, Patience: patience})
+		gates[i] = shared.Gate("platform", budget.Rules{Limits: limits})
+	}
+	return gates
 }
