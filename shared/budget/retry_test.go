@@ -29,22 +29,28 @@ func TestRetryWaitsForTheWindow(t *testing.T) {
 	}
 }
 
-// Two processes that take a limit for greater than it is learn of it from their first answers, and stop at once.
+// Who takes a limit for greater than it is learns of it from the first answer, and stops at once.
 func TestLowerThanThought(t *testing.T) {
 	t.Parallel()
 	now := func() time.Time { return time.Date(2026, 11, 2, 8, 0, 0, 0, time.UTC) }
-	memory, made, rule := budget.NewMemory(), 0, budget.Reading{Limit: budget.Calls, Max: 20, Left: -1}
-	rules := budget.Rules{Limits: []budget.Limit{{Name: budget.Calls, Max: budget.Unlimited, Window: time.Hour}}}
-	for _, worker := range []string{"a", "b"} {
-		gate := budget.NewShared(memory, budget.Options{Worker: worker, Now: now}).Gate("p", rules)
-		for range 100 {
-			if leave, err := gate.Enter(t.Context(), budget.Call{}); err == nil {
-				made++
-				leave(budget.Outcome{Readings: []budget.Reading{rule}})
-			}
+	gate := budget.Local("p", budget.Rules{Limits: []budget.Limit{{Name: budget.Calls, Max: budget.Unlimited, Window: time.Hour}}}, budget.Options{Worker: "a", Now: now})
+	var underWay []func(budget.Outcome)
+	enter := func() {
+		if leave, err := gate.Enter(t.Context(), budget.Call{}); err == nil {
+			underWay = append(underWay, leave)
 		}
 	}
-	if made < 15 || made > 20 {
-		t.Errorf("%d calls, want about 18", made)
+	for range 12 {
+		enter()
+	}
+	if len(underWay) != 12 {
+		t.Fatalf("%d calls of 12 before any answer", len(underWay))
+	}
+	underWay[0](budget.Outcome{Readings: []budget.Reading{{Limit: budget.Calls, Max: 20, Left: -1}}})
+	for range 50 {
+		enter()
+	}
+	if made := len(underWay); made != 18 {
+		t.Errorf("%d calls, want 18 of 20", made)
 	}
 }
