@@ -15,6 +15,8 @@
 // budget is what a platform lets us call, shared by all workers: limits, classes of calls, the breaker. The idea: a vendor's
 // patience is the scarcest thing there is, and is spent on the most urgent first.
 //
+// deadline is about the time that an invocation has left. The idea: nothing is begun that cannot be finished.
+//
 // platform is what a connector declares, decodes, reads, writes and lists, in the platform's own words;
 // platform/platformtest is the suite that all connectors pass. The idea: native stays native up to the mapping.
 //

@@ -61,20 +61,24 @@ type benchChild struct{}
 func (benchChild) Run() error { return bench.Child(nil) }
 
 type benchSoak struct {
-	Webhooks   int     `default:"10000" help:"First sends."`
-	Kills      int     `default:"5" help:"SIGKILLs at random moments of the load; one more while it drains."`
-	Duplicates float64 `default:"0.1" help:"Share sent twice."`
-	Reordered  float64 `default:"0.05" help:"Share swapped with their neighbour."`
-	Failing    float64 `default:"0" help:"Share of provider calls answered 503."`
-	Lost       float64 `default:"0" help:"Share of provider calls done but never answered."`
-	Seed       uint64  `default:"1" help:"Of everything random."`
-	JSON       bool    `help:"Print JSON."`
+	Webhooks   int           `default:"10000" help:"First sends."`
+	Kills      int           `default:"5" help:"SIGKILLs at random moments of the load; one more while it drains."`
+	Duplicates float64       `default:"0.1" help:"Share sent twice."`
+	Reordered  float64       `default:"0.05" help:"Share swapped with their neighbour."`
+	Failing    float64       `default:"0" help:"Share of provider calls answered 503."`
+	Lost       float64       `default:"0" help:"Share of provider calls done but never answered."`
+	Refusing   float64       `default:"0" help:"Share of provider calls answered 503 in every second life of the process."`
+	Latency    time.Duration `default:"0s" help:"Of provider calls."`
+	Rate       float64       `default:"0" help:"Webhooks a second; 0 is as many as are acknowledged."`
+	Deaf       bool          `help:"Without webhooks and listings of the targets: nothing heals what a killed process's last requests do."`
+	Seed       uint64        `default:"1" help:"Of everything random."`
+	JSON       bool          `help:"Print JSON."`
 }
 
 // Run fails unless everything held.
 func (c benchSoak) Run(ctx binding, s screen) error {
 	r, err := bench.Soak(ctx, bench.SoakOptions{Webhooks: c.Webhooks, Kills: c.Kills, Duplicates: c.Duplicates, Reordered: c.Reordered,
-		Failing: c.Failing, Lost: c.Lost, Seed: c.Seed, Progress: s.err})
+		Failing: c.Failing, Lost: c.Lost, Refusing: c.Refusing, Latency: c.Latency, Rate: c.Rate, Deaf: c.Deaf, Seed: c.Seed, Progress: s.err})
 	if c.JSON {
 		return errors.Join(s.json(r), err)
 	}

@@ -34,6 +34,7 @@ type childConfig struct {
 	Listen    string                   // Sorrel
 	Workers   int                      // Sorrel: 0 = the usual, negative = no hub and no deliver
 	Profile   string                   // file for a CPU profile; empty = none
+	ListEvery time.Duration            // Sorrel: how often platforms are listed; 0 = never
 }
 
 // procs is GOMAXPROCS of every child: with 1 a flush would stop the only processor.
@@ -82,7 +83,10 @@ func startChild(c childConfig) (string, func() error, error) {
 	if err != nil {
 		return "", nil, err
 	}
-	h, err := local.Start(w, local.Options{Listen: c.Listen, BatchEvery: -1, HubWorkers: c.Workers, DeliverWorkers: c.Workers})
+	if c.ListEvery == 0 {
+		c.ListEvery = -1
+	}
+	h, err := local.Start(w, local.Options{Listen: c.Listen, BatchEvery: c.ListEvery, HubWorkers: c.Workers, DeliverWorkers: c.Workers})
 	if err != nil {
 		return "", nil, errors.Join(err, w.Close())
 	}

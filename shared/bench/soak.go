@@ -32,6 +32,10 @@ type SoakOptions struct {
 	Reordered   float64       // share of neighbours of one order that leave in the wrong order; 0.05
 	Forged      float64       // share of wrong signatures beside them; 0.01
 	Failing     float64       // share of provider calls answered 503; 0
+	Refusing    float64       // as Failing, but in every second life of the process only; 0
+	Latency     time.Duration // of every provider call, so that a kill finds some under way; 0
+	Rate        float64       // webhooks a second; 0 = as many as are acknowledged
+	Deaf        bool          // Sorrel hears nothing from its targets: neither webhooks nor listings
 	Lost        float64       // share of provider calls that are done but never answered; 0
 	Connections int           // 64
 	Seed        uint64        // 1
@@ -92,6 +96,7 @@ type SoakReport struct {
 	Retries    int     `json:"retries"`   // posts that were not answered 2xx and were sent again
 	RestartMS  float64 `json:"restartMs"` // the longest time from the kill until Sorrel listened again
 	Writes     int     `json:"providerWrites"`
+	InFlight   int     `json:"writesUnderWayAtKills"` // calls of the targets that a kill cut off
 	LoadSec    float64 `json:"loadSeconds"`
 	DrainSec   float64 `json:"drainSeconds"`
 	Checks     []Check `json:"checks"`
@@ -141,8 +146,10 @@ type soak struct {
 	address atomic.Pointer[string]
 	acked   atomic.Int64
 	retries atomic.Int64
-	killAt  []int64 // ascending numbers of acknowledgements
+	killAt  []int64         // ascending numbers of acknowledgements, without a rate
+	lives   []time.Duration // how long the process lives before each kill, with one
 	kill    chan struct{}
+	seen    arrivals
 
 	mu   sync.Mutex
 	peer *peer.Peer
@@ -166,9 +173,9 @@ func Soak(ctx context.Context, o SoakOptions) (SoakReport, error) {
 		return SoakReport{}, err
 	}
 	defer done()
-	s := &soak{o: o, start: time.Now(), kill: make(chan struct{}, 1)}
+	s := &soak{o: o, start: time.Now(), kill: make(chan struct{}, 1), seen: arrivals{answered: map[string]int{}}}
 	s.plan()
-	if s.twins, err = twins.Start(twins.Options{Now: time.Now, Seed: o.Seed, Roomy: true}); err != nil {
+	if s.twins, err = twins.Start(twins.Options{Now: time.Now, Seed: o.Seed, Roomy: true, Watch: s.seen.watch}); err != nil {
 		return s.report, err
 	}
 	defer func() { _ = s.twins.Close(context.WithoutCancel(ctx)) }()
@@ -177,6 +184,9 @@ func Soak(ctx context.Context, o SoakOptions) (SoakReport, error) {
 		endpoints[p] = s.twins.Endpoints()[p]
 	}
 	s.child = childConfig{Peer: sorrel, Dir: filepath.Join(dir, "soak"), CPU: -1, Endpoints: endpoints, Listen: "127.0.0.1:0"}
+	if !o.Deaf {
+		s.child.ListEvery = 2 * time.Second
+	}
 	if err := s.boot(ctx); err != nil {
 		return s.report, err
 	}
@@ -238,7 +248,11 @@ func (s *soak) plan() {
 	rng := rand.New(rand.NewPCG(s.o.Seed, 1<<32))
 	step := float64(s.report.Webhooks) / float64(max(1, s.o.Kills))
 	for k := range max(0, s.o.Kills) { // one somewhere in each equal part of the load
-		s.killAt = append(s.killAt, int64(step*(float64(k)+0.1+0.8*rng.Float64())))
+		at := 0.1 + 0.8*rng.Float64()
+		s.killAt = append(s.killAt, int64(step*(float64(k)+at)))
+		if s.o.Rate > 0 {
+			s.lives = append(s.lives, time.Duration(2*at*0.7*step/s.o.Rate*float64(time.Second)))
+		}
 	}
 }
 
@@ -254,18 +268,34 @@ func (s *soak) boot(ctx context.Context) error {
 	s.peer = p
 	s.mu.Unlock()
 	s.address.Store(&address)
+	if !s.o.Deaf {
+		s.twins.SendTo(p.URL)
+	}
+	trouble := twin.Faults{Fail: s.o.Failing, LoseReply: s.o.Lost, LatencyMS: int(s.o.Latency / time.Millisecond)}
+	if s.report.Kills%2 == 1 && s.o.Refusing > 0 {
+		trouble.Fail = s.o.Refusing
+	}
+	s.fault(trouble)
 	return nil
+}
+
+// fault sets what goes wrong on the targets.
+func (s *soak) fault(f twin.Faults) {
+	for _, k := range []*twin.Kit{s.twins.Salesforce.Kit(), s.twins.Zendesk.Kit()} {
+		k.SetFaults(f)
+	}
 }
 
 func (s *soak) crash(ctx context.Context) error {
 	began := time.Now()
+	s.report.InFlight += s.twins.Salesforce.Kit().Stats().InFlight + s.twins.Zendesk.Kit().Stats().InFlight
 	if err := s.current().Kill(); err != nil {
 		return err
 	}
+	s.report.Kills++
 	if err := s.boot(ctx); err != nil {
 		return err
 	}
-	s.report.Kills++
 	took := ms(time.Since(began))
 	s.report.RestartMS = max(s.report.RestartMS, took)
 	fmt.Fprintf(s.o.Progress, "  kill -9 after %d acknowledgements, listening again after %.0f ms\n", s.acked.Load(), took)
@@ -278,9 +308,6 @@ func (s *soak) run(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	trouble := twin.Faults{Fail: s.o.Failing, LoseReply: s.o.Lost}
-	s.twins.Salesforce.Kit().SetFaults(trouble)
-	s.twins.Zendesk.Kit().SetFaults(trouble)
 	began := time.Now()
 	refused, err := s.send(ctx, "e", s.plans)
 	if err != nil {
@@ -298,12 +325,17 @@ func (s *soak) run(ctx context.Context) error {
 		return err
 	}
 	s.report.DrainSec = time.Since(began).Seconds()
-	s.twins.Salesforce.Kit().SetFaults(twin.Faults{})
-	s.twins.Zendesk.Kit().SetFaults(twin.Faults{})
+	s.fault(twin.Faults{})
 	s.report.Writes = s.writes()
 	s.compare()
+	s.check("writes begun after a newer one of the order was answered", int(s.seen.disordered.Load()), 0)
 	s.check("forged webhooks refused", refused, s.report.Forged)
 	s.check("messages in dead-letter queues", deadLetters(status), 0)
+	for _, q := range status.Queues {
+		if operate.IsDeadLetter(q.Name) && q.Visible > 0 {
+			fmt.Fprintf(s.o.Progress, "  %d messages in %s\n", q.Visible, q.Name)
+		}
+	}
 	s.check("open exceptions", sum(status.Exceptions), 0)
 	fmt.Fprintf(s.o.Progress, "  drained; everything once more, under new event ids\n")
 	if _, err := s.send(ctx, "again", s.shuffled()); err != nil {
@@ -336,21 +368,17 @@ func (s *soak) send(ctx context.Context, prefix string, plans [][]post) (refused
 	ctx, cancel := context.WithTimeout(ctx, s.o.Limit)
 	defer cancel()
 	s.acked.Store(0)
-	kills := s.killAt
+	kills := len(s.killAt)
 	if prefix != "e" {
-		kills = nil
+		kills = 0
 	}
 	var forged atomic.Int64
 	errs := make([]error, len(plans)+1)
 	var senders, killer sync.WaitGroup
 	killer.Go(func() {
-		for _, at := range kills {
-			for s.acked.Load() < at {
-				select {
-				case <-ctx.Done():
-					return
-				case <-s.kill:
-				}
+		for k := range kills {
+			if !s.lived(ctx, k) {
+				return
 			}
 			if err := s.crash(ctx); err != nil {
 				errs[len(plans)] = err
@@ -364,7 +392,12 @@ func (s *soak) send(ctx context.Context, prefix string, plans [][]post) (refused
 			c := load.NewCaller(func() string { return *s.address.Load() })
 			defer c.Close()
 			var body []byte
+			pace := pacer(s.o.Rate / float64(len(plans)))
 			for _, p := range plan {
+				if err := pace(ctx); err != nil {
+					errs[i] = err
+					return
+				}
 				body = load.AppendOrder(body[:0], p.order, p.rev, fmt.Sprintf("%s-%d-%d", prefix, p.order, p.rev), s.start)
 				status, err := s.until2xx(ctx, c, body, p.order == 0)
 				if err != nil {
@@ -386,6 +419,28 @@ func (s *soak) send(ctx context.Context, prefix string, plans [][]post) (refused
 	senders.Wait()
 	killer.Wait()
 	return int(forged.Load()), errors.Join(errs...)
+}
+
+// lived waits for the moment of a kill. It reports false if that does not come any more.
+func (s *soak) lived(ctx context.Context, k int) bool {
+	if s.o.Rate > 0 {
+		t := time.NewTimer(s.lives[k])
+		defer t.Stop()
+		select {
+		case <-ctx.Done():
+			return false
+		case <-t.C:
+			return true
+		}
+	}
+	for s.acked.Load() < s.killAt[k] {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-s.kill:
+		}
+	}
+	return true
 }
 
 // until2xx posts until the answer is 2xx, or any answer for a forged webhook.
@@ -510,6 +565,7 @@ func (s *soak) target(name string, rows []map[string]any, newest func(map[string
 		seen[number]++
 		if !ok {
 			stale++
+			fmt.Fprintf(s.o.Progress, "  %s has an order that is not at its newest revision: %v\n", name, row)
 		}
 	}
 	missing, twice := 0, 0

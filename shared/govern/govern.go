@@ -69,6 +69,7 @@ func settle(ctx context.Context, l *ledger.Ledger, set *policy.Set, before, afte
 	}
 	after.Release(was)
 	after.Record.Held = needed(after.Record, rules, forms)
+	again(before, &after, rules, forms, out.Changes)
 	news := cause.News || len(out.Changes) > 0 || len(events) > 0 || len(out.Events) > 0
 	due := after.MarkDue(rules, set.As, cause.Trace, cause.Class, cause.Now, news)
 	if !before.Exists() && cause.Patience > 0 && len(set.Match(entity)) > 0 {
@@ -82,6 +83,30 @@ func settle(ctx context.Context, l *ledger.Ledger, set *policy.Set, before, afte
 	return Settled{Due: due, Outcome: out, Entry: ledger.Entry{Before: before, After: after, Links: map[record.Ref]record.ID{},
 		Relinks: map[record.Ref]record.ID{}, Changes: out.Changes, Events: out.Events, Closed: out.Closed, Claims: claims,
 		Exceptions: exceptions, By: cause.By, Now: cause.Now, Trace: cause.Trace}}, nil
+}
+
+// again notes the fields that were due on a platform and are so no more, only because the golden value came back to what
+// the platform is known to hold. A worker may have written the value in between and have died before it could say so: then
+// the platform holds something else, and nobody would ever compare. So it is read back.
+func again(before ledger.State, after *ledger.State, rules record.Rules, forms record.Forms, changes []record.Change) {
+	for p, due := range after.Due {
+		as := forms(p)
+		if _, was := before.Due[p]; !was || len(changes) == 0 || as == nil {
+			continue
+		}
+		was, is := record.Project(before.Record, rules, p, as), record.Project(after.Record, rules, p, as)
+		for _, c := range changes {
+			_, wasDue := was.Fields[c.Field]
+			_, isDue := is.Fields[c.Field]
+			_, kept := is.Kept[c.Field]
+			held, _ := before.Record.Views[p].Holds(c.Field)
+			holds, _ := after.Record.Views[p].Holds(c.Field)
+			if i, noted := slices.BinarySearch(due.Again, c.Field); wasDue && !isDue && !kept && held == holds && !noted {
+				due.Again = slices.Insert(slices.Clone(due.Again), i, c.Field)
+				after.Due[p] = due
+			}
+		}
+	}
 }
 
 // suspected tells of each record that this one was not thought to be before.

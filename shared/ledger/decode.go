@@ -408,6 +408,8 @@ func (d *decoder) due() (out Due) {
 			out.Missing = d.Bool()
 		case "reason":
 			out.Reason = d.Text()
+		case "again":
+			d.Array(func() { out.Again = append(out.Again, d.text()) })
 		case "traces":
 			d.Array(func() { out.Traces = append(out.Traces, d.text()) })
 		default:

@@ -79,6 +79,7 @@ type Due struct {
 	Attempts  int                     `json:"attempts,omitempty"`
 	Unknown   bool                    `json:"unknown,omitempty"` // the last write got no answer: read back before writing
 	Tried     map[string]record.Value `json:"tried,omitempty"`   // what writes without an answer may have left there
+	Again     []string                `json:"again,omitempty"`   // fields to read back although the platform is thought to hold what it should, sorted: a worker that died may have left another value
 	Stuck     bool                    `json:"stuck,omitempty"`   // failing again and again for no known reason: people are told
 	Missing   bool                    `json:"missing,omitempty"` // it refers to a record that is not on the platform, and that nothing is due to bring there
 	Reason    string                  `json:"reason,omitempty"`  // of the last failure

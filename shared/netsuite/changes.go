@@ -307,7 +307,7 @@ func (c *Connector) query(ctx context.Context, q string, limit, offset int) (row
 	if err != nil {
 		return nil, false, time.Time{}, err
 	}
-	resp, err := c.call(ctx, vendorhttp.Request{Op: "suiteql", Method: http.MethodPost, Path: "/services/rest/query/v1/suiteql", Body: body,
+	resp, err := c.call(ctx, vendorhttp.Request{Op: "suiteql", Page: true, Method: http.MethodPost, Path: "/services/rest/query/v1/suiteql", Body: body,
 		Query:  url.Values{"limit": {strconv.Itoa(limit)}, "offset": {strconv.Itoa(offset)}},
 		Header: http.Header{"Prefer": {"transient"}}})
 	if err != nil {

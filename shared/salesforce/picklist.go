@@ -62,7 +62,7 @@ func (c *Connector) describe(ctx context.Context, object string) (map[string]pic
 	if age := now.Sub(known.at); ok && age >= 0 && age < fresh {
 		return known.fields, nil
 	}
-	resp, err := c.do(ctx, vendorhttp.Request{Op: "describe", Method: http.MethodGet, Path: "/sobjects/" + object + "/describe"})
+	resp, err := c.do(ctx, vendorhttp.Request{Op: "describe", Page: true, Method: http.MethodGet, Path: "/sobjects/" + object + "/describe"})
 	if err != nil {
 		return nil, err
 	}

@@ -35,6 +35,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -232,7 +233,7 @@ func shape() url.Values {
 // answer cannot be understood is Unknown: it was done or not.
 func (c *Connector) call(ctx context.Context, op, method, path string, query url.Values, body map[string]string) (map[string]any, vendorhttp.Response, error) {
 	write := method != http.MethodGet
-	r := vendorhttp.Request{Op: op, Method: method, Path: path, Query: query, Write: write, Header: http.Header{"Accept": {"application/json"}}}
+	r := vendorhttp.Request{Op: op, Method: method, Path: path, Query: query, Write: write, Page: strings.HasSuffix(op, ".changes"), Header: http.Header{"Accept": {"application/json"}}}
 	if body != nil {
 		raw, err := json.Marshal(body)
 		if err != nil {

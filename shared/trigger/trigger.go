@@ -14,10 +14,10 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/aws/aws-lambda-go/events"
 
+	"sorrel/shared/deadline"
 	"sorrel/shared/fault"
 	"sorrel/shared/flow/batch"
 	"sorrel/shared/flow/intake"
@@ -26,14 +26,9 @@ import (
 	"sorrel/shared/queue"
 )
 
-// reserve is kept of the remaining time of an invocation, to hand back what was not done.
-const reserve = time.Second
-
+// within keeps time for the answer.
 func within(ctx context.Context) (context.Context, context.CancelFunc) {
-	if deadline, ok := ctx.Deadline(); ok {
-		return context.WithDeadline(ctx, deadline.Add(-reserve))
-	}
-	return context.WithCancel(ctx)
+	return deadline.Keep(ctx, deadline.Reserve)
 }
 
 // WebhookPath is the path of the webhook route; the platform follows.
@@ -110,8 +105,9 @@ func Intake(f *intake.Flow, done func()) func(context.Context, json.RawMessage) 
 	}
 }
 
-// SQS handles a batch with partial failures. A failed message takes every later message of its group with it:
-// any other choice would reorder the group.
+// SQS handles a batch with partial failures. A failed message takes every later message of its group with it, and no
+// other: any other choice would reorder the group, or let it stop the rest. What comes back does so after the queue's
+// visibility timeout and has used up one of its receives.
 // https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
 func SQS(apply func(context.Context, []queue.Received) []string, done func()) func(context.Context, events.SQSEvent) (events.SQSEventResponse, error) {
 	return func(ctx context.Context, e events.SQSEvent) (events.SQSEventResponse, error) {
@@ -153,7 +149,9 @@ func Batch(f *batch.Flow, done func()) func(context.Context, json.RawMessage) (b
 		if err := strict(raw, &in); err != nil {
 			return batch.Listed{}, fault.Wrap(fault.Malformed, "trigger.batch", "", fmt.Errorf(`the schedule's input must be {"platform":"…"}: %w`, err))
 		}
-		return f.Apply(ctx, in.Platform) // it watches the deadline itself, with a larger reserve
+		ctx, cancel := within(ctx)
+		defer cancel()
+		return f.Apply(ctx, in.Platform)
 	}
 }
 

@@ -36,6 +36,8 @@ type Options struct {
 	// has business rules for that: servicenowtwin's AddRule.
 	Normalise func(platform, object, field string, value any) any
 	Push      map[string]salesforcetwin.Push // how changes leave Salesforce; see salesforcetwin.Options
+	// Watch stands before each twin and sees every request; nil = nobody does.
+	Watch func(platform string, twin http.Handler) http.Handler
 }
 
 func (o Options) normalise(platform string) func(object, field string, value any) any {
@@ -88,14 +90,14 @@ func Start(o Options) (*Twins, error) {
 		if o.BasePort > 0 {
 			port = o.BasePort + i
 		}
-		if err := t.listen(p.name, port, p.handler, p.credentials); err != nil {
+		if err := t.listen(p.name, port, p.handler, p.credentials, o.Watch); err != nil {
 			return nil, errors.Join(err, t.Close(context.Background()))
 		}
 	}
 	return t, nil
 }
 
-func (t *Twins) listen(name string, port int, h http.Handler, credentials any) error {
+func (t *Twins) listen(name string, port int, h http.Handler, credentials any, watch func(string, http.Handler) http.Handler) error {
 	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
 		return &fault.Error{Class: fault.Down, Op: "twins.listen", ID: name, Err: err, Remedy: "choose other ports with --base-port"}
@@ -103,6 +105,9 @@ func (t *Twins) listen(name string, port int, h http.Handler, credentials any) e
 	secret, err := json.Marshal(credentials)
 	if err != nil {
 		return fault.Wrap(fault.Internal, "twins.listen", name, err)
+	}
+	if watch != nil {
+		h = watch(name, h)
 	}
 	s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
 	t.servers = append(t.servers, s)

@@ -22,11 +22,17 @@ import (
 	"unicode/utf8"
 
 	"sorrel/shared/budget"
+	"sorrel/shared/deadline"
 	"sorrel/shared/fault"
 )
 
-// MaxAnswer bounds a vendor's answer in bytes.
-const MaxAnswer = 32 << 20
+// Bounds of a vendor's answer in bytes, by what was asked: an invocation's memory is what its calls in flight may bring,
+// see the test of memory in package boot. The answer to a write shows at most the record written.
+const (
+	MaxWritten = 1 << 20  // to a write; a larger one leaves it unknown, and it is read back
+	MaxAnswer  = 4 << 20  // to a question about one record, or a sign-in
+	MaxPage    = 32 << 20 // to a listing
+)
 
 // Config of one vendor's client. Name, Base and Now are required.
 type Config struct {
@@ -63,6 +69,7 @@ type Request struct {
 	Header http.Header
 	Body   []byte
 	Write  bool // it may change something: a lost answer is fault.Unknown instead of fault.Down
+	Page   bool // it lists: the answer may have MaxPage bytes
 	NoAuth bool
 	Limits []string // of endpoints that it counts against, beside budget.Calls
 	// Secrets are cut out of the answer, like the credential in the Authorization header: a vendor that quotes the
@@ -99,7 +106,7 @@ func New(cfg Config) (*Client, error) {
 		cfg.Concurrency = 10
 	}
 	if cfg.Timeout <= 0 {
-		cfg.Timeout = 15 * time.Second
+		cfg.Timeout = deadline.Call
 	}
 	if cfg.Observe == nil {
 		cfg.Observe = func(Call) {}
@@ -148,7 +155,10 @@ func (c *Client) Host() string { return c.base.Host }
 // and no answer came), Throttled (429, with RetryAt), Unauthenticated (401 after one fresh token), or
 // what Classify says. The Response is returned with the error whenever an answer came.
 //
-// An answer below 300 that was cut, is larger than MaxAnswer or is not UTF-8 is no answer. Such a body of any other
+// A write is not sent unless all of Config.Timeout is left for its answer: one that the caller's deadline cuts off would be
+// Unknown for no fault of the vendor's. It is refused with fault.NotCalled instead.
+//
+// An answer below 300 that was cut, is larger than its bound or is not UTF-8 is no answer. Such a body of any other
 // status leaves the status, and a refusal whose words are lost is Down: they may have said something else. A 404 in
 // words that are no JSON is a gateway's and Down too, so that no record is taken for missing. A Down write is
 // Unknown if its status does not say that nothing was done: 500, 502 and 504 do not, 503 does.
@@ -201,7 +211,7 @@ func (c *Client) guarded(ctx context.Context, r Request, refused string) (resp R
 	leave(budget.Outcome{
 		Err: err, Readings: said,
 		Silent: resp.Status >= 500 || err != nil && resp.Status == 0 && (class == fault.Down || class == fault.Unknown),
-		Unsent: errors.Is(ctx.Err(), context.Canceled), // the caller gave up: says nothing about the vendor
+		Unsent: ctx.Err() != nil || budget.Refused(err), // the caller gave up, or has too little time: says nothing about the vendor
 		Local:  class == fault.Throttled && c.cfg.Local != nil && c.cfg.Local(resp),
 	})
 	return resp, used, err
@@ -219,6 +229,10 @@ func (c *Client) fail(class fault.Class, r Request, err error) error {
 
 // once sends r one time and returns the Authorization header it used. refused is a header not to use again.
 func (c *Client) once(ctx context.Context, r Request, refused string) (Response, string, error) {
+	if r.Write && !deadline.Fits(ctx, c.cfg.Timeout) {
+		return Response{}, "", &fault.Error{Class: fault.Down, Op: c.op(r), Code: fault.NotCalled, RetryAt: c.cfg.Now().Add(time.Second),
+			Detail: "not called: less time is left than a write may take"}
+	}
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
 	target, err := c.url(r)
@@ -259,12 +273,13 @@ func (c *Client) once(ctx context.Context, r Request, refused string) (Response,
 	if date, err := http.ParseTime(answer.Header.Get("Date")); err == nil && date.Sub(c.cfg.Now()) < maxAhead {
 		resp.Date = date
 	}
-	resp.Body, err = io.ReadAll(io.LimitReader(answer.Body, MaxAnswer+1))
+	most := r.most()
+	resp.Body, err = body(answer, most)
 	switch {
 	case err != nil:
 		resp.cut = clean(err)
-	case len(resp.Body) > MaxAnswer:
-		resp.cut = fmt.Errorf("answer larger than %d bytes", MaxAnswer)
+	case len(resp.Body) > most:
+		resp.cut = fmt.Errorf("answer larger than %d bytes", most)
 	case resp.Status < 300 && !utf8.Valid(resp.Body): // a decoder would put U+FFFD into the record
 		resp.cut = errors.New("answer is not UTF-8")
 	}
@@ -275,11 +290,29 @@ func (c *Client) once(ctx context.Context, r Request, refused string) (Response,
 		return Response{}, "", c.fail(lost(r, true), r, resp.cut)
 	}
 	for _, secret := range append(credential(used), r.Secrets...) {
-		if len(secret) >= 8 {
+		if len(secret) >= 8 && bytes.Contains(resp.Body, []byte(secret)) { // ReplaceAll copies in any case
 			resp.Body = bytes.ReplaceAll(resp.Body, []byte(secret), []byte("[redacted]"))
 		}
 	}
 	return resp, used, nil
+}
+
+// most is how large the answer may be.
+func (r Request) most() int {
+	switch {
+	case r.Write:
+		return MaxWritten
+	case r.Page:
+		return MaxPage
+	}
+	return MaxAnswer
+}
+
+// body reads an answer up to one byte over most. One that says its size costs that, and not twice as much, in memory.
+func body(answer *http.Response, most int) ([]byte, error) {
+	into := bytes.NewBuffer(make([]byte, 0, min(max(answer.ContentLength, 0), int64(most))+bytes.MinRead))
+	_, err := into.ReadFrom(io.LimitReader(answer.Body, int64(most)+1))
+	return into.Bytes(), err
 }
 
 // signIn is the class of a call whose sign-in failed. What a token endpoint refuses is no word about the record of the

@@ -355,6 +355,79 @@ func TestAnswerIsBounded(t *testing.T) {
 	want(t, err, fault.Unknown)
 }
 
+// What may come is what was asked for: the record written, a record, a page of them.
+func TestBoundsByWhatWasAsked(t *testing.T) {
+	t.Parallel()
+	var size atomic.Int64
+	c := vendor(t, newClock(), func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Has("sized") {
+			w.Header().Set("Content-Length", fmt.Sprint(size.Load()))
+		}
+		_, _ = w.Write(bytes.Repeat([]byte("x"), int(size.Load())))
+	}, nil)
+	page := get()
+	page.Page = true
+	for _, row := range []struct {
+		r    vendorhttp.Request
+		most int64
+		over fault.Class
+	}{{put(), vendorhttp.MaxWritten, fault.Unknown}, {get(), vendorhttp.MaxAnswer, fault.Down}, {page, vendorhttp.MaxPage, fault.Down}} {
+		for _, sized := range []string{"", "?sized"} {
+			row.r.Path = "/x" + sized
+			size.Store(row.most)
+			if got, err := c.Do(t.Context(), row.r); err != nil || int64(len(got.Body)) != row.most {
+				t.Errorf("%s%s: %d bytes of %d, %v", row.r.Op, sized, len(got.Body), row.most, err)
+			}
+			size.Store(row.most + 1)
+			_, err := c.Do(t.Context(), row.r)
+			want(t, err, row.over)
+		}
+	}
+}
+
+// A write that the caller's deadline would cut off is not sent, and neither speaks for nor against the vendor. Reads are
+// sent: cut off, they have done nothing.
+func TestNoWriteWithoutTimeForItsAnswer(t *testing.T) {
+	t.Parallel()
+	var writes, reads atomic.Int64
+	refuse := false
+	c := vendor(t, newClock(), func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			reads.Add(1)
+			return
+		}
+		writes.Add(1)
+		if refuse {
+			time.Sleep(60 * time.Millisecond) // less is left for the repeat than a call may take
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	}, func(c *vendorhttp.Config) {
+		c.Timeout, c.Tokens = time.Second, vendorhttp.Static("Basic x")
+	})
+	for left, sent := range map[time.Duration]int64{900 * time.Millisecond: 0, time.Minute: 1} {
+		ctx, cancel := context.WithTimeout(t.Context(), left)
+		defer cancel()
+		writes.Store(0)
+		_, err := c.Do(ctx, put())
+		if writes.Load() != sent || (err == nil) != (sent == 1) {
+			t.Errorf("%s left: %d sent, %v", left, writes.Load(), err)
+		}
+		if e := fault.Outermost(err); sent == 0 && (!fault.Is(err, fault.Down) || e.Code != fault.NotCalled || e.RetryAt.IsZero()) {
+			t.Errorf("%s left: %v", left, err)
+		}
+		if _, err := c.Do(ctx, get()); err != nil {
+			t.Error(err)
+		}
+	}
+	refuse = true
+	writes.Store(0)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second+30*time.Millisecond)
+	defer cancel()
+	if _, err := c.Do(ctx, put()); err == nil || writes.Load() > 1 {
+		t.Errorf("%d sent, %v", writes.Load(), err)
+	}
+}
+
 // A few kilobytes that become more than any answer may hold, and headers of that kind.
 func TestAnswersThatGrowAreBounded(t *testing.T) {
 	t.Parallel()

@@ -313,7 +313,7 @@ func (c *Connector) place(op, object string) (place, error) {
 // it was done or not.
 func (c *Connector) call(ctx context.Context, op, method, path string, query url.Values, header http.Header, body any) (map[string]any, vendorhttp.Response, error) {
 	write := method != http.MethodGet
-	r := vendorhttp.Request{Op: op, Method: method, Path: path, Query: query, Header: header, Write: write, Limits: countsAgainst(method, path)}
+	r := vendorhttp.Request{Op: op, Method: method, Path: path, Query: query, Header: header, Write: write, Page: strings.HasSuffix(op, ".changes"), Limits: countsAgainst(method, path)}
 	if body != nil {
 		raw, err := json.Marshal(body)
 		if err != nil {

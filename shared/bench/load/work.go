@@ -56,7 +56,10 @@ func StatusLabel(rev int) string { _, label, _ := status(rev); return label }
 func StatusTag(rev int) string { _, _, tag := status(rev); return tag }
 
 // Total is the order's total at a revision, with two decimals. It names the revision.
-func Total(rev int) string { return strconv.Itoa(1000+rev) + ".50" }
+func Total(rev int) string { return strconv.Itoa(BaseTotal+rev) + ".50" }
+
+// BaseTotal is the total of no revision.
+const BaseTotal = 1000
 
 // Memo names order and revision, so that a target can tell what it was given.
 func Memo(n, rev int) string { return fmt.Sprintf("order %d revision %d.", n, rev) }
@@ -104,7 +107,7 @@ func AppendOrder(b []byte, n, rev int, event string, at time.Time) []byte {
 	b = append(b, `","tranDate":"2026-11-01","entity":{"id":"`+CustomerID+`","refName":"Alfreds Futterkiste"},"otherRefNum":"PO-2026-4711","orderStatus":{"id":"`...)
 	b = append(b, letter)
 	b = append(b, `"},"currency":{"id":"5","refName":"CHF"},"subtotal":814.5,"taxTotal":62.72,"shippingCost":29.46,"total":`...)
-	b = strconv.AppendInt(b, int64(1000+rev), 10)
+	b = strconv.AppendInt(b, int64(BaseTotal+rev), 10)
 	b = append(b, `.50,"memo":"order `...)
 	b = strconv.AppendInt(b, int64(n), 10)
 	b = append(b, ` revision `...)

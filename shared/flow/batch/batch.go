@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sorrel/shared/budget"
+	"sorrel/shared/deadline"
 	"sorrel/shared/fault"
 	"sorrel/shared/ledger"
 	"sorrel/shared/message"
@@ -39,8 +40,8 @@ type Flow struct{ d Deps }
 // New returns the function.
 func New(d Deps) *Flow { return &Flow{d} }
 
-// reserve is how much of the function's time must be left to start another page.
-const reserve = 20 * time.Second
+// pageTime is how much of the function's time must be left to begin another page: its calls, and its records to be queued.
+const pageTime = deadline.Call + 5*time.Second
 
 // Listed is what one run did.
 type Listed struct {
@@ -79,7 +80,7 @@ func (f *Flow) list(ctx context.Context, src Source, name, object string, out *L
 		purpose.Entity = f.d.EntityOf(name, object)
 	}
 	for {
-		if deadline, limited := ctx.Deadline(); limited && time.Until(deadline) < reserve {
+		if ctx.Err() == nil && !deadline.Fits(ctx, pageTime) {
 			out.Complete = false
 			return nil
 		}

@@ -138,7 +138,7 @@ func TestLittleTimeLeft(t *testing.T) {
 	t.Parallel()
 	src := &pages{list: [][]record.Native{{native("1", 1, true)}}}
 	f, _ := flowOf(src, queue.NewMemory(queue.Settings{Name: "inbound"}, nil, now))
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 19*time.Second)
 	defer cancel()
 	if got, err := f.Apply(ctx, "zendesk"); err != nil || got.Complete || got.Pages != 0 {
 		t.Errorf("%+v (%v)", got, err)

@@ -3,7 +3,8 @@
 // A wake-up is only a hint; what is due is in the ledger. Whatever fails for a while stays due and is
 // acknowledged on the queue, so that an outage burns no receives and fills no dead-letter queue, and a record
 // that changed many times meanwhile is written once. A call that the platform's gate refuses was no attempt: nothing
-// is committed about it, and the sweep wakes the record when there is room.
+// is committed about it, and the sweep wakes the record when there is room. So it does with what the invocation has no time
+// left for, within a minute: its message would come back after the queue's visibility timeout only, with one receive less.
 package deliver
 
 import (
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"sorrel/shared/budget"
+	"sorrel/shared/deadline"
 	"sorrel/shared/fault"
 	"sorrel/shared/govern"
 	"sorrel/shared/ledger"
@@ -100,12 +102,14 @@ func (f *Flow) Apply(ctx context.Context, batch []queue.Received) []string {
 		wants[w.Platform].got[w.Record] = append(wants[w.Platform].got[w.Record], m)
 		wants[w.Platform].traces[w.Record] = w.CorrelationID
 	}
+	work, cancel := deadline.Keep(ctx, deadline.Reserve) // for what is noted of failures
+	defer cancel()
 	for _, p := range slices.Sorted(maps.Keys(wants)) {
 		w := wants[p]
 		errs := map[record.ID]error{}
 		for _, class := range budget.Classes() {
 			ids := slices.DeleteFunc(slices.Sorted(maps.Keys(w.got)), func(id record.ID) bool { return w.class[id] != class })
-			maps.Copy(errs, f.byEntity(ctx, p, ids, 0))
+			maps.Copy(errs, f.byEntity(work, p, ids, 0))
 		}
 		for _, id := range slices.Sorted(maps.Keys(errs)) {
 			err := errs[id]
@@ -150,12 +154,28 @@ func (f *Flow) byEntity(ctx context.Context, name string, ids []record.ID, depth
 		for n < len(ids) && ids[n].Entity() == ids[0].Entity() {
 			n++
 		}
-		unlock := f.busy.lock(name, ids[:n])
+		if !fits(ctx) {
+			f.d.Telemetry.Count("LeftDue", name, float64(len(ids)))
+			return failed
+		}
+		unlock, err := f.busy.lock(ctx, name, ids[:n])
+		if err != nil {
+			for _, id := range ids {
+				failed[id] = fault.Wrap(fault.Down, "deliver.lock", string(id), err)
+			}
+			return failed
+		}
 		maps.Copy(failed, f.deliver(ctx, name, ids[:n], depth))
 		unlock()
 		ids = ids[n:]
 	}
 	return failed
+}
+
+// fits reports whether a call to a platform, and the commits of what it says, can still be finished. Otherwise the work
+// stays due. A cancelled context is for the ledger to refuse.
+func fits(ctx context.Context) bool {
+	return ctx.Err() != nil || deadline.Fits(ctx, deadline.Call+deadline.Commit)
 }
 
 // job is one record on its way to one platform.
@@ -256,7 +276,13 @@ func (f *Flow) write(ctx context.Context, p Platform, all []*job, depth int, fai
 	if len(writes) == 0 {
 		return
 	}
-	for i, w := range p.Write(ctx, writes) {
+	if !fits(ctx) { // reading back took its time
+		f.d.Telemetry.Count("LeftDue", sent[0].platform, float64(len(writes)))
+		return
+	}
+	calls, cancel := deadline.Keep(ctx, deadline.Commit) // a write that does not fit is not sent, see vendorhttp
+	defer cancel()
+	for i, w := range p.Write(calls, writes) {
 		if err := f.settle(ctx, sent[i], w); err != nil {
 			failed[sent[i].id()] = err
 		}
@@ -266,7 +292,7 @@ func (f *Flow) write(ctx context.Context, p Platform, all []*job, depth int, fai
 // prepare projects the patch, after reading back an unknown write. It reports false when nothing is to be
 // written; that is then committed.
 func (f *Flow) prepare(ctx context.Context, p Platform, j *job) (bool, error) {
-	if j.before.Due[j.platform].Unknown {
+	if due := j.before.Due[j.platform]; due.Unknown || len(due.Again) > 0 {
 		if known, err := f.recall(ctx, p, j); !known {
 			return false, err
 		}
@@ -325,9 +351,11 @@ func (f *Flow) accepts(ctx context.Context, p Platform, j *job, field string) bo
 		native = nested[key]
 	}
 	value, is := native.(string)
-	if !is {
+	if !is || !fits(ctx) {
 		return true
 	}
+	ctx, cancel := deadline.Keep(ctx, deadline.Commit)
+	defer cancel()
 	ok, err := lists.Accepts(ctx, j.mapping.Object, path, value)
 	return ok || err != nil
 }
@@ -335,7 +363,13 @@ func (f *Flow) accepts(ctx context.Context, p Platform, j *job, field string) bo
 // recall reads back what an unknown write left on the platform, and tells what of it is ours. It reports false
 // when that cannot be told now; the work is then put off.
 func (f *Flow) recall(ctx context.Context, p Platform, j *job) (bool, error) {
-	n, err := f.readAgain(ctx, p, j)
+	if !fits(ctx) {
+		f.d.Telemetry.Count("LeftDue", j.platform, 1)
+		return false, nil
+	}
+	calls, cancel := deadline.Keep(ctx, deadline.Commit)
+	defer cancel()
+	n, err := f.readAgain(calls, p, j)
 	f.d.Telemetry.Count("ReadBacks", j.platform, 1)
 	if fault.Is(err, fault.NotFound) {
 		return true, nil // it never arrived
@@ -367,6 +401,9 @@ func (f *Flow) recall(ctx context.Context, p Platform, j *job) (bool, error) {
 		}
 		// Golden may have moved since; a value that we tried is ours all the same, and nobody's edit.
 		tried, ours := j.before.Due[j.platform].Tried[field]
+		if slices.Contains(j.before.Due[j.platform].Again, field) { // what a worker that died has left there
+			tried, ours = j.mapping.As(field, v), true
+		}
 		if is := j.mapping.As(field, v); is == j.mapping.As(field, wanted) || ours && is == tried {
 			j.arrived[field] = is
 		}
@@ -666,8 +703,12 @@ func (f *Flow) end(j *job, s *ledger.State) {
 		return
 	}
 	delete(s.Due, j.platform)
-	if !record.Project(s.Record, j.rules, j.platform, j.mapping.As).Empty() {
-		left := ledger.Due{Class: due.Class, Since: due.Since, Traces: due.Traces}
+	again := due.Again
+	if s.Record.Seq == j.before.Record.Seq { // nothing has become due and come back while it was written
+		again = nil
+	}
+	if len(again) > 0 || !record.Project(s.Record, j.rules, j.platform, j.mapping.As).Empty() {
+		left := ledger.Due{Class: due.Class, Since: due.Since, Traces: due.Traces, Again: again}
 		if j.without {
 			left.Attempts, left.Reason, left.Missing, left.Stuck = due.Attempts, due.Reason, due.Missing, due.Stuck
 			left.NotBefore = f.later(f.d.Now(), max(due.Attempts, 1), longestLost, time.Time{})

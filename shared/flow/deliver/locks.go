@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"context"
 	"sync"
 
 	"sorrel/shared/record"
@@ -14,10 +15,18 @@ type locks struct {
 	held map[string]chan struct{} // closed when released
 }
 
-// lock takes the locks of sorted ids, waiting for each, and returns what releases them.
-func (l *locks) lock(platform string, ids []record.ID) (unlock func()) {
+// lock takes the locks of sorted ids, waiting for each while ctx lasts, and returns what releases them.
+func (l *locks) lock(ctx context.Context, platform string, ids []record.ID) (unlock func(), err error) {
 	mine := make(chan struct{})
-	for _, id := range ids {
+	release := func(ids []record.ID) {
+		l.mu.Lock()
+		for _, id := range ids {
+			delete(l.held, platform+" "+string(id))
+		}
+		l.mu.Unlock()
+		close(mine)
+	}
+	for i, id := range ids {
 		k := platform + " " + string(id)
 		for {
 			l.mu.Lock()
@@ -29,15 +38,13 @@ func (l *locks) lock(platform string, ids []record.ID) (unlock func()) {
 			if !taken {
 				break
 			}
-			<-theirs
+			select {
+			case <-theirs:
+			case <-ctx.Done():
+				release(ids[:i])
+				return nil, ctx.Err()
+			}
 		}
 	}
-	return func() {
-		l.mu.Lock()
-		for _, id := range ids {
-			delete(l.held, platform+" "+string(id))
-		}
-		l.mu.Unlock()
-		close(mine)
-	}
+	return func() { release(ids) }, nil
 }

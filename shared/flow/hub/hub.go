@@ -3,6 +3,11 @@
 //
 // Every step may be repeated. A crash before the commit leaves nothing; a crash after it leaves due work that
 // the sweep wakes. Messages of one native record that arrive together become one commit.
+//
+// A platform is asked only while the invocation has time for the call and for the commit after it; otherwise a recheck is
+// left, as for a platform that is away, and the message is done with. Messages whose commit does not fit go back
+// to their queue: they return after its visibility timeout and have used up a receive. So a batch must be small enough
+// for the time that the function has; that is ten groups at once, of milliseconds each.
 package hub
 
 import (
@@ -19,6 +24,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"sorrel/shared/budget"
+	"sorrel/shared/deadline"
 	"sorrel/shared/fault"
 	"sorrel/shared/govern"
 	"sorrel/shared/ledger"
@@ -94,12 +100,18 @@ func (f *Flow) Apply(ctx context.Context, batch []queue.Received) []string {
 		u.got, u.in = append(u.got, m), append(u.in, in)
 	}
 	errs := make([]error, len(order))
+	work, cancel := deadline.Keep(ctx, deadline.Reserve) // for waking, and what is noted of failures
+	defer cancel()
 	w := &wakes{by: map[string][]queue.Message{}}
 	var g errgroup.Group
 	g.SetLimit(cmp.Or(f.d.Parallel, queue.MaxBatch))
 	for i, group := range order {
 		g.Go(func() error {
-			errs[i] = f.take(ctx, units[group].in, w, 0)
+			if work.Err() == nil && !deadline.Fits(work, deadline.Reserve) {
+				errs[i] = fault.New(fault.Down, "hub", "no time is left for this message")
+				return nil
+			}
+			errs[i] = f.take(work, units[group].in, w, 0)
 			return nil
 		})
 	}
@@ -253,7 +265,12 @@ func (f *Flow) read(ctx context.Context, ref record.Ref, trace string) (record.N
 	if !ok || !mapped {
 		return record.Native{}, &fault.Error{Class: fault.NotFound, Op: "hub.read", ID: ref.String(), Detail: "platform is not connected"}
 	}
-	n, err := r.Read(budget.For(ctx, budget.Purpose{Class: budget.Live, Entity: m.Entity}), ref)
+	if ctx.Err() == nil && !deadline.Fits(ctx, deadline.Call+deadline.Commit) {
+		return record.Native{}, &fault.Error{Class: fault.Down, Op: "hub.read", ID: ref.String(), Code: fault.NotCalled, Detail: "not called: no time is left for the answer"}
+	}
+	call, cancel := deadline.Keep(ctx, deadline.Commit)
+	defer cancel()
+	n, err := r.Read(budget.For(call, budget.Purpose{Class: budget.Live, Entity: m.Entity}), ref)
 	n.Ours = false // a read shows what is there, whoever saved it last
 	if !budget.Refused(err) {
 		f.d.Telemetry.Count("ProviderReads", ref.Platform, 1)

@@ -4,6 +4,9 @@
 // It wakes in order of class and age, about as much as the platform lets us call until the next sweep. While a
 // platform's breaker is open it wakes nothing, and one record to find out when the pause is over. So after an outage the
 // backlog drains at the platform's budget, the most urgent first.
+//
+// Each platform, the rechecks and the timers have an equal share of the time that the invocation has: what does not fit is
+// for the next sweep, and a large backlog of one does not keep the others waiting.
 package sweep
 
 import (
@@ -17,6 +20,7 @@ import (
 	"time"
 
 	"sorrel/shared/budget"
+	"sorrel/shared/deadline"
 	"sorrel/shared/ledger"
 	"sorrel/shared/message"
 	"sorrel/shared/queue"
@@ -55,20 +59,33 @@ type Swept struct {
 	Timed     int // records whose time has come: a proposal expires, an override ends, a held value is tried again
 }
 
-// maxWoken bounds the wake-ups of one run per platform; the rest is woken by the next.
-const maxWoken = 5000
+const (
+	maxWoken = 5000 // wake-ups of one run per platform; the rest is woken by the next
+	chunk    = 100  // messages sent at once
+)
 
 // Apply wakes due work and rechecks. Waking twice is harmless: a wake-up without due work does nothing.
 func (f *Flow) Apply(ctx context.Context) (Swept, error) {
 	now := f.d.Now()
 	out := Swept{Due: map[string]int{}, Asleep: map[string]int{}}
-	var errs []error // one platform's trouble is not the others'
+	var parts []func(context.Context) error
 	for _, name := range slices.Sorted(maps.Keys(f.d.Wake)) {
-		errs = append(errs, f.platform(ctx, name, f.d.Wake[name], now, &out))
+		parts = append(parts, func(ctx context.Context) error { return f.platform(ctx, name, f.d.Wake[name], now, &out) })
 	}
-	errs = append(errs, f.rechecks(ctx, now, &out), f.timers(ctx, now, &out), f.proposals(ctx, now))
+	parts = append(parts, func(ctx context.Context) error { return f.rechecks(ctx, now, &out) },
+		func(ctx context.Context) error { return f.timers(ctx, now, &out) }, func(ctx context.Context) error { return f.proposals(ctx, now) })
+	var errs []error // one platform's trouble is not the others'
+	for i, part := range parts {
+		share, cancel := deadline.Share(ctx, len(parts)-i)
+		errs = append(errs, part(share))
+		cancel()
+	}
 	return out, errors.Join(errs...)
 }
+
+// over reports that a share of the time has come to its end, all but what the request under way may take. A cancelled
+// context is for the store to refuse.
+func over(ctx context.Context) bool { return ctx.Err() == nil && !deadline.Fits(ctx, deadline.Reserve) }
 
 // look asks what a platform lets us call. What cannot be told limits nothing: deliver meets the platform's gate anyway.
 func (f *Flow) look(ctx context.Context, name string) budget.Outlook {
@@ -123,6 +140,9 @@ func (f *Flow) platform(ctx context.Context, name string, q queue.Sender, now ti
 		if err != nil {
 			return err
 		}
+		if over(ctx) {
+			break // what was not counted is missing in the gauges
+		}
 		out.Due[name]++
 		count[p.Class]++
 		lag.Add(p)
@@ -152,13 +172,23 @@ func (f *Flow) platform(ctx context.Context, name string, q queue.Sender, now ti
 	}
 	out.Asleep[name] = could - len(msgs)
 	f.d.Telemetry.Gauge("DueAsleep", name, float64(out.Asleep[name]))
-	if len(msgs) == 0 {
+	woken := 0
+	for some := range slices.Chunk(msgs, chunk) {
+		if over(ctx) {
+			break
+		}
+		if err := q.Send(ctx, some...); err != nil {
+			return err
+		}
+		woken += len(some)
+	}
+	if woken == 0 {
 		return nil
 	}
-	out.Woken += len(msgs)
-	f.d.Telemetry.Count("Swept", name, float64(len(msgs)))
-	f.d.Telemetry.Event(ctx, telemetry.Event{Step: "swept", Platform: name, Detail: fmt.Sprintf("%d woken", len(msgs))})
-	return q.Send(ctx, msgs...)
+	out.Woken += woken
+	f.d.Telemetry.Count("Swept", name, float64(woken))
+	f.d.Telemetry.Event(ctx, telemetry.Event{Step: "swept", Platform: name, Detail: fmt.Sprintf("%d woken", woken)})
+	return nil
 }
 
 // seldom is how often an entry is woken that has waited for long.
@@ -205,6 +235,9 @@ func (f *Flow) rechecks(ctx context.Context, now time.Time, out *Swept) error {
 		}
 		if r.NotBefore.After(now) {
 			continue
+		}
+		if over(ctx) {
+			return nil
 		}
 		o, looked := looks[r.Ref.Platform]
 		if !looked {
@@ -259,7 +292,7 @@ func (f *Flow) timers(ctx context.Context, now time.Time, out *Swept) error {
 		if err != nil {
 			return err
 		}
-		if out.Timed >= maxWoken {
+		if out.Timed >= maxWoken || over(ctx) {
 			return nil
 		}
 		event := fmt.Sprintf("timer-%d-%d", t.At.UnixMilli(), now.Unix()/30) // once per half minute at most

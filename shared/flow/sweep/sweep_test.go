@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"sorrel/shared/budget"
@@ -289,4 +290,48 @@ func TestCountsProposals(t *testing.T) {
 	if g := b.tele.Snapshot().Gauges; g["ProposalsOpen"] != 1 || g["ProposalsOldestAge"] != 3600 {
 		t.Errorf("gauges %v", g)
 	}
+}
+
+// slowly is a queue that takes most of a second for each request.
+type slowly struct{ queue.Sender }
+
+func (s slowly) Send(ctx context.Context, msgs ...queue.Message) error {
+	t := time.NewTimer(700 * time.Millisecond)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return s.Sender.Send(ctx, msgs...)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// A backlog that does not fit into one sweep leaves the others their share of the time, and is no failure.
+func TestBacklogLeavesTimeToTheOthers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := setUp(t)
+		b.deps.Wake["salesforce"] = slowly{b.wake["salesforce"]}
+		b.deps.Inbound = slowly{b.inbound}
+		for i := range 1200 {
+			b.due(record.ID(fmt.Sprintf("order/s%d", i)), "salesforce", time.Time{})
+		}
+		b.due("order/z", "zendesk", time.Time{})
+		for i := range 20 {
+			ref := record.Ref{Platform: "netsuite", Object: "salesOrder", ID: fmt.Sprint(i)}
+			if err := b.ledger.Postpone(t.Context(), ledger.Recheck{Ref: ref, NotBefore: start, Trace: "t1"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.now = start.Add(time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		got, err := sweep.New(b.deps).Apply(ctx)
+		if err != nil || got.Woken < 301 || got.Woken > 1101 || got.Rechecked < 3 || got.Rechecked == 20 {
+			t.Errorf("%+v (%v)", got, err)
+		}
+		if n := len(b.woken("salesforce")) + len(b.woken("zendesk")); n != got.Woken {
+			t.Errorf("%d were woken, %d told", n, got.Woken)
+		}
+	})
 }
