@@ -27,7 +27,7 @@ var mutations = []struct{ name, file, line, broken string }{
 	{"an unknown write is not read back", "shared/flow/deliver/deliver.go",
 		"if j.before.Due[j.platform].Unknown {", "if false && j.before.Due[j.platform].Unknown {"},
 	{"that a write is unknown is not remembered", "shared/flow/deliver/deliver.go",
-		"due.Unknown = due.Unknown || unknown", "due.Unknown = due.Unknown || false && unknown"},
+		"due.Unknown, due.Tried = true, ", "due.Unknown, due.Tried = false, "},
 	{"a confirmation forgets another worker's unknown write", "shared/flow/deliver/deliver.go",
 		"!still || due.Unknown && (", "!still || false && due.Unknown && ("},
 	{"a value equal to our last write counts as people's", "shared/record/record.go",

@@ -204,7 +204,7 @@ func (p *process) remembered(ops []store.Op) {
 		return slices.ContainsFunc(ops, func(op store.Op) bool { return op.Key.Sort == "state" && strings.HasSuffix(op.Key.Part, string(id)) })
 	}
 	for _, u := range p.unknown {
-		if id, _ := record.ParseExternal(u.external); commits(u.external) && p.w.state(id).Due[u.name].Unknown { // else another's write was confirmed meanwhile
+		if commits(u.external) {
 			u.site.unknown[u.key] = p.w.now
 		}
 	}

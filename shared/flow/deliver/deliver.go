@@ -778,7 +778,7 @@ func (f *Flow) postpone(ctx context.Context, j *job, why error, found bool) erro
 		}
 		again := due.Reason == why.Error()
 		due.Attempts++
-		due.Unknown = due.Unknown || unknown
+		due.Unknown = due.Unknown || found
 		if fault.Is(why, fault.Unknown) {
 			due = unanswered(due, j)
 		}
