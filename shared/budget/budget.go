@@ -112,8 +112,9 @@ type Gate interface {
 	Enter(ctx context.Context, c Call) (leave func(Outcome), err error)
 }
 
-// Refused reports whether an error comes from a gate, so that no attempt was made.
+// Refused reports whether an error comes from a gate, so that no attempt was made. One that is Unknown is of a write that
+// was begun, whoever refused its next call.
 func Refused(err error) bool {
 	e := fault.Outermost(err)
-	return e != nil && e.Code == fault.NotCalled
+	return e != nil && e.Code == fault.NotCalled && !fault.Is(err, fault.Unknown)
 }

@@ -234,7 +234,7 @@ func errorTable() []platform.ErrorRow {
 		row(400, "", fault.Refused, "INVALID_CONTENT, INVALID_PARAMETER, INVALID_REQUEST, USER_ERROR, DUP_RCRD: validation or business rule"),
 		row(403, "", fault.Refused, ""),
 		row(413, "", fault.TooLarge, "request above 104 MB"),
-		row(500, "UNEXPECTED_ERROR", fault.Internal, "a defect in the account's scripts or in NetSuite, often about one record"),
+		row(500, "UNEXPECTED_ERROR", fault.Internal, "a defect in the account's scripts or in NetSuite, often about one record; a write that may have been done before it broke is unknown"),
 		row(500, "", fault.Down, ""),
 		row(502, "", fault.Down, ""),
 		row(503, "", fault.Down, "maintenance, often with an HTML page"),

@@ -188,6 +188,15 @@ func (c *Connector) fulfil(ctx context.Context, w platform.Write) (string, error
 	delete(body, "createdFrom")
 	body["externalId"] = w.External
 	id, err := c.send(ctx, "fulfil", http.MethodPost, recordPath(salesOrder, order)+"/!transform/itemFulfillment", what, body)
+	if fault.Is(err, fault.Refused) { // an earlier attempt may have arrived after we looked
+		switch found, looked := c.Find(ctx, itemFulfillment, w.External); {
+		case looked == nil:
+			_, err = c.send(ctx, "update", http.MethodPatch, recordPath(itemFulfillment, found.ID), what, w.Fields)
+			return found.ID, err
+		case !fault.Is(looked, fault.NotFound):
+			return "", looked
+		}
+	}
 	return c.settled(ctx, w, id, err)
 }
 

@@ -98,7 +98,7 @@ type Write struct {
 	Ref      record.Ref
 	External string         // Sorrel's external id, always set
 	Fields   map[string]any // body in the vendor's JSON shape, nested objects as map[string]any; nil = clear
-	Key      string         // idempotency key: equal for a repeat of the same attempt
+	Key      string         // idempotency key: equal for a repeat of the same attempt, and for all attempts to create one record
 	Delete   bool           // delete the native record Ref; Fields are empty. One that is gone already counts as deleted
 }
 

@@ -30,6 +30,25 @@ func start(t *testing.T, now func() time.Time, opts salesforcetwin.Options, adap
 	return c, twin
 }
 
+// suites runs what every object passes.
+func suites(t *testing.T, h platformtest.Harness) {
+	platformtest.Run(t, h)
+	build := h.New
+	h.New = func(t *testing.T, now func() time.Time) platformtest.World {
+		w := build(t, now)
+		tw, ok := w.Twin.(*salesforcetwin.Twin)
+		if !ok {
+			t.Fatal("another vendor's twin")
+		}
+		w.Handler, w.Failure = tw.Handler(), `[{"errorCode":"UNKNOWN_EXCEPTION","message":"An unexpected error occurred"}]`
+		w.Connect = func(url string) (platformtest.Connector, error) {
+			return salesforce.New(salesforce.Config{URL: url, Credentials: tw.Credentials(), Now: now})
+		}
+		return w
+	}
+	platformtest.Unknown(t, h)
+}
+
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	pushed := map[string]salesforcetwin.Push{"Account": {Message: true}, "Contact": {Message: true}, "Order": {Message: true}, "Shipment__c": {Message: true}}
@@ -55,7 +74,7 @@ func TestConformance(t *testing.T) {
 		}
 		return id
 	}
-	platformtest.Run(t, platformtest.Harness{Name: "Account", New: world("Account", func(t *testing.T, twin *salesforcetwin.Twin, w *platformtest.World) {
+	suites(t, platformtest.Harness{Name: "Account", New: world("Account", func(t *testing.T, twin *salesforcetwin.Twin, w *platformtest.World) {
 		w.Merge = func(winner, loser string) error { return twin.Merge("Account", winner, loser) }
 		w.UnknownID = "001xx0000000zzzAAA"
 		w.Fields = func(n int) map[string]any {
@@ -65,7 +84,7 @@ func TestConformance(t *testing.T) {
 		w.Clear = "BillingCity"
 		w.Bad = map[string]any{"AccountNumber": "12345678901234567890123456789012345678901"}
 	})})
-	platformtest.Run(t, platformtest.Harness{Name: "Contact", New: world("Contact", func(t *testing.T, twin *salesforcetwin.Twin, w *platformtest.World) {
+	suites(t, platformtest.Harness{Name: "Contact", New: world("Contact", func(t *testing.T, twin *salesforcetwin.Twin, w *platformtest.World) {
 		w.UnknownID = "003xx0000000zzzAAA"
 		w.Merge = func(winner, loser string) error { return twin.Merge("Contact", winner, loser) }
 		parent := account(t, twin)
@@ -76,7 +95,7 @@ func TestConformance(t *testing.T) {
 		w.Clear = "FirstName"
 		w.Bad = map[string]any{"Email": "nowhere"}
 	})})
-	platformtest.Run(t, platformtest.Harness{Name: "Order", New: world("Order", func(t *testing.T, twin *salesforcetwin.Twin, w *platformtest.World) {
+	suites(t, platformtest.Harness{Name: "Order", New: world("Order", func(t *testing.T, twin *salesforcetwin.Twin, w *platformtest.World) {
 		w.UnknownID = "801xx0000000zzzAAA"
 		parent := account(t, twin)
 		w.Fields = func(n int) map[string]any {
@@ -87,7 +106,7 @@ func TestConformance(t *testing.T) {
 		w.Clear = "ERP_Requested_Ship_Date__c"
 		w.Bad = map[string]any{"ERP_Status__c": "Teleported"}
 	})})
-	platformtest.Run(t, platformtest.Harness{Name: "Shipment__c", New: world("Shipment__c", func(t *testing.T, twin *salesforcetwin.Twin, w *platformtest.World) {
+	suites(t, platformtest.Harness{Name: "Shipment__c", New: world("Shipment__c", func(t *testing.T, twin *salesforcetwin.Twin, w *platformtest.World) {
 		w.UnknownID = "a00xx0000000zzzAAA"
 		order, err := twin.Edit("Order", "", map[string]any{"AccountId": account(t, twin), "EffectiveDate": "2026-11-02", "Status": "Draft", "Sorrel_Id__c": "order-1"})
 		if err != nil {

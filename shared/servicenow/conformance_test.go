@@ -29,6 +29,25 @@ func world(t *testing.T, opt servicenowtwin.Options, change func(*servicenow.Con
 	return c, tw
 }
 
+// suites runs what every object passes.
+func suites(t *testing.T, importSets bool, h platformtest.Harness) {
+	platformtest.Run(t, h)
+	build := h.New
+	h.New = func(t *testing.T, now func() time.Time) platformtest.World {
+		w := build(t, now)
+		tw, ok := w.Twin.(*servicenowtwin.Twin)
+		if !ok {
+			t.Fatal("another vendor's twin")
+		}
+		w.Handler, w.Failure = tw.Handler(), `{"error":{"message":"Unexpected error","detail":null},"status":"failure"}`
+		w.Connect = func(url string) (platformtest.Connector, error) {
+			return servicenow.New(servicenow.Config{URL: url, Credentials: tw.Credentials(), Now: now, ImportSets: importSets})
+		}
+		return w
+	}
+	platformtest.Unknown(t, h)
+}
+
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	const nobody = "00000000000000000000000000000000"
@@ -39,7 +58,7 @@ func TestConformance(t *testing.T) {
 			w.Connector, w.Twin, w.PageSize, w.UnknownID, w.Deletes = c, tw, 20, nobody, true
 			return w
 		}
-		platformtest.Run(t, platformtest.Harness{Name: "account" + name, New: func(t *testing.T, now func() time.Time) platformtest.World {
+		suites(t, importSets, platformtest.Harness{Name: "account" + name, New: func(t *testing.T, now func() time.Time) platformtest.World {
 			return build(t, now, platformtest.World{Object: servicenow.Account,
 				Fields: func(n int) map[string]any {
 					return map[string]any{"name": fmt.Sprintf("Bólido %d", n), "u_erp_number": fmt.Sprint(n), "city": "Madrid", "u_credit_limit": "12000.5", "u_credit_hold": "auto", "active": "true"}
@@ -49,7 +68,7 @@ func TestConformance(t *testing.T) {
 				Bad:    map[string]any{"name": " "},
 			})
 		}})
-		platformtest.Run(t, platformtest.Harness{Name: "contact" + name, New: func(t *testing.T, now func() time.Time) platformtest.World {
+		suites(t, importSets, platformtest.Harness{Name: "contact" + name, New: func(t *testing.T, now func() time.Time) platformtest.World {
 			return build(t, now, platformtest.World{Object: servicenow.Contact,
 				Fields: func(n int) map[string]any {
 					return map[string]any{"first_name": "Martín", "last_name": fmt.Sprintf("Sommer %d", n), "email": fmt.Sprintf("m%d@bolido.example", n), "account": "ba325dbe64f01300964fae39b050e9a6"}
@@ -60,7 +79,7 @@ func TestConformance(t *testing.T) {
 			})
 		}})
 	}
-	platformtest.Run(t, platformtest.Harness{Name: "case", New: func(t *testing.T, now func() time.Time) platformtest.World {
+	suites(t, false, platformtest.Harness{Name: "case", New: func(t *testing.T, now func() time.Time) platformtest.World {
 		c, tw := world(t, servicenowtwin.Options{Now: now}, func(cfg *servicenow.Config) { cfg.Credentials = tw0(now).BasicCredentials() })
 		return platformtest.World{Connector: c, Twin: tw, Object: servicenow.Case, PageSize: 20, UnknownID: nobody, Deletes: true,
 			Fields: func(n int) map[string]any {

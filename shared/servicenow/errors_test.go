@@ -96,7 +96,14 @@ func TestErrorTable(t *testing.T) {
 			write.Ref.ID = ""
 		}
 		_, readErr := scripted(t, answer, nil).Read(t.Context(), ref(someID))
-		written := scripted(t, answer, func(cfg *servicenow.Config) { cfg.ImportSets = byImport }).Write(t.Context(), []platform.Write{write})
+		writing := func(w http.ResponseWriter, r *http.Request) {
+			if byImport && r.Method == http.MethodGet { // a refused import looks who was first
+				_, _ = io.WriteString(w, `{"result":[]}`)
+				return
+			}
+			answer(w, r)
+		}
+		written := scripted(t, writing, func(cfg *servicenow.Config) { cfg.ImportSets = byImport }).Write(t.Context(), []platform.Write{write})
 		for what, got := range map[string]struct {
 			err   error
 			class fault.Class

@@ -15,6 +15,7 @@ import (
 	"sorrel/shared/fault"
 	"sorrel/shared/platform"
 	"sorrel/shared/record"
+	"sorrel/shared/vendorhttp"
 )
 
 func path(object, id string) string {
@@ -170,8 +171,12 @@ func (c *Connector) write(ctx context.Context, w platform.Write) platform.Writte
 		made = c.save(ctx, w.Ref.Object, "", body)
 	}
 	if fault.Is(made.Err, fault.Refused) { // by the unique index, perhaps: somebody else was first
-		if found, err := c.Find(ctx, w.Ref.Object, w.External); err == nil {
+		found, err := c.Find(ctx, w.Ref.Object, w.External)
+		switch {
+		case err == nil:
 			return c.save(ctx, w.Ref.Object, found.ID, body)
+		case !fault.Is(err, fault.NotFound) && !fault.Is(err, fault.Refused): // who was first cannot be told now
+			return platform.Written{Err: err}
 		}
 	}
 	return made
@@ -304,7 +309,9 @@ func (c *Connector) load(ctx context.Context, object string, body map[string]str
 			return platform.Written{Err: e}
 		}
 		if status != "inserted" && len(clear) > 0 {
-			return c.save(ctx, object, id, clear)
+			out := c.save(ctx, object, id, clear)
+			out.Err = vendorhttp.Half("servicenow."+op, out.Err)
+			return out
 		}
 		return platform.Written{ID: id, Created: status == "inserted"}
 	}

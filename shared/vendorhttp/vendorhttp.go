@@ -160,8 +160,8 @@ func (c *Client) Host() string { return c.base.Host }
 //
 // An answer below 300 that was cut, is larger than its bound or is not UTF-8 is no answer. Such a body of any other
 // status leaves the status, and a refusal whose words are lost is Down: they may have said something else. A 404 in
-// words that are no JSON is a gateway's and Down too, so that no record is taken for missing. A Down write is
-// Unknown if its status does not say that nothing was done: 500, 502 and 504 do not, 503 does.
+// words that are no JSON is a gateway's and Down too, so that no record is taken for missing. A write that would be Down
+// or Internal is Unknown if its status does not say that nothing was done: 500, 502 and 504 do not, 503 does.
 //
 // Each call goes through the gate, the repeat after a 401 as well. A sign-in does not: it runs inside the call that needs
 // it, and must not wait for that call's slot. What its answer says about limits is told with that call's.
@@ -347,6 +347,19 @@ func lost(r Request, sent bool) fault.Class {
 	return fault.Down
 }
 
+// Half is err, the failure of a write's later call, when an earlier call of the same write was done already: the record
+// is neither as it was nor as it should be, which is Unknown. What the vendor refused stays refused: the rest is done.
+func Half(op string, err error) error {
+	switch fault.ClassOf(err) {
+	case fault.Refused, fault.Contract, fault.TooLarge:
+		return err
+	}
+	if err == nil {
+		return nil
+	}
+	return &fault.Error{Class: fault.Unknown, Op: op, Detail: "only a part of the write is known to be done", RetryAt: fault.RetryAt(err), Err: err}
+}
+
 // clean drops the URL that net/http puts into its errors: it can hold external ids and query values.
 func clean(err error) error {
 	var u *url.Error
@@ -394,7 +407,7 @@ func (c *Client) classify(r Request, resp Response) error {
 	if e.RetryAt.IsZero() && (e.Class == fault.Throttled || e.Class == fault.Down && resp.Header.Get("Retry-After") != "") {
 		e.RetryAt = c.retryAfter(resp)
 	}
-	if r.Write && e.Class == fault.Down && doubtful(resp.Status) {
+	if r.Write && (e.Class == fault.Down || e.Class == fault.Internal) && doubtful(resp.Status) {
 		e.Class = fault.Unknown
 	}
 	e.Detail, e.Code = Clip(e.Detail, 1000), Clip(e.Code, 100)

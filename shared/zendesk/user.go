@@ -8,6 +8,7 @@ import (
 
 	"sorrel/shared/fault"
 	"sorrel/shared/platform"
+	"sorrel/shared/vendorhttp"
 )
 
 // writeUser creates or updates an end user, without e-mails of the vendor to that person.
@@ -61,7 +62,7 @@ func (c *Connector) updateUser(ctx context.Context, w platform.Write, p place, b
 		return out
 	}
 	// The user's own updated_at after this is not in the answer.
-	return platform.Written{ID: n.ID, Err: c.setEmail(ctx, path+"/identities", text(email))}
+	return platform.Written{ID: n.ID, Err: vendorhttp.Half("zendesk.user.write", c.setEmail(ctx, path+"/identities", text(email)))}
 }
 
 // setEmail makes email the primary address ("" = none). An address that the user has already is made primary; else

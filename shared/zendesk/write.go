@@ -159,7 +159,6 @@ func (c *Connector) write(ctx context.Context, w platform.Write) platform.Writte
 	body := fieldsOf(w)
 	method, path := http.MethodPut, p.path+"/"+url.PathEscape(w.Ref.ID)
 	var query url.Values
-	var header http.Header
 	isCustom := w.Ref.Object != Organization && w.Ref.Object != Ticket
 	switch {
 	case isCustom && w.Ref.ID == "":
@@ -169,22 +168,39 @@ func (c *Connector) write(ctx context.Context, w platform.Write) platform.Writte
 	case w.Ref.ID != "":
 	case w.Ref.Object == Organization:
 		method, path = http.MethodPost, p.path+"/create_or_update"
-	default: // a ticket: the key guards 2 hours, the external id ever after
-		found, err := c.Find(ctx, Ticket, w.External)
-		switch {
-		case err == nil:
-			path = p.path + "/" + found.ID
-		case fault.Is(err, fault.NotFound):
-			method, path = http.MethodPost, p.path
-			if w.Key != "" {
-				header = http.Header{"Idempotency-Key": {w.Key}}
-			}
-		default:
-			return platform.Written{Err: err}
-		}
+	default:
+		return c.createTicket(ctx, w, p, body)
 	}
-	return c.save(ctx, w.Ref, p, method, path, query, header, body)
+	return c.save(ctx, w.Ref, p, method, path, query, nil, body)
 }
+
+// createTicket creates a ticket, or updates the one that carries the external id: external ids of tickets are not unique.
+// The key guards against an earlier attempt that arrives after we have looked, for 2 hours.
+// https://developer.zendesk.com/api-reference/ticketing/introduction/#idempotency
+func (c *Connector) createTicket(ctx context.Context, w platform.Write, p place, body map[string]any) platform.Written {
+	found, err := c.Find(ctx, Ticket, w.External)
+	var header http.Header
+	switch {
+	case err == nil:
+		return c.save(ctx, w.Ref, p, http.MethodPut, p.path+"/"+found.ID, nil, nil, body)
+	case !fault.Is(err, fault.NotFound):
+		return platform.Written{Err: err}
+	case w.Key != "":
+		header = http.Header{"Idempotency-Key": {w.Key}}
+	}
+	out := c.save(ctx, w.Ref, p, http.MethodPost, p.path, nil, header, body)
+	if e := fault.Outermost(out.Err); e == nil || e.Code != codeOtherBody {
+		return out
+	}
+	// An earlier attempt, with other values, has arrived meanwhile.
+	if found, err = c.Find(ctx, Ticket, w.External); err != nil {
+		return platform.Written{Err: fault.Wrap(fault.Conflict, "zendesk.ticket.write", "", out.Err)}
+	}
+	return c.save(ctx, w.Ref, p, http.MethodPut, p.path+"/"+found.ID, nil, nil, body)
+}
+
+// codeOtherBody refuses an idempotency key that came with another body before.
+const codeOtherBody = "IdempotentRequestError"
 
 // fieldsOf is the body of w.
 func fieldsOf(w platform.Write) map[string]any {

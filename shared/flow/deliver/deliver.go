@@ -531,9 +531,13 @@ func (f *Flow) render(ctx context.Context, j *job, to pointed) (bool, error) {
 	return true, nil
 }
 
-// key names one attempt at one write: equal when it is repeated because the answer got lost, and never for another.
+// key names one attempt at one write: equal when it is repeated because the answer got lost, and never for another. All
+// attempts at one creation have one key, so that an early one which arrives after a later one makes no second record.
 func (j *job) key() string {
 	due := j.before.Due[j.platform]
+	if j.patch.Create {
+		return fmt.Sprintf("%s-new-%d", j.id().External(), due.Since.UnixNano())
+	}
 	return fmt.Sprintf("%s-%d-%d-%d-%d", j.id().External(), j.before.Record.Seq, j.before.Log.Seq, due.Since.UnixNano(), due.Attempts)
 }
 

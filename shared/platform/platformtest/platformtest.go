@@ -66,6 +66,12 @@ type World struct {
 	Forge    func(r platform.Request) platform.Request // nil = one byte of the body changes
 	Undated  string                                    // why a webhook cannot be too old; "" = it can
 
+	Handler  http.Handler                        // Unknown only: the twin's API, and how to connect to it at another address
+	Connect  func(url string) (Connector, error) // every call is another process
+	ChangeOf func(n int) map[string]any          // Unknown only: as Change, but differs by n; nil = Change fits many records
+	Lines    string                              // Unknown only: a sublist in which a call that arrives late may leave further lines; "" = none
+	Failure  string                              // Unknown only: how the vendor says in its own words that something broke; "" = no words
+
 	Deletes  bool                             // Write.Delete deletes a record of Object; false skips
 	Undelete func(id string) error            // a person takes a deleted record back; nil skips
 	Merge    func(winner, loser string) error // a person merges two records of Object; nil skips
