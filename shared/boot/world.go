@@ -36,6 +36,7 @@ import (
 	"sorrel/shared/policy"
 	"sorrel/shared/queue"
 	"sorrel/shared/queue/durable"
+	"sorrel/shared/store"
 	"sorrel/shared/store/boltstore"
 	"sorrel/shared/telemetry"
 )
@@ -182,6 +183,19 @@ func Embedded(dir string, set *policy.Set, endpoints map[string]Endpoint, record
 		return nil, errors.Join(err, w.Close())
 	}
 	return w, nil
+}
+
+// Over wires the whole world over a store, queues and a clock that the caller keeps: another process over the same ones
+// goes on where this one ended. Queues are named as in World.
+func Over(s store.Store, queues map[string]Queue, now func() time.Time, set *policy.Set, endpoints map[string]Endpoint, recorder *telemetry.Recorder) (*World, error) {
+	w := &World{Config: set, Now: now, Stage: "local", Grace: 3 * time.Second, Outbound: map[string]queue.Sender{}, Queues: map[string]Queue{}, Ledger: ledger.New(s, now)}
+	w.finish(recorder)
+	for _, settings := range localQueues() {
+		w.add(settings.Name, queues[settings.Name], queues[cloud.DeadLetterName(settings.Name)])
+	}
+	var err error
+	w.Connectors, err = connect(endpoints, set, w)
+	return w, err
 }
 
 func (w *World) embed(dir string) error {

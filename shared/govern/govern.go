@@ -71,6 +71,9 @@ func settle(ctx context.Context, l *ledger.Ledger, set *policy.Set, before, afte
 	after.Record.Held = needed(after.Record, rules, forms)
 	again(before, &after, rules, forms, out.Changes)
 	news := cause.News || len(out.Changes) > 0 || len(events) > 0 || len(out.Events) > 0
+	if len(out.Changes) > 0 {
+		overtaken(before, &after, rules, forms)
+	}
 	due := after.MarkDue(rules, set.As, cause.Trace, cause.Class, cause.Now, news)
 	if !before.Exists() && cause.Patience > 0 && len(set.Match(entity)) > 0 {
 		due = wait(&after, rules.Origins, due, cause.Now.Add(cause.Patience))
@@ -151,6 +154,53 @@ func retry(r *record.Record, now time.Time) {
 	if held != nil {
 		r.Held = held
 	}
+}
+
+// overtaken remembers the values that were due for a platform and are not any more, because golden has changed: a delivery
+// may have written them and died. Should the platform say them, nobody there has set them. It costs no commit of its own.
+func overtaken(before ledger.State, after *ledger.State, rules record.Rules, forms record.Forms) {
+	for p := range before.Due {
+		d, still := after.Due[p]
+		as := forms(p)
+		if !still || as == nil {
+			continue
+		}
+		old := map[string]record.Value{}
+		for field, v := range record.Project(before.Record, rules, p, as).Fields {
+			if was := as(field, v); was != as(field, after.Record.Wanted(p, field)) {
+				old[field] = was
+			}
+		}
+		if len(old) > 0 {
+			d.Try(old)
+			after.Due[p] = d
+		}
+	}
+}
+
+// Left are the fields of which a platform says what an unconfirmed write of ours may have left there: what is due for it
+// now, or was when a delivery was under way. They are in the form that the platform says them in. What an approved change
+// is to set there is left out: there the platform's own word counts.
+func Left(s ledger.State, rules record.Rules, forms record.Forms, o record.Observation) map[string]record.Value {
+	due, writing := s.Due[o.Platform]
+	as := forms(o.Platform)
+	if !writing || as == nil || o.Gone || s.Record.Views[o.Platform].ID != o.ID && o.External != s.Record.ID {
+		return nil
+	}
+	patch := record.Project(s.Record, rules, o.Platform, as).Fields
+	expects := s.Record.Expects(o.Platform)
+	var left map[string]record.Value
+	for field, v := range o.Fields {
+		is := as(field, v)
+		wanted, pending := patch[field]
+		if (pending && is == as(field, wanted) || slices.Contains(due.Tried[field], is)) && !slices.Contains(expects, field) {
+			if left == nil {
+				left = map[string]record.Value{}
+			}
+			left[field] = is
+		}
+	}
+	return left
 }
 
 // needed are the holds that still hold something back: not those of a value that got to its platform some other way.

@@ -400,7 +400,7 @@ func (d *decoder) due() (out Due) {
 			out.Attempts = int(d.Int())
 		case "unknown":
 			out.Unknown = d.Bool()
-		case "tried":
+		case "left":
 			d.any(&out.Tried)
 		case "stuck":
 			out.Stuck = d.Bool()

@@ -73,17 +73,34 @@ const (
 
 // Due is the durable fact that a platform's copy of a record may need a write.
 type Due struct {
-	Class     budget.Class            `json:"class,omitempty"` // the most urgent of its causes
-	Since     time.Time               `json:"since"`           // when it became due in this class
-	NotBefore time.Time               `json:"notBefore,omitzero"`
-	Attempts  int                     `json:"attempts,omitempty"`
-	Unknown   bool                    `json:"unknown,omitempty"` // the last write got no answer: read back before writing
-	Tried     map[string]record.Value `json:"tried,omitempty"`   // what writes without an answer may have left there
-	Again     []string                `json:"again,omitempty"`   // fields to read back although the platform is thought to hold what it should, sorted: a worker that died may have left another value
-	Stuck     bool                    `json:"stuck,omitempty"`   // failing again and again for no known reason: people are told
-	Missing   bool                    `json:"missing,omitempty"` // it refers to a record that is not on the platform, and that nothing is due to bring there
-	Reason    string                  `json:"reason,omitempty"`  // of the last failure
-	Traces    []string                `json:"traces,omitempty"`
+	Class     budget.Class              `json:"class,omitempty"` // the most urgent of its causes
+	Since     time.Time                 `json:"since"`           // when it became due in this class
+	NotBefore time.Time                 `json:"notBefore,omitzero"`
+	Attempts  int                       `json:"attempts,omitempty"`
+	Unknown   bool                      `json:"unknown,omitempty"` // the last write got no answer: read back before writing
+	Tried     map[string][]record.Value `json:"left,omitempty"`    // what writes that nobody confirmed may have left there, in the platform's form
+	Again     []string                  `json:"again,omitempty"`   // fields to read back although the platform is thought to hold what it should, sorted: a worker that died may have left another value
+	Stuck     bool                      `json:"stuck,omitempty"`   // failing again and again for no known reason: people are told
+	Missing   bool                      `json:"missing,omitempty"` // it refers to a record that is not on the platform, and that nothing is due to bring there
+	Reason    string                    `json:"reason,omitempty"`  // of the last failure
+	Traces    []string                  `json:"traces,omitempty"`
+}
+
+// maxTried bounds the values that Due.Tried remembers of one field: the newest.
+const maxTried = 4
+
+// Try remembers that values may have been written, or may be by a process that is not heard of again.
+func (d *Due) Try(values map[string]record.Value) {
+	tried := maps.Clone(d.Tried)
+	if tried == nil {
+		tried = make(map[string][]record.Value, len(values))
+	}
+	for field, v := range values {
+		if was := tried[field]; !slices.Contains(was, v) {
+			tried[field] = append(slices.Clone(was[max(0, len(was)+1-maxTried):]), v)
+		}
+	}
+	d.Tried = tried
 }
 
 // State is everything that one commit protects about a record.

@@ -400,11 +400,9 @@ func (f *Flow) recall(ctx context.Context, p Platform, j *job) (bool, error) {
 			continue
 		}
 		// Golden may have moved since; a value that we tried is ours all the same, and nobody's edit.
-		tried, ours := j.before.Due[j.platform].Tried[field]
-		if slices.Contains(j.before.Due[j.platform].Again, field) { // what a worker that died has left there
-			tried, ours = j.mapping.As(field, v), true
-		}
-		if is := j.mapping.As(field, v); is == j.mapping.As(field, wanted) || ours && is == tried {
+		due, is := j.before.Due[j.platform], j.mapping.As(field, v)
+		ours := slices.Contains(due.Tried[field], is) || slices.Contains(due.Again, field) // what a worker that died has left there
+		if ours || is == j.mapping.As(field, wanted) {
 			j.arrived[field] = is
 		}
 	}
@@ -536,7 +534,7 @@ func (f *Flow) render(ctx context.Context, j *job, to pointed) (bool, error) {
 func (j *job) key() string {
 	due := j.before.Due[j.platform]
 	if j.patch.Create {
-		return fmt.Sprintf("%s-new-%d", j.id().External(), due.Since.UnixNano())
+		return fmt.Sprintf("%s-new-%s", j.id().External(), j.before.Record.Views[j.platform].ID) // after one that is gone it is another
 	}
 	return fmt.Sprintf("%s-%d-%d-%d-%d", j.id().External(), j.before.Record.Seq, j.before.Log.Seq, due.Since.UnixNano(), due.Attempts)
 }
@@ -788,7 +786,9 @@ func (f *Flow) postpone(ctx context.Context, j *job, why error, found bool) erro
 		}
 		due.Reason = why.Error()
 		due.Missing = j.lost && fault.Is(why, fault.MissingReference)
-		due.Stuck = due.Attempts >= stubborn && (due.Missing || fault.RowOf(why).Queue != fault.Keep)
+		// A vendor that answers each time that something broke does so for a reason of this record's.
+		broken := fault.Is(why, fault.Unknown) && fault.Outermost(why).Code != ""
+		due.Stuck = due.Attempts >= stubborn && (due.Missing || broken || fault.RowOf(why).Queue != fault.Keep)
 		longest := longestWait
 		if due.Missing {
 			longest = longestLost
@@ -910,10 +910,7 @@ func (f *Flow) handOver(ctx context.Context, j *job) error {
 
 // unanswered notes in a due entry that nobody knows what became of a write.
 func unanswered(due ledger.Due, j *job) ledger.Due {
-	due.Unknown, due.Tried = true, maps.Clone(due.Tried)
-	if due.Tried == nil {
-		due.Tried = map[string]record.Value{}
-	}
-	maps.Copy(due.Tried, j.forms())
+	due.Unknown = true
+	due.Try(j.forms())
 	return due
 }

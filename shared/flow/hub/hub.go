@@ -340,6 +340,12 @@ func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, re
 		}
 		v, news := record.Observe(view, confirmed(before, rules, said[i].Observation))
 		view, changed = v, changed || news
+		if ours := unconfirmed(view, govern.Left(before, rules, f.d.Config.On(m.Entity), said[i].Observation)); len(ours) > 0 {
+			echo := view.Echo
+			view.Echo = nil // it is the answer to a write that is still to be confirmed
+			view, changed = record.Confirm(view, view, ours, record.Version{}, f.d.Now().UTC(), said[i].trace), true
+			view.Echo = echo
+		}
 		if e := pending(before, f.d.Config.On(m.Entity), said[i].Observation); e != nil {
 			view.Echo, changed = e, true
 		}
@@ -480,6 +486,16 @@ func pending(s ledger.State, forms record.Forms, o record.Observation) *record.E
 		return nil
 	}
 	return &e
+}
+
+// unconfirmed are those of the values that may be ours which the platform's newest word shows as somebody's there.
+func unconfirmed(view record.View, left map[string]record.Value) map[string]record.Value {
+	for field, v := range left {
+		if holds, origin := view.Holds(field); origin != record.FromPlatform || holds != v {
+			delete(left, field)
+		}
+	}
+	return left
 }
 
 // timer settles a record that changes by the mere passing of time.
