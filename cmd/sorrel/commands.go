@@ -41,6 +41,7 @@ type commands struct {
 	Proposals   proposalsCommand   `cmd:"" help:"List and decide what platforms ask for."`
 	Exceptions  exceptionsCommand  `cmd:"" help:"List what a person must look at, and act on it."`
 	Deadletters deadlettersCommand `cmd:"" help:"List messages that were given up, redrive or discard them."`
+	Replay      replayCommand      `cmd:"" help:"Do again what was done: plan first, then run."`
 	Override    overrideCommand    `cmd:"" help:"Set a field to a value that wins over every rule, until its end."`
 	Assign      assignCommand      `cmd:"" help:"Set a field that the policy leaves to a workflow."`
 	Merge       mergeCommand       `cmd:"" help:"Make one record of two."`
@@ -74,7 +75,7 @@ func (a asking) stack(ctx context.Context) (address string, stop func() error, e
 		return "", nil, err
 	}
 	w := boot.Reading(account, a.Table, set)
-	return serve(trigger.Desk{Config: set, Ask: w.Operate(), Act: w.Steward(), Once: w.Once(), Who: trigger.Trusted(set), Telemetry: w.Telemetry})
+	return serve(trigger.Desk{Config: set, Ask: w.Operate(), Act: w.Steward(), Once: w.Once(), Again: w.Replay(), Who: trigger.Trusted(set), Telemetry: w.Telemetry})
 }
 
 // serve serves a desk to this process alone.

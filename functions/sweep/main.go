@@ -18,5 +18,5 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	lambda.Start(trigger.Sweep(w.Sweep(), w.Flush))
+	lambda.Start(trigger.Sweep(w.Sweep(), w.Replay(), w.Flush))
 }

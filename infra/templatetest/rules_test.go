@@ -188,8 +188,8 @@ func variables(s stack, reads environment) []string {
 // rights compares what a function may do with what its variables and triggers say that it does, both ways.
 func rights(s stack) []string {
 	var p problems
-	// Who changes the table. Sweep only forgets the rechecks that it has queued; intake has no table at all.
-	writes := []string{"hub", "deliver", "batch", "operate"}
+	// Who changes the table. Intake has none at all.
+	writes := []string{"hub", "deliver", "batch", "sweep", "operate"}
 	for _, id := range s.functions() {
 		need := map[string]bool{}
 		add := func(on string, actions ...string) {
@@ -204,9 +204,6 @@ func rights(s stack) []string {
 				add(v.target(), "dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query")
 				if slices.Contains(writes, folder(id)) {
 					add(v.target(), "dynamodb:PutItem", "dynamodb:DeleteItem", "dynamodb:ConditionCheckItem")
-				}
-				if folder(id) == "sweep" {
-					add(v.target(), "dynamodb:DeleteItem")
 				}
 			case name == "SORREL_SECRET_ARN":
 				add(v.target(), "secretsmanager:GetSecretValue")

@@ -38,7 +38,7 @@ func functions() map[string]needs {
 		"hub":     {table: true, secret: true, outbound: true, vendors: true, rules: true},
 		"deliver": {table: true, secret: true, vendors: true, rules: true},
 		"batch":   {table: true, secret: true, inbound: true, vendors: true, rules: true},
-		"sweep":   {table: true, inbound: true, outbound: true}, // it knows neither platforms nor policy
+		"sweep":   {table: true, inbound: true, outbound: true, rules: true},
 		"operate": {table: true, inbound: true, outbound: true, rules: true},
 	}
 }

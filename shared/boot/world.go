@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	mathrand "math/rand/v2"
 	"os"
 	"path/filepath"
@@ -29,6 +30,7 @@ import (
 	"sorrel/shared/flow/hub"
 	"sorrel/shared/flow/intake"
 	"sorrel/shared/flow/operate"
+	"sorrel/shared/flow/replay"
 	"sorrel/shared/flow/steward"
 	"sorrel/shared/flow/sweep"
 	"sorrel/shared/ledger"
@@ -375,6 +377,18 @@ func (w *World) Batch() *batch.Flow {
 // Sweep makes the sweep function.
 func (w *World) Sweep() *sweep.Flow {
 	return sweep.New(sweep.Deps{Ledger: w.Ledger, Wake: w.Outbound, Inbound: w.Inbound, Look: w.Look, Now: w.Now, Grace: w.Grace, Telemetry: w.Telemetry})
+}
+
+// Replay makes what does again what was done.
+func (w *World) Replay() *replay.Flow {
+	d := replay.Deps{Ledger: w.Ledger, Config: w.Config, Platforms: slices.Sorted(maps.Keys(w.Connectors)), Inbound: w.Inbound, Look: w.Look, Now: w.Now, NewID: w.newID, Telemetry: w.Telemetry}
+	if len(w.Connectors) == 0 { // this function calls none: it has the queues of those that are connected
+		d.Platforms = slices.Sorted(maps.Keys(w.Outbound))
+	}
+	if len(d.Platforms) == 0 { // a table alone
+		d.Platforms = w.Config.Platforms()
+	}
+	return replay.New(d)
 }
 
 // Operate makes the operate function.

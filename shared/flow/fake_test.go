@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"sorrel/shared/budget"
 	"sorrel/shared/fault"
 	"sorrel/shared/platform"
 	"sorrel/shared/record"
@@ -71,6 +72,7 @@ type fake struct {
 	writes  []platform.Write
 	creates map[string]int // by external id
 	reads   int
+	readFor budget.Class // the last read
 	finds   int
 }
 
@@ -194,10 +196,11 @@ func (f *fake) Accepts(_ context.Context, _, field, value string) (bool, error) 
 	return !limited || slices.Contains(list, value), nil
 }
 
-func (f *fake) Read(_ context.Context, ref record.Ref) (record.Native, error) {
+func (f *fake) Read(ctx context.Context, ref record.Ref) (record.Native, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.reads++
+	f.readFor = budget.PurposeOf(ctx).Class
 	if f.reading != nil {
 		if err := f.reading(ref); err != nil {
 			return record.Native{}, err

@@ -29,6 +29,9 @@ import (
 //	1 trace <correlation id>        <time> <n>                Step
 //	1 exception                     <exception id>            Exception
 //	1 cursor                        <platform> <object>       Cursor
+//	1 replay                        <replay id>               Replay
+//	1 replay <replay id>            <page>                    []PlanEntry: a part of its plan
+//	1 replaying                     <replay id>               {}: the sweep moves it on
 //	1 operation <kind> <digest>     once                      Operation: something that is done once
 const schema = "1"
 

@@ -35,6 +35,10 @@
 //	DueFor, Timers, Rechecks 8 e       ⌈listed/4⌉, at least 8          -
 //	Trace, Changes, Log      1 e       ⌈listed/4⌉                      -
 //	Exceptions, Proposals    1 e       ⌈listed/4⌉, open or not         -
+//	SaveReplay               2 (3 i)   ⌈n/4⌉                           n (i: 2·(n + page + 3))
+//	Replay, PlanPage         1         ⌈n/4⌉                           -
+//	Replays, Replaying       1 e       ⌈listed/4⌉                      -
+//	Scan                     8 e       ⌈log/4⌉, of an entity or all    -
 //	Verify                   8 e f     ⌈log/4⌉ + ⌈n/4⌉ per chain       -
 //
 // A log entry or a step above 1 KB costs more in proportion; the first log entry of a record is two items. a: a second
@@ -42,6 +46,7 @@
 // one for each merge that is followed. c: for those that open or resolve, else nothing. d: of an exception that belongs to
 // no record. e: and one for each further megabyte. f: and one for the heads of 100 chains. g: where somebody began it
 // before; who takes it over needs 3 requests and one write unit more. h: and one for each further KB of the answer.
+// i: with a page, a line of the log, or where it begins or ends to be moved on.
 //
 // So one milestone of a known order (n = 4) that two targets hear of costs the hub 2·(4 + 1 + 1 + 2) = 16 write
 // units, and each of the two deliveries 2·(4 + 1 + 1) = 12; an echo that tells a newer version costs 4.
@@ -519,7 +524,9 @@ type Recheck struct {
 	NotBefore time.Time  `json:"notBefore"`
 	Reason    string     `json:"reason"`
 	Trace     string     `json:"correlationId"`
-	rev       store.Rev
+	// Class is how urgent reading it is.
+	Class budget.Class `json:"class,omitempty"`
+	rev   store.Rev
 }
 
 // Postpone remembers a recheck by itself.

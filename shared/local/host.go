@@ -84,7 +84,7 @@ func Start(w *boot.World, o Options) (*Host, error) {
 			h.poll(ctx, boot.OutboundQueue(p), deliver, o.DeliverWorkers)
 		}
 	}
-	sweep := trigger.Sweep(w.Sweep(), func() {})
+	sweep := trigger.Sweep(w.Sweep(), w.Replay(), func() {})
 	h.every(ctx, o.SweepEvery, func(ctx context.Context) { _, err := sweep(ctx, []byte("{}")); h.note("sweep", err) })
 	h.every(ctx, time.Minute, func(ctx context.Context) { h.note("tidying", w.Tidy(ctx)) })
 	for p := range w.Connectors {

@@ -26,7 +26,8 @@ const (
 	Webhook Source = "webhook"
 	Batch   Source = "batch"
 	Recheck Source = "recheck"
-	Timer   Source = "timer" // of a record, not a native one: Ref is record.Sorrel, the entity and the rest of the record id
+	Replay  Source = "replay" // as Recheck, for a replay
+	Timer   Source = "timer"  // of a record, not a native one: Ref is record.Sorrel, the entity and the rest of the record id
 )
 
 // Inbound carries one native record, or a hint at one, from intake, batch or sweep to the hub.

@@ -19,6 +19,7 @@ import (
 	"sorrel/shared/flow/deadletters"
 	"sorrel/shared/flow/intake"
 	"sorrel/shared/flow/operate"
+	"sorrel/shared/flow/replay"
 	"sorrel/shared/flow/steward"
 	"sorrel/shared/once"
 	"sorrel/shared/policy"
@@ -34,7 +35,8 @@ type Desk struct {
 	Ask       *operate.Flow
 	Act       *steward.Flow
 	Dead      *deadletters.Flow // nil where no queues can be reached
-	Once      once.Guard        // of decisions that carry a key
+	Again     *replay.Flow
+	Once      once.Guard // of decisions that carry a key
 	Who       Who
 	Telemetry *telemetry.Recorder
 }
@@ -102,6 +104,7 @@ func (d Desk) Routes() *http.ServeMux {
 	d.questions(mux)
 	d.decisions(mux)
 	d.deadLetters(mux)
+	d.replays(mux)
 	mux.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {
 		Refuse(w, &fault.Error{Class: fault.NotFound, Op: "desk", Detail: "nothing answers " + r.Method + " at this path", Remedy: "the README lists the paths"})
 	})

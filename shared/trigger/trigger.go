@@ -21,6 +21,7 @@ import (
 	"sorrel/shared/fault"
 	"sorrel/shared/flow/batch"
 	"sorrel/shared/flow/intake"
+	"sorrel/shared/flow/replay"
 	"sorrel/shared/flow/sweep"
 	"sorrel/shared/platform"
 	"sorrel/shared/queue"
@@ -155,16 +156,27 @@ func Batch(f *batch.Flow, done func()) func(context.Context, json.RawMessage) (b
 	}
 }
 
-// Sweep handles the sweep's schedule. Its input is an empty object.
-func Sweep(f *sweep.Flow, done func()) func(context.Context, json.RawMessage) (sweep.Swept, error) {
-	return func(ctx context.Context, raw json.RawMessage) (sweep.Swept, error) {
+// Ticked is what one tick of the sweep's schedule did.
+type Ticked struct {
+	sweep.Swept
+	Replays replay.Advanced
+}
+
+// Sweep handles the sweep's schedule: it wakes what is due, and moves replays on with the time that is left. Its input is
+// an empty object.
+func Sweep(f *sweep.Flow, again *replay.Flow, done func()) func(context.Context, json.RawMessage) (Ticked, error) {
+	return func(ctx context.Context, raw json.RawMessage) (out Ticked, err error) {
 		defer done()
 		if err := strict(raw, &struct{}{}); err != nil {
-			return sweep.Swept{}, fault.Wrap(fault.Malformed, "trigger.sweep", "", fmt.Errorf("the schedule's input must be {}: %w", err))
+			return out, fault.Wrap(fault.Malformed, "trigger.sweep", "", fmt.Errorf("the schedule's input must be {}: %w", err))
 		}
 		ctx, cancel := within(ctx)
 		defer cancel()
-		return f.Apply(ctx)
+		if out.Swept, err = f.Apply(ctx); err != nil {
+			return out, err
+		}
+		out.Replays, err = again.Advance(ctx, out.Replaying)
+		return out, err
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"sorrel/shared/fault"
 	"sorrel/shared/flow/batch"
 	"sorrel/shared/flow/intake"
+	"sorrel/shared/flow/replay"
 	"sorrel/shared/flow/sweep"
 	"sorrel/shared/ledger"
 	"sorrel/shared/platform"
@@ -252,7 +253,7 @@ func TestSchedulesTakeOnlyTheirInput(t *testing.T) {
 	if _, err := list(t.Context(), []byte(`{"platform":"oracle"}`)); !fault.Is(err, fault.NotFound) {
 		t.Errorf("an unknown platform: %v", err)
 	}
-	clean := trigger.Sweep(sweep.New(sweep.Deps{Ledger: l, Inbound: inbound, Now: now, Telemetry: tele}), func() { flushed++ })
+	clean := trigger.Sweep(sweep.New(sweep.Deps{Ledger: l, Inbound: inbound, Now: now, Telemetry: tele}), replay.New(replay.Deps{Ledger: l, Config: load(t), Inbound: inbound, Now: now, Telemetry: tele}), func() { flushed++ })
 	if got, err := clean(t.Context(), []byte(`{}`)); err != nil || got.Woken != 0 {
 		t.Errorf("%+v (%v)", got, err)
 	}

@@ -843,6 +843,7 @@ func (f *Flow) tell(ctx context.Context, j *job, step, detail string, fields []s
 // commit applies change to the newest state of the record until no other worker interferes, then calls done.
 func (f *Flow) commit(ctx context.Context, j *job, change func(*ledger.State, *ledger.Entry, time.Time), done func()) error {
 	base := j.before
+	linked := map[record.Ref]bool{} // links to the record that are there, although its view has been lost
 	for attempt := 0; ; attempt++ {
 		now := f.d.Now().UTC()
 		after := base.Clone()
@@ -856,6 +857,7 @@ func (f *Flow) commit(ctx context.Context, j *job, change func(*ledger.State, *l
 		if err != nil {
 			return err
 		}
+		maps.DeleteFunc(e.Links, func(ref record.Ref, _ record.ID) bool { return linked[ref] })
 		settled.Entry.Links, settled.Entry.Steps = e.Links, e.Steps
 		err = f.d.Ledger.Commit(ctx, settled.Entry)
 		if err == nil {
@@ -866,6 +868,13 @@ func (f *Flow) commit(ctx context.Context, j *job, change func(*ledger.State, *l
 			return err
 		}
 		f.d.Telemetry.Count("DeliverConflicts", j.platform, 1)
+		for ref := range e.Links {
+			to, _, err := f.d.Ledger.Lookup(ctx, ref)
+			if err != nil {
+				return err
+			}
+			linked[ref] = to == j.id()
+		}
 		states, err := f.d.Ledger.Load(ctx, j.id())
 		if err != nil {
 			return err

@@ -205,7 +205,7 @@ func (f *Flow) complete(ctx context.Context, m *mapping.Mapping, in []message.In
 	if known, err := f.known(ctx, m, ref, in); err != nil || known {
 		return out, false, err
 	}
-	n, err := f.read(ctx, ref, hint.CorrelationID)
+	n, err := f.read(ctx, ref, classOf(hint.Source), hint.CorrelationID)
 	switch {
 	case err == nil:
 		return append(out, sourced{n, hint.CorrelationID, hint.Source, hint.ReceivedAt}), true, nil
@@ -217,7 +217,7 @@ func (f *Flow) complete(ctx context.Context, m *mapping.Mapping, in []message.In
 		if retry := fault.RetryAt(err); retry.After(at) {
 			at = retry
 		}
-		return out, false, f.d.Ledger.Postpone(ctx, ledger.Recheck{Ref: ref, NotBefore: at, Reason: err.Error(), Trace: hint.CorrelationID})
+		return out, false, f.d.Ledger.Postpone(ctx, ledger.Recheck{Ref: ref, NotBefore: at, Reason: err.Error(), Trace: hint.CorrelationID, Class: classOf(hint.Source)})
 	case fault.RowOf(err).Queue == fault.Park: // reading it again would be refused again
 		return out, false, f.park(ctx, ledger.Exception{Type: "unmatched", Native: ref.String(), Platform: ref.Platform,
 			Detail: "cannot be read: " + err.Error(), Remedy: "give the integration user the permission; the record's next event is taken again", Trace: hint.CorrelationID})
@@ -259,7 +259,15 @@ func (f *Flow) known(ctx context.Context, m *mapping.Mapping, ref record.Ref, in
 	return false, nil
 }
 
-func (f *Flow) read(ctx context.Context, ref record.Ref, trace string) (record.Native, error) {
+// classOf is how urgent what comes from a source is.
+func classOf(s message.Source) budget.Class {
+	if s == message.Replay {
+		return budget.Replay
+	}
+	return budget.Live
+}
+
+func (f *Flow) read(ctx context.Context, ref record.Ref, class budget.Class, trace string) (record.Native, error) {
 	r, ok := f.d.Readers[ref.Platform]
 	m, mapped := f.d.Config.ByObject(ref.Platform, ref.Object)
 	if !ok || !mapped {
@@ -270,7 +278,7 @@ func (f *Flow) read(ctx context.Context, ref record.Ref, trace string) (record.N
 	}
 	call, cancel := deadline.Keep(ctx, deadline.Commit)
 	defer cancel()
-	n, err := r.Read(budget.For(call, budget.Purpose{Class: budget.Live, Entity: m.Entity}), ref)
+	n, err := r.Read(budget.For(call, budget.Purpose{Class: class, Entity: m.Entity}), ref)
 	n.Ours = false // a read shows what is there, whoever saved it last
 	if !budget.Refused(err) {
 		f.d.Telemetry.Count("ProviderReads", ref.Platform, 1)
@@ -369,7 +377,10 @@ func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, re
 		return f.merged(ctx, before.Record, trace, w, depth)
 	}
 	now := f.d.Now().UTC()
-	cause := govern.Cause{Trace: trace, Now: now}
+	cause := govern.Cause{Trace: trace, Class: classOf(said[0].source), Now: now}
+	for _, s := range said {
+		cause.Class = budget.Urgent(cause.Class, classOf(s.source))
+	}
 	if said[0].source == message.Webhook { // what is listed was not made just now
 		cause.Patience = f.d.Patience
 	}
@@ -760,7 +771,7 @@ func (f *Flow) settle(ctx context.Context, m *mapping.Mapping, r record.Record, 
 	if read {
 		return view, later
 	}
-	n, err := f.read(ctx, view.Ref, trace)
+	n, err := f.read(ctx, view.Ref, classOf(said[0].source), trace)
 	if err != nil {
 		return view, later
 	}

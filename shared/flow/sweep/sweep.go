@@ -53,6 +53,7 @@ func New(d Deps) *Flow { return &Flow{d} }
 // Swept is what one run did.
 type Swept struct {
 	Due       map[string]int // waiting, by platform
+	Replaying map[string]int // of these, for a replay
 	Asleep    map[string]int // of these, what could be woken but for the platform: its breaker, or its budget
 	Woken     int
 	Rechecked int
@@ -67,7 +68,7 @@ const (
 // Apply wakes due work and rechecks. Waking twice is harmless: a wake-up without due work does nothing.
 func (f *Flow) Apply(ctx context.Context) (Swept, error) {
 	now := f.d.Now()
-	out := Swept{Due: map[string]int{}, Asleep: map[string]int{}}
+	out := Swept{Due: map[string]int{}, Replaying: map[string]int{}, Asleep: map[string]int{}}
 	var parts []func(context.Context) error
 	for _, name := range slices.Sorted(maps.Keys(f.d.Wake)) {
 		parts = append(parts, func(ctx context.Context) error { return f.platform(ctx, name, f.d.Wake[name], now, &out) })
@@ -170,7 +171,7 @@ func (f *Flow) platform(ctx context.Context, name string, q queue.Sender, now ti
 	if lag.Told(now) {
 		f.d.Telemetry.Event(ctx, telemetry.Event{Step: "behind", Platform: name, Detail: lag.Says(name, now)})
 	}
-	out.Asleep[name] = could - len(msgs)
+	out.Asleep[name], out.Replaying[name] = could-len(msgs), count[budget.Replay]
 	f.d.Telemetry.Gauge("DueAsleep", name, float64(out.Asleep[name]))
 	woken := 0
 	for some := range slices.Chunk(msgs, chunk) {
@@ -244,11 +245,14 @@ func (f *Flow) rechecks(ctx context.Context, now time.Time, out *Swept) error {
 			o = f.look(ctx, r.Ref.Platform)
 			looks[r.Ref.Platform] = o
 		}
-		if room(o, budget.Live, asked[r.Ref.Platform], now) <= 0 {
+		if room(o, r.Class, asked[r.Ref.Platform], now) <= 0 {
 			continue
 		}
 		asked[r.Ref.Platform]++
 		in := message.Inbound{CorrelationID: r.Trace, ReceivedAt: now.UTC(), Source: message.Recheck, Native: record.Native{Ref: r.Ref}}
+		if r.Class == budget.Replay {
+			in.Source = message.Replay
+		}
 		m, err := in.Message("recheck/" + r.NotBefore.UTC().Format(time.RFC3339Nano))
 		if err != nil {
 			return err
