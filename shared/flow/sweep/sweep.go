@@ -203,7 +203,7 @@ func (f *Flow) wake(name string, p ledger.Pending, o budget.Outlook, now time.Ti
 		since = p.NotBefore
 	}
 	age, every := now.Sub(since), max(f.d.Grace, time.Second)
-	for every < seldom && age/4 > every {
+	for !o.Open && every < seldom && age/4 > every { // who finds out whether a platform is back may do so each time
 		every *= 2
 	}
 	id := fmt.Sprintf("sweep-%d-%d-%d", since.UnixMilli(), every.Milliseconds(), age/every)
