@@ -70,6 +70,10 @@ func (f *Flow) Apply(ctx context.Context, name string) (Listed, error) {
 	return out, nil
 }
 
+// maxAhead bounds how far a platform's clock may be ahead of ours. A cursor made of a wilder time would leave out what
+// changes from now on.
+const maxAhead = 24 * time.Hour
+
 func (f *Flow) list(ctx context.Context, src Source, name, object string, out *Listed) error {
 	cursor, err := f.d.Ledger.Cursor(ctx, name, object)
 	if err != nil {
@@ -95,6 +99,11 @@ func (f *Flow) list(ctx context.Context, src Source, name, object string, out *L
 		}
 		msgs := make([]queue.Message, 0, len(page.Natives))
 		for _, n := range page.Natives {
+			if n.Version.At.Sub(f.d.Now()) > maxAhead {
+				return &fault.Error{Class: fault.Contract, Op: "batch.list", ID: n.Ref.String(),
+					Detail: fmt.Sprintf("changed at %s, which is more than a day ahead: the listing would skip everything until then", n.Version.At.UTC().Format(time.RFC3339)),
+					Remedy: "correct the clock or the time zone of the platform, or ours; the listing goes on from where it stands"}
+			}
 			in := message.Inbound{CorrelationID: f.d.NewID(), ReceivedAt: f.d.Now().UTC(), Source: message.Batch, Native: n}
 			m, err := in.Message(fmt.Sprintf("batch/%s/%d/%t", n.Version.At.UTC().Format(time.RFC3339Nano), n.Version.Seq, n.Version.Final))
 			if err != nil {

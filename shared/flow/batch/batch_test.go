@@ -147,3 +147,20 @@ func TestLittleTimeLeft(t *testing.T) {
 		t.Errorf("an unknown platform: %v", err)
 	}
 }
+
+// A platform's clock may be wrong by hours, not by years: the cursor does not move behind a record of the far future.
+func TestRecordOfTheFarFuture(t *testing.T) {
+	t.Parallel()
+	for ahead, taken := range map[time.Duration]bool{23 * time.Hour: true, 25 * time.Hour: false, 100 * 365 * 24 * time.Hour: false} {
+		q := queue.NewMemory(queue.Settings{Name: "inbound"}, nil, now)
+		f, l := flowOf(&pages{list: [][]record.Native{{native("1", 0, true)}, {native("2", 0, true), native("3", int(ahead/time.Second), true)}}}, q)
+		_, err := f.Apply(t.Context(), "zendesk")
+		cursor, err2 := l.Cursor(t.Context(), "zendesk", "organization")
+		if err2 != nil {
+			t.Fatal(err2)
+		}
+		if want := map[bool]string{true: "2", false: "1"}[taken]; cursor != want || (err == nil) != taken || err != nil && !fault.Is(err, fault.Contract) {
+			t.Errorf("%v ahead: cursor %q, want %q; %v", ahead, cursor, want, err)
+		}
+	}
+}
