@@ -907,6 +907,41 @@ func TestReferenceToWhatWasDeleted(t *testing.T) {
 	}
 }
 
+// A record was deleted on a platform, and the word of it was lost. The next write is told so: the platform is asked once, and
+// the deletion is heard of as any other. One that cannot be read may only be hidden: nothing follows from that.
+func TestWriteToWhatWasDeleted(t *testing.T) {
+	t.Parallel()
+	for _, hidden := range []bool{false, true} {
+		w := newWorld(t)
+		w.echoes()
+		w.push(w.story()[0])
+		w.settle()
+		account := "s-" + customerID.External()
+		w.clock.pass(time.Minute)
+		w.salesforce.remove("Account", account, "")
+		missing := fault.New(fault.NotFound, "salesforce.write", "entity is deleted")
+		w.salesforce.tell = func(platform.Write) *told { return &told{err: missing} }
+		if hidden {
+			w.salesforce.reading = func(record.Ref) error { return missing }
+		}
+		w.clock.pass(time.Minute)
+		w.push(w.netsuite.set("customer", "107", map[string]any{"phone": "2"}))
+		for range 5 {
+			w.minute()
+		}
+		s := w.state(customerID)
+		if gone := s.Record.Views[record.Salesforce].Gone(); gone == hidden {
+			t.Errorf("hidden %t: gone %t\n%s", hidden, gone, w.tail())
+		}
+		if _, due := s.Due[record.Salesforce]; due != hidden {
+			t.Errorf("hidden %t: due %t", hidden, due)
+		}
+		if n := len(w.salesforce.writes); !hidden && n > 2 {
+			t.Errorf("%d writes, want one of the record and one that is told", n)
+		}
+	}
+}
+
 // slowly is a platform whose answers take a while, in which something else happens.
 type slowly struct {
 	deliver.Platform

@@ -190,6 +190,7 @@ type job struct {
 	arrived  map[string]record.Value // what the read-back shows to have been written
 	patch    record.Patch
 	held     map[string]record.Hold
+	gone     bool // the platform says that the native record was deleted
 	sent     bool // the write may have reached the platform
 	lost     bool // it refers to a record that nothing is due to bring to the platform
 	without  bool // that reference is left out of the write, and waited for
@@ -551,8 +552,22 @@ func (f *Flow) settle(ctx context.Context, j *job, w platform.Written) error {
 		return f.finish(ctx, j, w, true)
 	case row.Class == fault.Refused || row.Class == fault.Contract || row.Class == fault.TooLarge:
 		return f.refuse(ctx, j, w.Err)
+	case row.Class == fault.NotFound && j.view.ID != "":
+		j.gone = f.deleted(ctx, j)
 	}
 	return f.postpone(ctx, j, w.Err, false)
+}
+
+// deleted asks whether the platform has deleted the native record that a write did not find. Only its plain word counts: not
+// to be found can also mean that the integration user may not see it.
+func (f *Flow) deleted(ctx context.Context, j *job) bool {
+	if !fits(ctx) {
+		return false
+	}
+	call, cancel := deadline.Keep(ctx, deadline.Commit)
+	defer cancel()
+	n, err := f.d.Platforms[j.platform].Read(call, j.view.Ref)
+	return err == nil && n.Gone
 }
 
 // finish commits what was written (or that nothing had to be), and ends the due work unless there is news.
@@ -797,6 +812,10 @@ func (f *Flow) postpone(ctx context.Context, j *job, why error, found bool) erro
 		if unknown && !found {
 			due.NotBefore = now.Add(firstWait) // read back soon
 		}
+		if j.gone { // the hub decides what follows from that
+			e.Rechecks = []ledger.Recheck{{Ref: j.view.Ref, NotBefore: now, Reason: "deleted there, as a write was told", Trace: f.trace(j)}}
+			due.NotBefore = now.Add(firstRetry)
+		}
 		s.Due[j.platform] = due
 		if due.Attempts == 1 || !again && !fault.Is(why, fault.Down) { // else one line per record and attempt
 			f.steps(j, e, ledger.Step{Step: "kept-due", Detail: string(fault.ClassOf(why))}, now)
@@ -858,7 +877,7 @@ func (f *Flow) commit(ctx context.Context, j *job, change func(*ledger.State, *l
 			return err
 		}
 		maps.DeleteFunc(e.Links, func(ref record.Ref, _ record.ID) bool { return linked[ref] })
-		settled.Entry.Links, settled.Entry.Steps = e.Links, e.Steps
+		settled.Entry.Links, settled.Entry.Steps, settled.Entry.Rechecks = e.Links, e.Steps, e.Rechecks
 		err = f.d.Ledger.Commit(ctx, settled.Entry)
 		if err == nil {
 			done()
