@@ -106,7 +106,7 @@
 //     boot.Connector; the Declaration, the webhook scheme and the error table beside the code, with vendor URLs. An error
 //     is one of package fault's classes; a write without an answer is fault.Unknown. Nothing retries inside.
 //  3. A twin in <platform>twin, over package twin: sign-in, limits, errors, webhooks as the vendor signs them.
-//  4. platformtest.Run once per object that it writes; fuzz targets for what it parses. Better still, a client that
+//  4. platformtest.Run and Unknown once per object that it writes; fuzz targets for what it parses. Better still, a client that
 //     somebody else wrote against the twin (see clienttest).
 //  5. boot: Platforms and connectOne. twins: Start and SendTo. imports_test.go: vendors. The remedies that list the
 //     platforms, in flow/intake and flow/batch.
