@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sorrel/shared/fault"
+	"sorrel/shared/flow/deadletters"
 	"sorrel/shared/govern"
 	"sorrel/shared/ledger"
 	"sorrel/shared/platform"
@@ -621,7 +622,7 @@ func TestRequiredFieldThatIsHeld(t *testing.T) {
 // A message that failed for the last time before it becomes a dead letter is told of, with the reason.
 func TestMessagesThatAreGivenUp(t *testing.T) {
 	t.Parallel()
-	w, _ := governedWorld(t)
+	w, id := governedWorld(t)
 	w.store.Next = func(op string, keys []store.Key) storetest.Fault {
 		if op == storetest.OpGetMany && !strings.Contains(keys[0].Part, "exception") {
 			return storetest.FailBefore
@@ -629,15 +630,31 @@ func TestMessagesThatAreGivenUp(t *testing.T) {
 		return storetest.None
 	}
 	w.push(w.netsuite.set("account", "1", map[string]any{"name": "Bon app"}))
+	hub, deliver := deadletters.Watched(w.ledger, w.telemetry, w.hub.Apply), deadletters.Watched(w.ledger, w.telemetry, w.deliver.Apply)
+	if err := w.out[record.Zendesk].Send(t.Context(), w.wakeUp(record.Zendesk, id)); err != nil {
+		t.Fatal(err)
+	}
 	for range 2 * queue.MaxReceives {
-		w.minute()
+		w.drain(w.inbound, hub)
+		w.drain(w.out[record.Zendesk], deliver)
+		w.clock.pass(31 * time.Second)
 	}
 	w.store.Next = nil
+	if d, err := w.dead[record.Zendesk].Depth(t.Context()); err != nil || d.Visible != 1 {
+		t.Fatalf("dead letters of Zendesk: %+v %v", d, err)
+	}
 	if d, err := w.inboundDead.Depth(t.Context()); err != nil || d.Visible != 1 {
 		t.Fatalf("dead letters: %+v %v", d, err)
 	}
 	open, err := w.ledger.Exceptions(t.Context(), false)
-	if err != nil || len(open) != 1 || open[0].Type != "poison-message" || !strings.Contains(open[0].Detail, "injected") {
+	about := map[string]string{}
+	for _, x := range open {
+		about[x.About] = x.Platform
+		if x.Type != "poison-message" || !strings.Contains(x.Detail, "injected") {
+			t.Errorf("%+v\n%s", x, w.tail())
+		}
+	}
+	if err != nil || len(open) != 2 || about["netsuite/account/1"] != record.NetSuite || about[string(id)] != record.Zendesk {
 		t.Errorf("exceptions: %+v %v\n%s", open, err, w.tail())
 	}
 }

@@ -293,6 +293,16 @@ func TestRedrivesInAnyInterleaving(t *testing.T) {
 	}
 }
 
+// wakeUp is a wake-up.
+func (w *world) wakeUp(platform string, id record.ID) queue.Message {
+	w.t.Helper()
+	m, err := message.Wake{Platform: platform, Record: id, CorrelationID: "c-wake"}.Message(fmt.Sprint("wake-", w.clock.now().UnixNano()))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return m
+}
+
 // wakeOf is the platform of a wake-up, or "".
 func wakeOf(m queue.Message) string {
 	w, err := message.ParseWake(m.Body)

@@ -38,6 +38,8 @@ type Exception struct {
 	Other    record.ID `json:"other,omitempty"` // the record that this one may be a duplicate of
 	Platform string    `json:"platform,omitempty"`
 	Native   string    `json:"native,omitempty"`
+	About    string    `json:"about,omitempty"` // of a message: the native record that it tells of, or the record that it wakes
+	Told     time.Time `json:"told,omitzero"`   // and the version that it tells
 	Field    string    `json:"field,omitempty"`
 	Code     string    `json:"code,omitempty"` // the vendor's
 	Detail   string    `json:"detail"`
@@ -74,6 +76,12 @@ func (x Exception) Live() bool { return x.Status != ExceptionResolved && x.Statu
 func (x Exception) Cause() string {
 	parts := slices.DeleteFunc([]string{x.Type, x.Platform, x.Field, x.Code}, func(s string) bool { return s == "" })
 	return strings.Join(parts, " ")
+}
+
+// OfMessage is the exception about a message that was given up, by the message's id and body. Whoever notes it makes it so:
+// then it is one.
+func OfMessage(id, platform, about string, told time.Time) Exception {
+	return Exception{Type: "poison-message", Native: "message " + id, Platform: platform, About: about, Told: told, Remedy: "sorrel deadletters show " + id}
 }
 
 // expires is when a resolved exception is forgotten.

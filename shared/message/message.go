@@ -108,6 +108,21 @@ func ParseWake(body []byte) (Wake, error) {
 	return w, nil
 }
 
+// About tells what a message concerns, for people: a native record as a whole, with the version that it tells, or a
+// record on a platform. It is false for what cannot be read.
+func About(body []byte) (platform, about string, told time.Time, readable bool) {
+	if in, err := ParseInbound(body); err == nil {
+		if in.Native.Platform == record.Sorrel {
+			return "", in.Native.Object + "/" + in.Native.ID, time.Time{}, true
+		}
+		return in.Native.Platform, in.Native.Ref.String(), in.Native.Version.At, true
+	}
+	if w, err := ParseWake(body); err == nil {
+		return w.Platform, string(w.Record), time.Time{}, true
+	}
+	return "", "", time.Time{}, false
+}
+
 // deepest bounds the nesting of a message as encoding/json, which wrote parts of it, does.
 const deepest = 10_000
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sorrel/shared/ledger"
+	"sorrel/shared/message"
 	"sorrel/shared/queue"
 	"sorrel/shared/telemetry"
 )
@@ -39,8 +40,11 @@ func Watched(l *ledger.Ledger, t *telemetry.Recorder, apply func(context.Context
 
 // crashed is what is told of a message while it is tried for the last time.
 func crashed(m queue.Received) ledger.Exception {
-	return ledger.Exception{Type: poisonMessage, Native: "message " + m.ID, Remedy: "look for a crash or a timeout at that time, then sorrel deadletters show " + m.ID,
-		Detail: "it was received for the last time, and what came of it was never said: the process crashed or ran out of time with it, or with one of its batch"}
+	platform, about, told, _ := message.About(m.Body)
+	x := ledger.OfMessage(m.ID, platform, about, told)
+	x.Remedy = "look for a crash or a timeout at that time, then " + x.Remedy
+	x.Detail = "it was received for the last time, and what came of it was never said: the process crashed or ran out of time with it, or with one of its batch"
+	return x
 }
 
 func tell(ctx context.Context, t *telemetry.Recorder, m queue.Received, err error) {

@@ -88,7 +88,7 @@ func (f *Flow) Apply(ctx context.Context, batch []queue.Received) []string {
 	for _, m := range batch {
 		w, err := message.ParseWake(m.Body)
 		if err != nil {
-			f.givenUp(ctx, m, ledger.Exception{Detail: err.Error()})
+			f.givenUp(ctx, m, "", err.Error())
 			failed = append(failed, m.ID)
 			continue
 		}
@@ -120,7 +120,7 @@ func (f *Flow) Apply(ctx context.Context, batch []queue.Received) []string {
 			f.d.Telemetry.Event(ctx, telemetry.Event{Step: "failed", Platform: p, Record: string(id), Trace: w.traces[id], Err: err})
 			for _, m := range w.got[id] {
 				if m.Receives >= queue.MaxReceives {
-					f.givenUp(ctx, m, ledger.Exception{Platform: p, Trace: w.traces[id], Detail: string(id) + ": " + err.Error()})
+					f.givenUp(ctx, m, w.traces[id], string(id)+": "+err.Error())
 				}
 				failed = append(failed, m.ID)
 			}
@@ -139,8 +139,10 @@ func late(d ledger.Due, now time.Time) string {
 
 // givenUp notes a wake-up that cannot be read, or that has failed for the last time before it becomes a dead letter. What
 // is due stays due, and the sweep wakes it again.
-func (f *Flow) givenUp(ctx context.Context, m queue.Received, x ledger.Exception) {
-	x.Type, x.Native, x.Remedy = "poison-message", "message "+m.ID, "sorrel deadletters show "+m.ID
+func (f *Flow) givenUp(ctx context.Context, m queue.Received, trace, detail string) {
+	platform, about, told, _ := message.About(m.Body)
+	x := ledger.OfMessage(m.ID, platform, about, told)
+	x.Trace, x.Detail = trace, detail
 	err := f.d.Ledger.Park(ctx, x)
 	f.d.Telemetry.Event(ctx, telemetry.Event{Step: "failed", Platform: x.Platform, Trace: x.Trace, Detail: x.Native + ": " + x.Detail, Err: err})
 }

@@ -142,8 +142,9 @@ func (f *Flow) tried(ctx context.Context, m queue.Received, err error) {
 // payload and all.
 func (f *Flow) poison(ctx context.Context, m queue.Received, err error) {
 	f.d.Telemetry.Event(ctx, telemetry.Event{Step: "failed", Detail: "message " + m.ID, Err: err})
-	x := ledger.Exception{Type: "poison-message", Native: "message " + m.ID, Detail: err.Error(),
-		Remedy: "sorrel deadletters show " + m.ID}
+	platform, about, told, _ := message.About(m.Body)
+	x := ledger.OfMessage(m.ID, platform, about, told)
+	x.Detail = err.Error()
 	if err := f.d.Ledger.Park(ctx, x); err != nil {
 		f.d.Telemetry.Event(ctx, telemetry.Event{Step: "failed", Detail: "parking message " + m.ID, Err: err})
 	}
