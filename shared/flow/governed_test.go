@@ -657,4 +657,17 @@ func TestMessagesThatAreGivenUp(t *testing.T) {
 	if err != nil || len(open) != 2 || about["netsuite/account/1"] != record.NetSuite || about[string(id)] != record.Zendesk {
 		t.Errorf("exceptions: %+v %v\n%s", open, err, w.tail())
 	}
+	// Nothing is due for Zendesk: that exception is over. The other is when NetSuite has said as much.
+	quarter := func() {
+		w.clock.pass(15*time.Minute - time.Duration(w.clock.now().UnixNano())%(15*time.Minute))
+		if _, err := w.sweep.Apply(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	quarter()
+	w.expectExceptions("poison-message message " + open[slices.IndexFunc(open, func(x ledger.Exception) bool { return x.Platform == record.NetSuite })].Native[len("message "):] + " netsuite ")
+	w.push(w.netsuite.set("account", "1", map[string]any{"name": "Bon app'"}))
+	w.settle()
+	quarter()
+	w.expectExceptions()
 }

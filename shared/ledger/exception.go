@@ -78,10 +78,13 @@ func (x Exception) Cause() string {
 	return strings.Join(parts, " ")
 }
 
+// PoisonMessage is the type of exceptions about messages that were given up.
+const PoisonMessage = "poison-message"
+
 // OfMessage is the exception about a message that was given up, by the message's id and body. Whoever notes it makes it so:
 // then it is one.
 func OfMessage(id, platform, about string, told time.Time) Exception {
-	return Exception{Type: "poison-message", Native: "message " + id, Platform: platform, About: about, Told: told, Remedy: "sorrel deadletters show " + id}
+	return Exception{Type: PoisonMessage, Native: "message " + id, Platform: platform, About: about, Told: told, Remedy: "sorrel deadletters show " + id}
 }
 
 // expires is when a resolved exception is forgotten.

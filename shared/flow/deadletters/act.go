@@ -332,7 +332,7 @@ const maxConflict = 12
 // resolve ends the exception that was parked about the message itself, in one commit with its line e in the general log,
 // and reports whether there was one. Those about records and native records end by themselves, when the work succeeds.
 func (f *Flow) resolve(ctx context.Context, by policy.Person, l Letter, e ledger.LogEntry) (bool, error) {
-	if l.Case == nil || l.Case.Type != poisonMessage {
+	if l.Case == nil || l.Case.Type != ledger.PoisonMessage {
 		return false, nil
 	}
 	for attempt := 0; ; attempt++ {

@@ -17,8 +17,6 @@ import (
 	"sorrel/shared/record"
 )
 
-const poisonMessage = "poison-message" // exception type
-
 // judge says what each message is, and why it lies there.
 func (f *Flow) judge(ctx context.Context, name string, got []queue.Received, open []ledger.Exception) ([]Letter, error) {
 	platform := f.d.Queues[name].Platform
@@ -48,7 +46,7 @@ func (f *Flow) judge(ctx context.Context, name string, got []queue.Received, ope
 // its record.
 func about(l Letter, open []ledger.Exception) *ledger.Exception {
 	for _, fits := range []func(ledger.Exception) bool{
-		func(x ledger.Exception) bool { return x.Type == poisonMessage && ofMessage(x, l.m) },
+		func(x ledger.Exception) bool { return x.Type == ledger.PoisonMessage && ofMessage(x, l.m) },
 		func(x ledger.Exception) bool { return l.Class == Failing && l.Native != "" && x.Native == l.Native },
 		func(x ledger.Exception) bool {
 			return l.Class == Failing && l.Record != "" && x.Record == l.Record && x.Platform == l.Platform

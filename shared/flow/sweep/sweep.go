@@ -74,7 +74,8 @@ func (f *Flow) Apply(ctx context.Context) (Swept, error) {
 		parts = append(parts, func(ctx context.Context) error { return f.platform(ctx, name, f.d.Wake[name], now, &out) })
 	}
 	parts = append(parts, func(ctx context.Context) error { return f.rechecks(ctx, now, &out) },
-		func(ctx context.Context) error { return f.timers(ctx, now, &out) }, func(ctx context.Context) error { return f.proposals(ctx, now) })
+		func(ctx context.Context) error { return f.timers(ctx, now, &out) }, func(ctx context.Context) error { return f.proposals(ctx, now) },
+		func(ctx context.Context) error { return f.mended(ctx, now) })
 	var errs []error // one platform's trouble is not the others'
 	for i, part := range parts {
 		share, cancel := deadline.Share(ctx, len(parts)-i)
@@ -268,7 +269,8 @@ func (f *Flow) rechecks(ctx context.Context, now time.Time, out *Swept) error {
 	return nil
 }
 
-// countEvery is the minute of an hour whose multiples count proposals: that costs a read of all of them.
+// countEvery is the minute of an hour whose multiples count proposals, and look at exceptions about messages: that costs a
+// read of all of them.
 const countEvery = 15
 
 // proposals reports how many wait for a decision, and for how long.
@@ -287,6 +289,50 @@ func (f *Flow) proposals(ctx context.Context, now time.Time) error {
 	f.d.Telemetry.Gauge("ProposalsOpen", "", float64(len(open)))
 	f.d.Telemetry.Gauge("ProposalsOldestAge", "", oldest.Seconds())
 	return nil
+}
+
+// mended resolves the exceptions about messages that were given up, where what they asked for has come about in another
+// way: nothing is due any more, or the platform has said as much since. Their letters are overtaken.
+func (f *Flow) mended(ctx context.Context, now time.Time) error {
+	if now.Minute()%countEvery != 0 {
+		return nil
+	}
+	open, err := f.d.Ledger.Exceptions(ctx, false)
+	if err != nil {
+		return err
+	}
+	for _, x := range open {
+		if x.Type != ledger.PoisonMessage || x.About == "" || x.Platform == "" {
+			continue
+		}
+		moot, err := f.moot(ctx, x)
+		if err == nil && moot {
+			err = f.d.Ledger.Unpark(ctx, x)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// moot reports whether what a message asked for has come about.
+func (f *Flow) moot(ctx context.Context, x ledger.Exception) (bool, error) {
+	native, said := strings.CutPrefix(x.About, x.Platform+"/")
+	if !said { // a wake-up
+		s, err := f.d.Ledger.Follow(ctx, record.ID(x.About))
+		_, due := s.Due[x.Platform]
+		return err == nil && s.Exists() && !due, err
+	}
+	object, id, _ := strings.Cut(native, "/")
+	ref := record.Ref{Platform: x.Platform, Object: object, ID: id}
+	of, linked, err := f.d.Ledger.Lookup(ctx, ref)
+	if err != nil || !linked || x.Told.IsZero() {
+		return false, err
+	}
+	s, err := f.d.Ledger.Follow(ctx, of)
+	v := s.Record.Views[x.Platform]
+	return err == nil && v.Ref == ref && !v.Heard.At.Before(x.Told), err
 }
 
 // timers sends the records whose time has come to the hub. The index entry goes with the hub's commit, so that a lost
