@@ -261,19 +261,17 @@ func (d *decoder) view() (v record.View, carriesOwn bool) {
 				cell(doubts[i].Field, func(c *record.Cell) { c.Doubt = &doubts[i].Doubt })
 			}
 		case "spans":
-			var spans []storedSpan
-			d.any(&spans)
-			for _, s := range spans {
-				first, last := d.unpack(s.First), d.unpack(s.Last)
-				cell(s.Field, func(c *record.Cell) {
+			d.Array(func() {
+				field, value, span := d.span()
+				cell(field, func(c *record.Cell) {
 					if c.Spans == nil {
 						c.Spans = map[record.Value]record.Span{}
 					}
-					c.Spans[s.Value] = record.Span{First: first, Last: last}
+					c.Spans[value] = span
 				})
-			}
+			})
 		case "echo":
-			d.any(&v.Echo)
+			v.Echo = d.echo()
 		default:
 			d.Raw()
 		}
@@ -281,16 +279,48 @@ func (d *decoder) view() (v record.View, carriesOwn bool) {
 	return v, carriesOwn
 }
 
-func (d *decoder) unpack(s storedVersion) record.Version {
-	v := record.Version{Seq: s.Seq, Final: s.Final}
-	if s.At != "" {
-		at, err := time.Parse(time.RFC3339Nano, s.At)
-		if err != nil {
-			d.Fail(err)
+func (d *decoder) span() (field string, v record.Value, s record.Span) {
+	d.Object(func(name string) {
+		switch name {
+		case "field":
+			field = d.text()
+		case "value":
+			v = d.value()
+		case "first":
+			s.First = d.wholeVersion()
+		case "last":
+			s.Last = d.wholeVersion()
+		default:
+			d.Raw()
 		}
-		v.At = at.UTC()
+	})
+	return field, v, s
+}
+
+func (d *decoder) echo() *record.Echo {
+	var e record.Echo
+	if !d.Object(func(name string) {
+		switch name {
+		case "version":
+			e.Version = d.wholeVersion()
+		case "fields":
+			e.Fields = d.values()
+		default:
+			d.Raw()
+		}
+	}) {
+		return nil
 	}
-	return v
+	return &e
+}
+
+// values reads a map of values; null gives none.
+func (d *decoder) values() map[string]record.Value {
+	out := map[string]record.Value{}
+	if !d.Object(func(name string) { out[d.once(name)] = d.value() }) {
+		return nil
+	}
+	return out
 }
 
 func (d *decoder) said(into map[string]record.Cell) {
@@ -325,8 +355,8 @@ func (d *decoder) wrote(into map[string]record.Wrote) {
 	var w record.Wrote
 	var kept record.Version
 	var fields []member
-	var over map[string]storedOver
-	var back map[string]storedBack
+	var over map[string]record.Over
+	var back map[string]record.Back
 	d.Object(func(name string) {
 		switch name {
 		case "when":
@@ -340,9 +370,11 @@ func (d *decoder) wrote(into map[string]record.Wrote) {
 		case "fields":
 			fields = d.fields()
 		case "over":
-			d.any(&over)
+			over = map[string]record.Over{}
+			d.Object(func(field string) { over[d.once(field)] = d.over() })
 		case "back":
-			d.any(&back)
+			back = map[string]record.Back{}
+			d.Object(func(field string) { back[d.once(field)] = d.back() })
 		default:
 			if !d.version(name, &w.Base) {
 				d.Raw()
@@ -350,12 +382,44 @@ func (d *decoder) wrote(into map[string]record.Wrote) {
 		}
 	})
 	for _, f := range fields {
-		w.Value, w.Over, w.Back = f.value, record.Over(over[f.name]), record.Back(back[f.name])
+		w.Value, w.Over, w.Back = f.value, over[f.name], back[f.name]
 		if !kept.IsZero() {
 			w.Back = record.Back{Value: f.value, At: kept}
 		}
 		into[f.name] = w
 	}
+}
+
+func (d *decoder) over() (o record.Over) {
+	d.Object(func(name string) {
+		switch name {
+		case "value":
+			o.Value = d.value()
+		case "said":
+			o.Said = d.Time()
+		case "trace":
+			o.Trace = d.text()
+		case "again":
+			o.Again = int(d.Int())
+		default:
+			d.Raw()
+		}
+	})
+	return o
+}
+
+func (d *decoder) back() (b record.Back) {
+	d.Object(func(name string) {
+		switch name {
+		case "value":
+			b.Value = d.value()
+		case "at":
+			b.At = d.wholeVersion()
+		default:
+			d.Raw()
+		}
+	})
+	return b
 }
 
 func (d *decoder) golden(into map[string]record.Golden) {

@@ -13,7 +13,7 @@ type schedule struct {
 	now    time.Time
 	events events
 	seq    int
-	tasks  map[*task]bool
+	tasks  []*task // that were ever started
 }
 
 type event struct {
@@ -81,33 +81,53 @@ func (s *schedule) pass(d time.Duration) {
 	}
 }
 
-// task is one invocation of a function. It ends early when its process crashes: the goroutine that finds out exits, and
-// so does every other of the invocation at its next call. The turn goes back and forth as that of a coroutine does, which
-// costs less than channels do; whichever goroutine of the invocation has it may give it back.
+// task is what a process does: one invocation of a function after the other. One ends early when its process crashes: the
+// goroutine that finds out exits, and so does every other of the invocation at its next call. The turn goes back and forth
+// as that of a coroutine does, which costs less than channels do; whichever goroutine of the invocation has it may give
+// it back.
 type task struct {
 	next  func() (struct{}, bool)
 	yield func(struct{}) bool
+	run   func()
+	ended func(failure any)
+	busy  bool
+	over  bool // its goroutine has ended
 	dead  bool
 }
 
 // start runs a task until it waits for the first time. ended is called when it is over, in whichever way.
 func (s *schedule) start(t *task, run func(), ended func(failure any)) {
-	s.tasks[t] = true
-	t.next, _ = iter.Pull(func(yield func(struct{}) bool) {
-		t.yield = yield
-		over := make(chan struct{})
-		go func() { // a coroutine must not exit as those that crash do
-			defer func() {
-				failure := recover()
-				delete(s.tasks, t)
-				ended(failure)
-				close(over)
+	t.run, t.ended, t.busy = run, ended, true
+	if t.next == nil {
+		s.tasks = append(s.tasks, t)
+		t.next, _ = iter.Pull(func(yield func(struct{}) bool) {
+			t.yield = yield
+			over := make(chan struct{})
+			go func() { // a coroutine must not exit as those that crash do
+				defer close(over)
+				t.work()
 			}()
-			run()
-		}()
-		<-over
-	})
+			<-over
+		})
+	}
 	t.next()
+}
+
+// work does what there is to do, for as long as the process lives.
+func (t *task) work() {
+	defer func() {
+		failure := recover()
+		if t.over = true; t.busy {
+			t.busy = false
+			t.ended(failure)
+		}
+	}()
+	for !t.dead {
+		t.run()
+		t.busy = false
+		t.ended(nil)
+		t.yield(struct{}{})
+	}
 }
 
 // wait lets time pass for a task.
@@ -117,25 +137,19 @@ func (s *schedule) wait(t *task, d time.Duration) {
 		s.now = at // nothing happens before: the turn need not be handed over
 		return
 	}
-	s.at(at, func() { s.turn(t) })
+	s.at(at, func() { t.next() })
 	t.yield(struct{}{})
 	if t.dead {
 		runtime.Goexit()
 	}
 }
 
-func (s *schedule) turn(t *task) {
-	if s.tasks[t] {
-		t.next()
-	}
-}
-
 // abandon ends all tasks, wherever they are.
 func (s *schedule) abandon() {
-	for t := range s.tasks {
+	for _, t := range s.tasks {
 		t.dead = true
-		for s.tasks[t] {
-			s.turn(t)
+		for !t.over {
+			t.next()
 		}
 	}
 }

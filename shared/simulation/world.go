@@ -46,8 +46,8 @@ type world struct {
 	heard      map[record.Ref]map[string]record.Version // of what the hub has acknowledged, by field
 	accepted   map[string]bool                          // correlation ids of webhooks that intake took and the hub has not handled
 	echo       map[string]bool                          // messages that tell of our own changes, by dedup id
-	idle       []*process                               // that do no queue's work
 	told       map[string]bool                          // native records that people are told about, at a check
+	free       map[string][]*process                    // that do no queue's work, and nothing at all now, by kind
 	calm       bool                                     // nothing fails any more
 	hash       hash.Hash
 	line       []byte // room for one of the history
@@ -59,8 +59,8 @@ type world struct {
 func newWorld(set *policy.Set, c Case, keeps bool) *world {
 	start := time.Date(2026, 11, 2, 8, 0, 0, 0, time.UTC)
 	w := &world{c: c, origin: start, set: set, out: map[string]*lane{}, processes: map[string]int{}, counts: map[string]int{}, accepted: map[string]bool{}, echo: map[string]bool{}, heard: map[record.Ref]map[string]record.Version{},
-		fired: map[Edge]Fault{}, hash: sha256.New(), keeps: keeps, jitter: rand.New(rand.NewPCG(c.Seed, 0x117))}
-	w.schedule = schedule{now: start, tasks: map[*task]bool{}}
+		fired: map[Edge]Fault{}, free: map[string][]*process{}, hash: sha256.New(), keeps: keeps, jitter: rand.New(rand.NewPCG(c.Seed, 0x117))}
+	w.schedule = schedule{now: start}
 	w.store = store.NewMemory(w.clock)
 	w.god = ledger.New(w.store, w.clock)
 	w.telemetry = telemetry.New(nil, w.clock, nil)
@@ -269,12 +269,15 @@ func (w *world) run(p *process, do, ended func()) {
 	})
 }
 
-// job runs something that is no queue's work in a new process.
+// job runs something that is no queue's work.
 func (w *world) job(kind string, do func(ctx context.Context, p *process)) {
-	p := newProcess(w, kind)
-	w.idle = append(w.idle, p)
+	free := w.free[kind]
+	p := take(&free, func() *process { return newProcess(w, kind) })
+	w.free[kind] = free
 	w.run(p, func() { do(context.Background(), p) }, func() {
-		w.idle = slices.DeleteFunc(w.idle, func(q *process) bool { return q == p })
+		if !p.dead {
+			w.free[kind] = append(w.free[kind], p)
+		}
 	})
 }
 
@@ -321,18 +324,48 @@ func (w *world) arrive(n record.Native, ours bool, after time.Duration, attempt 
 	})
 }
 
-// sweeping lets the sweep run again and again: often while there is something to do.
+// sweeping lets the sweep run again and again: often while there is something for it to do.
 func (w *world) sweeping() {
 	w.job("sweep", func(ctx context.Context, p *process) {
 		if _, err := p.sweep.Apply(ctx); err != nil {
 			w.note(p.name, "fails", string(fault.ClassOf(err)), none)
 		}
 	})
-	next := 30 * time.Second
-	if w.waiting() == "" {
-		next = 5 * time.Minute
+	w.later(w.pause(), w.sweeping)
+}
+
+// pause is how long the sweep has nothing to do, as far as is known.
+func (w *world) pause() time.Duration {
+	const least, most = 30 * time.Second, 5 * time.Minute
+	ctx, idle := context.Background(), most
+	soonest := func(notBefore time.Time, err error) bool {
+		if err != nil {
+			w.wrong("cannot look: %v", err)
+		}
+		idle = min(idle, max(notBefore.Sub(w.now), least))
+		return idle > least
 	}
-	w.later(next, w.sweeping)
+	for _, s := range w.sites {
+		for p, err := range w.god.DueFor(ctx, s.name) {
+			if err == nil && lacks(w.state(p.Record), s.name) {
+				continue
+			}
+			if !soonest(p.NotBefore, err) {
+				return least
+			}
+		}
+	}
+	for r, err := range w.god.Rechecks(ctx) {
+		if !soonest(r.NotBefore, err) {
+			return least
+		}
+	}
+	for t, err := range w.god.Timers(ctx, w.now.Add(most)) {
+		if !soonest(t.At, err) {
+			return least
+		}
+	}
+	return idle
 }
 
 // list has batch list a platform.
