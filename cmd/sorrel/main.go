@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -18,6 +19,17 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], screen{out: os.Stdout, err: os.Stderr, colour: terminal(os.Stdout)}))
 }
 
+// dashed takes the flags of bench as those of `go test` are written, too: -seeds for --seeds.
+func dashed(args []string) []string {
+	out := slices.Clone(args)
+	for i, a := range out {
+		if out[0] == "bench" && len(a) > 2 && a[0] == '-' && a[1] >= 'a' && a[1] <= 'z' {
+			out[i] = "-" + a
+		}
+	}
+	return out
+}
+
 // run parses and executes one command line: 0 ok, 1 failed, 2 usage.
 func run(ctx context.Context, args []string, s screen) int {
 	var c commands
@@ -27,7 +39,7 @@ func run(ctx context.Context, args []string, s screen) int {
 	if err != nil {
 		return s.fail(err)
 	}
-	call, err := parser.Parse(args)
+	call, err := parser.Parse(dashed(args))
 	if exit >= 0 { // --help
 		return exit
 	}

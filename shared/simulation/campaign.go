@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -33,6 +34,15 @@ type Report struct {
 	Writes  int           `json:"writes"`
 	Faults  int           `json:"faults"`
 	Kinds   map[Fault]int `json:"faultsByKind"`
+
+	Profiles map[string]int    `json:"seedsByProfile"`
+	Edges    map[string]Tested `json:"edges"` // by the kind of call
+}
+
+// Tested is how often calls of one kind were made, and what went wrong with them.
+type Tested struct {
+	Calls  int           `json:"calls"`
+	Faults map[Fault]int `json:"faults"`
 }
 
 // Failure is a history that did not end as it must.
@@ -44,6 +54,7 @@ type Failure struct {
 	Acts     int      `json:"acts"`   // of the shrunk history, as is all that follows
 	Faults   []string `json:"faults"` // and outages
 	Left     []string `json:"left"`   // its problems
+	Case     Case     `json:"case"`   // plays it again, whatever seeds will mean by then
 	History  []string `json:"history"`
 }
 
@@ -53,7 +64,7 @@ const maxShrunk = 5
 // Run plays many seeds and shrinks those that fail. It fails if any does.
 func (s *Simulator) Run(ctx context.Context, o Options) (Report, error) {
 	started := time.Now()
-	r := Report{Seed: o.Seed, Failed: []Failure{}, Kinds: map[Fault]int{}}
+	r := Report{Seed: o.Seed, Failed: []Failure{}, Kinds: map[Fault]int{}, Profiles: map[string]int{}, Edges: map[string]Tested{}}
 	var mu sync.Mutex
 	seeds := make(chan uint64)
 	var wg sync.WaitGroup
@@ -107,13 +118,26 @@ func (r *Report) add(o Outcome) {
 	r.Calls += o.Calls
 	r.Writes += o.Writes
 	r.Faults += len(o.Faults)
-	for _, f := range o.Faults {
+	r.Profiles[o.Case.Profile.Name]++
+	for edge, n := range o.Edges {
+		t := r.Edges[kindOf(edge)]
+		t.Calls += n
+		if t.Faults == nil {
+			t.Faults = map[Fault]int{}
+		}
+		r.Edges[kindOf(edge)] = t
+	}
+	for edge, f := range o.Faults {
 		r.Kinds[f]++
+		r.Edges[kindOf(edge.Name)].Faults[f]++
 	}
 }
 
+// kindOf is the kind of an edge, whichever platform it is of.
+func kindOf(edge string) string { return edge[strings.LastIndexByte(edge, '.')+1:] }
+
 func (f *Failure) shrunk(o Outcome) {
-	f.Acts, f.Left = len(o.Case.Acts), o.Problems
+	f.Acts, f.Left, f.Case = len(o.Case.Acts), o.Problems, o.Case
 	for _, out := range o.Case.Outages {
 		f.Faults = append(f.Faults, fmt.Sprintf("%s is away from %s for %s", out.Of, out.From, out.For))
 	}
@@ -136,7 +160,15 @@ func (r Report) Print(w io.Writer) error {
 		}
 	}
 	fmt.Fprintf(&b, "%d seeds from %d in %s (%.1f/s): %d failed\n", r.Seeds, r.Seed, r.Took.Round(time.Second), float64(r.Seeds)/r.Took.Seconds(), len(r.Failed))
-	fmt.Fprintf(&b, "%s of virtual time, %d calls, %d writes, %d faults: %v\n", r.Virtual.Round(time.Hour), r.Calls, r.Writes, r.Faults, r.Kinds)
+	fmt.Fprintf(&b, "%s of virtual time, %d calls, %d writes, %d faults; seeds by profile: %v\n", r.Virtual.Round(time.Hour), r.Calls, r.Writes, r.Faults, r.Profiles)
+	for _, kind := range slices.Sorted(maps.Keys(r.Edges)) {
+		t := r.Edges[kind]
+		var what []string
+		for _, f := range slices.Sorted(maps.Keys(t.Faults)) {
+			what = append(what, fmt.Sprintf("%s %d", f, t.Faults[f]))
+		}
+		fmt.Fprintf(&b, "%-12s %9d calls: %s\n", kind, t.Calls, strings.Join(what, ", "))
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }

@@ -1,8 +1,10 @@
 package simulation
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,6 +55,15 @@ type Edge struct {
 	N    int
 }
 
+// MarshalText and UnmarshalText make an edge the name of a member in JSON.
+func (e Edge) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%s %d", e.Name, e.N), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (e *Edge) UnmarshalText(b []byte) error {
+	_, err := fmt.Sscanf(string(b), "%s %d", &e.Name, &e.N)
+	return err
+}
+
 // Fault is what goes wrong with a call.
 type Fault string
 
@@ -76,11 +87,13 @@ func (c Case) faults(edge string) []Fault {
 	case "commit":
 		return []Fault{crashBefore, crashAfter, refused, unanswered, throttled, slow}
 	case "get", "range":
-		return []Fault{crashBefore, refused, throttled, slow}
+		return []Fault{crashBefore, crashAfter, refused, throttled, slow}
 	case "wake":
 		return []Fault{crashBefore, crashAfter, refused, unanswered, lost, slow}
 	case "inbound":
 		return []Fault{crashBefore, crashAfter, refused, unanswered, slow}
+	case "reply": // of intake to the platform whose webhook it is
+		return []Fault{crashBefore, crashAfter, unanswered, slow}
 	case "acknowledge":
 		return []Fault{crashBefore, crashAfter, refused}
 	case "write":
@@ -112,7 +125,7 @@ func Plan(seed uint64) Case {
 	rng := rand.New(rand.NewPCG(seed, 0x5077e1))
 	c := Case{Seed: seed, Profile: Profile{Skew: map[string]time.Duration{}}}
 	p := &c.Profile
-	switch seed % 5 {
+	switch seed % 6 {
 	case 0:
 		p.Name = "busy"
 	case 1:
@@ -123,6 +136,8 @@ func Plan(seed uint64) Case {
 		p.Name, p.Faults = "stormy", 12
 	case 4:
 		p.Name, p.Faults = "out", 60
+	case 5:
+		p.Name = "away"
 	}
 	p.Hints, p.Coarse = rng.IntN(2) == 0, rng.IntN(2) == 0
 	for _, name := range platforms {
@@ -135,9 +150,9 @@ func Plan(seed uint64) Case {
 		}
 	}
 	at := time.Second
-	kinds := []string{"create", "create", "person", "edit", "edit", "edit", "edit", "edit", "edit", "edit", "edit", "burst", "move", "delete", "merge", "restore", "decide", "decide", "handle", "override", "revoke", "unmerge", "list", "redrive"}
+	kinds := []string{"create", "create", "person", "edit", "edit", "edit", "edit", "edit", "edit", "edit", "edit", "burst", "clash", "race", "move", "delete", "merge", "restore", "decide", "decide", "handle", "override", "revoke", "unmerge", "list", "redrive"}
 	if p.Name == "faulty" || p.Name == "out" {
-		switch seed / 5 % 3 {
+		switch seed / 6 % 3 {
 		case 0: // what changed is told of by listings as often as by webhooks, and those may die half-way
 			p.Name, p.Often = p.Name+", deaf", map[string]int{"webhook": 2, "inbound": 2}
 			kinds = append(kinds, "list", "list", "list", "list", "list", "list", "list", "list")
@@ -163,6 +178,10 @@ func Plan(seed uint64) Case {
 		}
 		c.Acts = append(c.Acts, a)
 	}
+	if p.Name == "away" {
+		c.away(rng)
+		return c
+	}
 	if strings.HasPrefix(p.Name, "out") || p.Name == "stormy" {
 		for range 1 + rng.IntN(5) {
 			of := pick(rng, append([]string{"store", "queue"}, platforms[:]...)...)
@@ -170,6 +189,46 @@ func Plan(seed uint64) Case {
 		}
 	}
 	return c
+}
+
+// long is how long a platform is away in a case of that profile.
+const long = 6 * time.Hour
+
+// away takes one platform away for hours. People go on everywhere else: who would act there does so on another.
+func (c *Case) away(rng *rand.Rand) {
+	of := platforms[c.Seed/6%uint64(len(platforms))]
+	var others []string
+	for _, name := range platforms {
+		if name != of {
+			others = append(others, name)
+		}
+	}
+	before := len(c.Acts) / 3
+	from := c.Acts[before].At + 15*time.Minute // by then all that was done before has settled
+	for i := range c.Acts {
+		a := &c.Acts[i]
+		if a.Do == "redrive" || a.Do == "list" || a.Do == "override" { // no causes of a write, and one whose end is another
+			a.Do = "edit"
+		}
+		if i <= before {
+			continue
+		}
+		a.At = from + time.Duration(rng.Int64N(int64(long-5*time.Minute)))
+		if a.Do == "burst" || a.Do == "clash" || a.Do == "race" { // on all platforms
+			a.Do = "edit"
+		}
+		if a.On == of {
+			a.On = pick(rng, others...)
+		}
+		switch makes := a.Do == "create" || a.Do == "person"; { // accounts are made on NetSuite or Salesforce, people on Salesforce
+		case makes && of == record.Salesforce:
+			a.Do, a.On = "create", record.NetSuite
+		case makes:
+			a.On = record.Salesforce
+		}
+	}
+	slices.SortStableFunc(c.Acts, func(a, b Act) int { return cmp.Compare(a.At, b.At) })
+	c.Outages = []Outage{{of, from, long}}
 }
 
 // end is when people stop and nothing fails any more.
@@ -216,8 +275,8 @@ func (c Case) fault(e Edge, kind string) Fault {
 	}
 	of := c.faults(kind)
 	every := uint64(c.Profile.Faults)
-	if kind == "get" || kind == "range" || kind == "commit" {
-		every *= 4 // a delivery makes many of them
+	if kind == "get" || kind == "range" {
+		every *= 4 // there are many of them
 	}
 	if often := c.Profile.Often[kind]; often > 0 {
 		every = uint64(often)

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"sorrel/shared/fault"
 	"sorrel/shared/govern"
@@ -43,8 +44,8 @@ func (w *world) waiting() string {
 			out = append(out, fmt.Sprintf("%d messages on %s", d.Visible+d.InFlight, l.name))
 		}
 	}
-	if w.travelling > 0 {
-		out = append(out, fmt.Sprintf("%d webhooks", w.travelling))
+	if n := w.travelling + w.taking; n > 0 {
+		out = append(out, fmt.Sprintf("%d webhooks", n))
 	}
 	return strings.Join(out, ", ")
 }
@@ -53,6 +54,20 @@ func (w *world) waiting() string {
 func lacks(s ledger.State, platform string) bool {
 	d := s.Due[platform]
 	return d.Attempts > 5 && strings.Contains(d.Reason, string(fault.MissingReference))
+}
+
+// returned holds a platform that was away for hours to one write per record that was changed meanwhile. Those of two workers
+// at one moment count as one: a record may be delivered by itself, and because another refers to it.
+func (w *world) returned() {
+	for _, s := range w.sites {
+		for _, id := range slices.Sorted(maps.Keys(s.since)) {
+			at := s.since[id]
+			if last := len(at) - 1; at[last].Sub(at[0]) > time.Second {
+				w.wrong("flood: %s is told %d times of %s after it was away", s.name, len(at), id)
+			}
+		}
+		s.since = nil
+	}
 }
 
 // check holds the end of a history to what must be true of it.
@@ -211,7 +226,7 @@ func (w *world) acknowledged(got queue.Received) {
 		w.wrong("cannot read: %v", err)
 		return
 	}
-	delete(w.accepted, in.CorrelationID)
+	w.handled[w.hooks[in.CorrelationID]] = true
 	n := in.Native
 	if n.Hint() || n.Gone || n.Ours || n.Platform == record.Sorrel {
 		return

@@ -68,6 +68,25 @@ func (w *world) act(a Act) {
 			s = other
 			w.edit(s, rng, did)
 		}
+	case "clash": // the same field of the same record everywhere, at one moment
+		for _, c := range w.copies(s, rng) {
+			s = c.site
+			value := pick(rng, "a", "b", " c", "d")
+			did("%s phone = %q", c.ID, value)
+			s.set("account", c.ID, map[string]any{"phone": value})
+		}
+	case "race": // somebody decides about a field that its owner, who asks and others change at that moment
+		w.stewards(Act{Do: "decide"}, rng)
+		for _, c := range w.copies(s, rng) {
+			s = c.site
+			value := pick(rng, "a", "b", "as agreed")
+			w.later(time.Duration(rng.IntN(5000))*time.Millisecond, func() {
+				if r := c.rows[c.Ref]; !r.gone {
+					w.note("somebody on "+c.name, a.Do, fmt.Sprintf("%s street = %q", c.ID, value), none)
+					c.set("account", c.ID, map[string]any{"street": value})
+				}
+			})
+		}
 	case "move":
 		if people, accounts := s.living("person"), ids; len(people) > 0 && len(accounts) > 0 {
 			id, to := pick(rng, people...), pick(rng, accounts...)
@@ -118,6 +137,32 @@ func (w *world) edit(s *site, rng *rand.Rand, did func(string, ...any)) {
 	value := pick(rng, "a", "b", " c", "as agreed")
 	did("%s %s = %q", id, field, value)
 	s.set("account", id, map[string]any{field: value})
+}
+
+// spot is a native record on a platform.
+type spot struct {
+	*site
+	record.Ref
+}
+
+// copies are all native records of one account that lives on a platform.
+func (w *world) copies(s *site, rng *rand.Rand) (out []spot) {
+	ids := s.living("account")
+	if len(ids) == 0 {
+		return nil
+	}
+	ref := record.Ref{Platform: s.name, Object: "account", ID: pick(rng, ids...)}
+	id, linked, err := w.god.Lookup(context.Background(), ref)
+	if err != nil || !linked {
+		return []spot{{s, ref}}
+	}
+	for _, other := range w.sites {
+		v := w.state(id).Record.Views[other.name]
+		if r := other.rows[v.Ref]; r != nil && !r.gone {
+			out = append(out, spot{other, v.Ref})
+		}
+	}
+	return out
 }
 
 // stewards act a while after they have looked: what they decide about may have changed meanwhile.

@@ -31,7 +31,8 @@ type site struct {
 	rows       map[record.Ref]*row
 	order      []record.Ref // in which they were made
 	writes     int
-	unknown    map[string]time.Time // whose last write got no answer, by native or external id, and when that was remembered
+	since      map[string][]time.Time // of writes since it came back after hours, by native id
+	unknown    map[string]time.Time   // whose last write got no answer, by native or external id, and when that was remembered
 }
 
 // row is one native record.
@@ -44,6 +45,7 @@ type row struct {
 	into     string
 	ours     bool      // our client was the last to change it
 	made     bool      // by our client
+	restored time.Time // by people, in our time: they told then what it holds
 	heard    time.Time // when word of it came to us that was not of our own last change
 	last     lastWrite
 }
@@ -165,7 +167,7 @@ func (s *site) remove(object, id, into string) {
 
 func (s *site) restore(ref record.Ref) {
 	r := s.rows[ref]
-	r.gone, r.into, r.born = false, "", s.clock().Truncate(s.resolution)
+	r.gone, r.into, r.born, r.restored = false, "", s.clock().Truncate(s.resolution), s.w.now
 	s.touch(ref, false, nil)
 }
 
@@ -204,11 +206,11 @@ func (s *site) apply(p *process, w platform.Write) platform.Written {
 	ref, made := w.Ref, false
 	s.writes++
 	key := named(w)
-	if since, some := s.unknown[key]; some && p.began.After(since) {
+	r := s.rows[ref]
+	if since, some := s.unknown[key]; some && p.began.After(since) && (r == nil || since.After(r.restored)) {
 		s.w.wrong("unread: %s %s is written although nobody has read what became of the last write", s.name, key)
 	}
 	delete(s.unknown, key)
-	r := s.rows[ref]
 	switch {
 	case w.Delete:
 		if r != nil && !r.gone {
@@ -234,6 +236,9 @@ func (s *site) apply(p *process, w platform.Write) platform.Written {
 			s.add(ref).made = true
 		}
 		r = s.rows[ref]
+	}
+	if s.since != nil {
+		s.since[ref.ID] = append(s.since[ref.ID], s.w.now)
 	}
 	body, err := json.Marshal(w.Fields)
 	if err != nil {
@@ -263,6 +268,17 @@ func (s *site) apply(p *process, w platform.Write) platform.Written {
 type port struct {
 	p *process
 	*site
+}
+
+// Webhook reads what webhook sends.
+func (s *site) Webhook(_ context.Context, r platform.Request) (platform.Delivery, error) {
+	dec := json.NewDecoder(bytes.NewReader(r.Body))
+	dec.UseNumber()
+	var n record.Native
+	if err := dec.Decode(&n); err != nil {
+		return platform.Delivery{}, fault.Wrap(fault.Malformed, s.name+".webhook", "", err)
+	}
+	return platform.Delivery{ID: r.Header.Get("Delivery"), Natives: []record.Native{n}}, nil
 }
 
 func (o port) Read(_ context.Context, ref record.Ref) (record.Native, error) {

@@ -18,6 +18,7 @@ import (
 	"sorrel/shared/flow/batch"
 	"sorrel/shared/flow/deliver"
 	"sorrel/shared/flow/hub"
+	"sorrel/shared/flow/intake"
 	"sorrel/shared/flow/steward"
 	"sorrel/shared/flow/sweep"
 	"sorrel/shared/ledger"
@@ -36,7 +37,9 @@ type process struct {
 	began   time.Time // its present task
 	wrote   []*row    // by its present task
 	unknown []unknown // likewise
+	hook    hook      // that intake is taking
 	ledger  *ledger.Ledger
+	intake  *intake.Flow
 	hub     *hub.Flow
 	deliver *deliver.Flow
 	sweep   *sweep.Flow
@@ -63,12 +66,25 @@ func newProcess(w *world, kind string) *process {
 		p.batch = batch.New(batch.Deps{Ledger: p.ledger, Sources: sources, Objects: listed, Inbound: in, Now: w.clock, NewID: w.id, Telemetry: w.telemetry})
 	case "steward":
 		p.steward = steward.New(steward.Deps{Ledger: p.ledger, Config: w.set, Wake: wake, Inbound: in, Now: w.clock, NewID: w.id, Telemetry: w.telemetry})
+	case "intake":
+		hooks := map[string]intake.Webhooks{}
+		for _, s := range w.sites {
+			hooks[s.name] = s
+		}
+		p.intake = intake.New(intake.Deps{Platforms: hooks, Inbound: in, Now: w.clock, NewID: p.correlation, Telemetry: w.telemetry})
 	case "hub":
 		p.hub = hub.New(hub.Deps{Ledger: p.ledger, Config: w.set, Readers: readers, Wake: wake, Patience: 2 * time.Second, Parallel: 1, Now: w.clock, Telemetry: w.telemetry})
 	default:
 		p.deliver = deliver.New(deliver.Deps{Ledger: p.ledger, Config: w.set, Platforms: targets, Now: w.clock, Rand: func() *rand.Rand { return w.jitter }, Telemetry: w.telemetry})
 	}
 	return p
+}
+
+// correlation is a new correlation id of intake.
+func (p *process) correlation() string {
+	id := p.w.id()
+	p.w.hooks[id] = p.hook.id
+	return id
 }
 
 // begin makes a process ready for its next task.
@@ -90,7 +106,8 @@ func (p *process) call(place, kind, what string, do func() error) error {
 	p.alive()
 	w := p.w
 	name := kind
-	if place != "store" && place != "queue" {
+	far := place != "store" && place != "queue" && place != "vendor"
+	if far {
 		name = place + "." + kind
 	}
 	if w.calls++; w.calls > maxCalls {
@@ -101,7 +118,7 @@ func (p *process) call(place, kind, what string, do func() error) error {
 	w.note(p.name, name, what, f)
 	n := w.counts[name]
 	latency := time.Duration(1+w.c.chance("latency", name, n)%8) * time.Millisecond
-	if place != "store" && place != "queue" {
+	if far {
 		latency *= 25
 	}
 	if f == slow {
@@ -254,6 +271,9 @@ func (s sender) Send(ctx context.Context, msgs ...queue.Message) error {
 	what.WriteString(s.to.name)
 	for _, m := range msgs {
 		fmt.Fprintf(&what, " %s %s", m.Group, m.Dedup)
+		if s.p.intake != nil {
+			s.p.w.echo[m.Dedup] = s.p.hook.ours
+		}
 	}
 	return s.p.call("queue", s.kind, what.String(), func() error { return s.to.send(ctx, msgs...) })
 }

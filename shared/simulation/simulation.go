@@ -76,6 +76,7 @@ type Outcome struct {
 	Took     time.Duration // virtual
 	Calls    int
 	Writes   int
+	Edges    map[string]int // calls, by edge
 	Faults   map[Edge]Fault // that came to pass
 }
 
@@ -85,17 +86,29 @@ func (s *Simulator) Play(c Case, keep bool) Outcome {
 	for _, a := range c.Acts {
 		w.at(w.origin.Add(a.At), func() { w.act(a) })
 	}
+	if c.Profile.Name == "away" {
+		for _, o := range c.Outages {
+			w.later(o.From+o.For, func() { w.site(o.Of).since = map[string][]time.Time{} })
+		}
+	}
 	w.later(30*time.Second, w.sweeping)
 	w.pass(c.end())
 	w.calm = true
 	w.note("world", "is", "calm", none)
 	w.pass(time.Minute)
+	if c.Profile.Name == "away" {
+		w.dead()
+		w.rest(false)
+		w.returned()
+	}
 	for _, name := range platforms { // tells of what was deleted there, which is written to again and again until then
 		w.list(name)
 	}
 	w.rest(true)
-	if n := len(w.accepted); n > 0 {
-		w.wrong("unheard: %d webhooks were accepted and never handled", n)
+	for _, hook := range slices.Sorted(maps.Keys(w.accepted)) {
+		if !w.handled[hook] {
+			w.wrong("unheard: %s was accepted and never handled", hook)
+		}
 	}
 	w.listed()
 	w.pass(3 * time.Hour) // proposals expire, and overrides end
@@ -123,14 +136,10 @@ func (s *Simulator) Play(c Case, keep bool) Outcome {
 	if most := 10*len(c.Acts)*len(platforms) + 4*len(w.fired); w.written() > most {
 		w.wrong("flood: %d writes for %d acts", w.written(), len(c.Acts))
 	}
-	for _, l := range w.lanes() {
-		if d, err := l.dead.Depth(context.Background()); err != nil || d.Visible > 0 {
-			w.wrong("dead: %d letters of %s although nothing fails", d.Visible, l.name)
-		}
-	}
+	w.dead()
 	w.check()
 	w.abandon()
-	return Outcome{Case: c, Hash: w.sum(), Problems: w.problems, History: w.lines, Took: w.now.Sub(w.origin), Calls: w.calls, Writes: w.written(), Faults: w.fired}
+	return Outcome{Case: c, Hash: w.sum(), Problems: w.problems, History: w.lines, Took: w.now.Sub(w.origin), Calls: w.calls, Writes: w.written(), Edges: w.counts, Faults: w.fired}
 }
 
 func (w *world) written() int {
@@ -139,6 +148,15 @@ func (w *world) written() int {
 		n += s.writes
 	}
 	return n
+}
+
+// dead holds the world to having no dead letters.
+func (w *world) dead() {
+	for _, l := range w.lanes() {
+		if d, err := l.dead.Depth(context.Background()); err != nil || d.Visible > 0 {
+			w.wrong("dead: %d letters of %s although nothing fails", d.Visible, l.name)
+		}
+	}
 }
 
 // listed has every platform listed, and waits until all is done.

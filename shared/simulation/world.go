@@ -4,16 +4,18 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"hash"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"sorrel/shared/fault"
 	"sorrel/shared/ledger"
-	"sorrel/shared/message"
+	"sorrel/shared/platform"
 	"sorrel/shared/policy"
 	"sorrel/shared/queue"
 	"sorrel/shared/record"
@@ -43,8 +45,11 @@ type world struct {
 	ids        int
 	calls      int
 	travelling int                                      // webhooks on their way
+	taking     int                                      // and in intake
 	heard      map[record.Ref]map[string]record.Version // of what the hub has acknowledged, by field
-	accepted   map[string]bool                          // correlation ids of webhooks that intake took and the hub has not handled
+	accepted   map[string]bool                          // webhooks whose vendor heard that they were accepted
+	handled    map[string]bool                          // and those that the hub has handled
+	hooks      map[string]string                        // which webhook a correlation id of intake is for
 	echo       map[string]bool                          // messages that tell of our own changes, by dedup id
 	told       map[string]bool                          // native records that people are told about, at a check
 	free       map[string][]*process                    // that do no queue's work, and nothing at all now, by kind
@@ -58,7 +63,7 @@ type world struct {
 
 func newWorld(set *policy.Set, c Case, keeps bool) *world {
 	start := time.Date(2026, 11, 2, 8, 0, 0, 0, time.UTC)
-	w := &world{c: c, origin: start, set: set, out: map[string]*lane{}, processes: map[string]int{}, counts: map[string]int{}, accepted: map[string]bool{}, echo: map[string]bool{}, heard: map[record.Ref]map[string]record.Version{},
+	w := &world{c: c, origin: start, set: set, out: map[string]*lane{}, processes: map[string]int{}, counts: map[string]int{}, accepted: map[string]bool{}, handled: map[string]bool{}, hooks: map[string]string{}, echo: map[string]bool{}, heard: map[record.Ref]map[string]record.Version{},
 		fired: map[Edge]Fault{}, free: map[string][]*process{}, hash: sha256.New(), keeps: keeps, jitter: rand.New(rand.NewPCG(c.Seed, 0x117))}
 	w.schedule = schedule{now: start}
 	w.store = store.NewMemory(w.clock)
@@ -190,6 +195,11 @@ func (l *lane) poll() {
 
 func (l *lane) invoke(got []queue.Received) {
 	w, kind := l.w, l.name
+	for _, m := range got {
+		if m.Receives > 1 && w.c.Profile.Faults == 0 && w.down(l.name) {
+			w.wrong("burned: %s of %s is received for the %d. time although nothing but a platform is away", m.ID, l.name, m.Receives)
+		}
+	}
 	if l == w.inbound {
 		kind = "hub"
 	}
@@ -271,6 +281,11 @@ func (w *world) run(p *process, do, ended func()) {
 
 // job runs something that is no queue's work.
 func (w *world) job(kind string, do func(ctx context.Context, p *process)) {
+	w.serve(kind, do, func() {})
+}
+
+// serve runs something that is no queue's work. ended is called when it is over, in whichever way.
+func (w *world) serve(kind string, do func(ctx context.Context, p *process), ended func()) {
 	free := w.free[kind]
 	p := take(&free, func() *process { return newProcess(w, kind) })
 	w.free[kind] = free
@@ -278,6 +293,7 @@ func (w *world) job(kind string, do func(ctx context.Context, p *process)) {
 		if !p.dead {
 			w.free[kind] = append(w.free[kind], p)
 		}
+		ended()
 	})
 }
 
@@ -285,42 +301,60 @@ func (w *world) job(kind string, do func(ctx context.Context, p *process)) {
 func (w *world) webhook(s *site, n record.Native, ours bool) {
 	name := s.name + ".webhook"
 	f := w.fault(name, "webhook")
-	w.note(s.name, "tells", fmt.Sprintf("of %s %s", n.ID, n.Version.At.Format(stamp)), f)
+	h := hook{id: fmt.Sprintf("%s-%d", name, w.counts[name]), from: s, ours: ours}
+	w.note(s.name, "tells", fmt.Sprintf("of %s %s as %s", n.ID, n.Version.At.Format(stamp), h.id), f)
+	body, err := json.Marshal(n)
+	if err != nil {
+		panic(err) // all values here are text and truth values
+	}
+	h.body = body
 	took := time.Duration(20+w.c.chance("latency", name, w.counts[name])%2000) * time.Millisecond
 	switch f {
 	case lost:
 		return
 	case late:
 		took += 10 * time.Minute
-	case twice:
-		w.arrive(n, ours, took+time.Duration(w.c.chance("again", name, w.counts[name])%uint64(7*time.Minute)), 0)
+	case twice: // under the same id
+		w.arrive(h, took+time.Duration(w.c.chance("again", name, w.counts[name])%uint64(7*time.Minute)))
 	}
-	w.arrive(n, ours, took, 0)
+	w.arrive(h, took)
 }
 
-// tries bounds how often a vendor sends a webhook that was not accepted.
-const tries = 5
+// hook is one webhook that a vendor sends until it is accepted.
+type hook struct {
+	id    string // the vendor's: the same each time it is sent
+	from  *site
+	body  []byte
+	ours  bool
+	tried int
+}
 
-// arrive is a webhook at intake: what is accepted is on the queue.
-func (w *world) arrive(n record.Native, ours bool, after time.Duration, attempt int) {
+const (
+	tries    = 5                // bounds how often a vendor sends a webhook that was not accepted
+	patience = 10 * time.Second // of a vendor who waits for our answer
+)
+
+// arrive is a webhook at intake. The vendor sends it again unless it hears soon that it was accepted, and what it tells
+// of later changes may come first then.
+func (w *world) arrive(h hook, after time.Duration) {
 	w.travelling++
 	w.later(after, func() {
 		w.travelling--
-		if w.down("queue") {
-			if attempt < tries {
-				w.arrive(n, ours, 30*time.Second, attempt+1)
+		sent, accepted := w.now, false
+		w.taking++
+		w.serve("intake", func(ctx context.Context, p *process) {
+			p.hook = h
+			a := p.intake.Apply(ctx, h.from.name, platform.Request{Header: http.Header{"Delivery": {h.id}}, Body: h.body})
+			err := p.call("vendor", "reply", fmt.Sprintf("%s: %d", h.id, a.Status), func() error { return nil })
+			accepted = err == nil && a.Status/100 == 2 && w.now.Sub(sent) < patience
+		}, func() {
+			w.taking--
+			if h.tried++; accepted {
+				w.accepted[h.id] = true
+			} else if h.tried < tries {
+				w.arrive(h, time.Duration(h.tried)*20*time.Second)
 			}
-			return
-		}
-		id := w.id()
-		m, err := message.Inbound{CorrelationID: id, ReceivedAt: w.now, Source: message.Webhook, Native: n}.Message(id)
-		w.echo[m.Dedup], w.accepted[id] = ours, true
-		if err == nil {
-			err = w.inbound.send(context.Background(), m)
-		}
-		if err != nil {
-			w.wrong("intake: %v", err)
-		}
+		})
 	})
 }
 
@@ -347,7 +381,7 @@ func (w *world) pause() time.Duration {
 	}
 	for _, s := range w.sites {
 		for p, err := range w.god.DueFor(ctx, s.name) {
-			if err == nil && lacks(w.state(p.Record), s.name) {
+			if err == nil && (w.down(s.name) || lacks(w.state(p.Record), s.name)) {
 				continue
 			}
 			if !soonest(p.NotBefore, err) {
