@@ -12,41 +12,42 @@ import (
 )
 
 // Case is one history to be played. It follows from its seed; whoever shrinks it takes acts, faults and outages away. How
-// long each call takes, and whatever else is random, follows from the seed as well, call by call.
+// long each call takes, and whatever else is random, follows from the seed as well, call by call. In JSON it outlives what
+// seeds mean: a history that is to be kept is kept so.
 type Case struct {
-	Seed    uint64
-	Profile Profile
-	Acts    []Act
-	Outages []Outage
-	Faults  map[Edge]Fault // nil: those that the seed plans
+	Seed    uint64         `json:"seed"`
+	Profile Profile        `json:"profile"`
+	Acts    []Act          `json:"acts"`
+	Outages []Outage       `json:"outages,omitempty"`
+	Faults  map[Edge]Fault `json:"faults"` // nil: those that the seed plans
 }
 
 // Profile is what the world of a case is like.
 type Profile struct {
-	Name      string
-	Faults    int                      // one call in so many fails in some way; 0 = none
-	Often     map[string]int           // one in so many at edges of these kinds
-	Mute      bool                     // of a write that fails nobody knows what became of it
-	Rewriting bool                     // platforms make something else of values
-	Hints     bool                     // Zendesk's webhooks say what has changed, and not how
-	Coarse    bool                     // NetSuite's and Zendesk's clocks count seconds
-	Skew      map[string]time.Duration // of the platforms' clocks
+	Name      string                   `json:"name"`
+	Faults    int                      `json:"faults,omitempty"`    // one call in so many fails in some way; 0 = none
+	Often     map[string]int           `json:"often,omitempty"`     // one in so many at edges of these kinds
+	Mute      bool                     `json:"mute,omitempty"`      // of a write that fails nobody knows what became of it
+	Rewriting bool                     `json:"rewriting,omitempty"` // platforms make something else of values
+	Hints     bool                     `json:"hints,omitempty"`     // Zendesk's webhooks say what has changed, and not how
+	Coarse    bool                     `json:"coarse,omitempty"`    // NetSuite's and Zendesk's clocks count seconds
+	Skew      map[string]time.Duration `json:"skewNs,omitempty"`    // of the platforms' clocks
 }
 
 // Act is what somebody does. Which record, field and value it is about depends on Pick and on what there is by then.
 type Act struct {
-	N    int // names what it makes
-	At   time.Duration
-	Do   string
-	On   string // platform
-	Pick uint64
+	N    int           `json:"n"` // names what it makes
+	At   time.Duration `json:"atNs"`
+	Do   string        `json:"do"`
+	On   string        `json:"on"` // platform
+	Pick uint64        `json:"pick"`
 }
 
 // Outage is a time in which nothing at one place answers.
 type Outage struct {
-	Of   string // a platform, or store or queue
-	From time.Duration
-	For  time.Duration
+	Of   string        `json:"of"` // a platform, or store or queue
+	From time.Duration `json:"fromNs"`
+	For  time.Duration `json:"forNs"`
 }
 
 // Edge is the n-th call at one place where something can go wrong.

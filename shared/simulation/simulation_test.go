@@ -1,7 +1,9 @@
 package simulation_test
 
 import (
+	"encoding/json"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strconv"
@@ -72,22 +74,32 @@ func TestSeeds(t *testing.T) {
 	}
 }
 
-// What the simulation has found once stays found.
-func TestKeptSeeds(t *testing.T) {
+// What the simulation has found once stays found. A history is kept as it was shrunk, so that it does not depend on what
+// seeds mean.
+func TestKept(t *testing.T) {
 	t.Parallel()
-	for _, kept := range []struct {
-		seed uint64
-		why  string
-	}{
-		{2413, "the echo of one write passed for what Salesforce makes of the next one's value, and somebody who set it later was not heard"},
-		{2322, "the same on NetSuite, whose echo shows the whole record"},
-		{2789, "an approved change was written twice, since the owner's native record had become another one by a merge of records"},
-		{6168, "a slow worker confirmed its write, and with it went that another's was unknown"},
-	} {
-		t.Run(strconv.FormatUint(kept.seed, 10), func(t *testing.T) {
+	files, err := filepath.Glob("testdata/kept/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	s := simulator(t)
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".json"), func(t *testing.T) {
 			t.Parallel()
-			t.Log(kept.why)
-			play(t, simulation.Options{Seed: kept.seed, Seeds: 1})
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var kept struct {
+				Why  string          `json:"why"`
+				Case simulation.Case `json:"case"`
+			}
+			if err := json.Unmarshal(text, &kept); err != nil || len(kept.Case.Acts) == 0 || kept.Case.Faults == nil {
+				t.Fatalf("%v, %+v", err, kept)
+			}
+			if o := s.Play(kept.Case, true); len(o.Problems) > 0 {
+				t.Errorf("%s: %q\n%s", kept.Why, o.Problems, strings.Join(o.History, "\n"))
+			}
 		})
 	}
 }
