@@ -138,7 +138,7 @@ func TestFaultsHappen(t *testing.T) {
 			seen[f] = true
 		}
 		writes += o.Writes
-		if busy := seed%5 == 0; busy != (len(o.Faults) == 0) {
+		if quiet := o.Case.Profile.Faults == 0; quiet != (len(o.Faults) == 0) {
 			t.Errorf("%s: %d faults", o.Case, len(o.Faults))
 		}
 	}
