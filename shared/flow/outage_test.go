@@ -10,6 +10,7 @@ import (
 	"sorrel/shared/budget"
 	"sorrel/shared/fault"
 	"sorrel/shared/flow/deliver"
+	"sorrel/shared/flow/operate"
 	"sorrel/shared/flow/sweep"
 	"sorrel/shared/ledger"
 	"sorrel/shared/message"
@@ -216,6 +217,18 @@ func TestSixHoursAway(t *testing.T) {
 	if len(g.calls) != 0 || w.telemetry.Snapshot().Gauges["BreakerOpen.salesforce"] != 1 || w.telemetry.Snapshot().Gauges["DueAsleep.salesforce"] < 30 {
 		t.Errorf("%d calls; %v", len(g.calls), w.telemetry.Snapshot().Gauges)
 	}
+	status := func() (operate.Status, operate.PlatformStatus) {
+		t.Helper()
+		st, err := operate.New(operate.Deps{Ledger: w.ledger, Config: w.config, Telemetry: w.telemetry, Platforms: []string{record.Salesforce}, Look: g, Now: w.clock.now}).Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st, st.Platforms[0]
+	}
+	if st, of := status(); st.Healthy || of.Breaker.State == "closed" || of.Breaker.Reason != "503" || of.ByClass["replay"].Count != replayed-1 || of.ByClass["approval"].Count != approved ||
+		of.ByClass["live"].Count != 21 || of.ByClass["live"].Oldest < 5*3600 || of.Room["replay"] == 0 {
+		t.Errorf("status: %+v", of)
+	}
 	type place struct {
 		rank  int
 		since time.Time
@@ -260,6 +273,9 @@ func TestSixHoursAway(t *testing.T) {
 	}
 	if w.waiting() != "" {
 		t.Errorf("left: %s", w.waiting())
+	}
+	if st, of := status(); !st.Healthy || of.Breaker.State != "closed" || len(of.ByClass) != 0 {
+		t.Errorf("status afterwards: %+v %+v", st.Concerns, of)
 	}
 	w.nothingDead()
 	w.expectExceptions()

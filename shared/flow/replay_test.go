@@ -615,3 +615,46 @@ func otherConfig(t *testing.T) *policy.Set {
 	}
 	return set
 }
+
+// A plan of many records is made in parts, which others may go on with, and a run takes it page by page.
+func TestReplayOfManyPages(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const records = 330
+	for i := range records { // records that nobody has anything to say about
+		id := record.ID(fmt.Sprintf("customer/%016d", i))
+		s := ledger.State{Record: record.Record{ID: id, Views: map[string]record.View{}}}
+		if err := w.ledger.Commit(t.Context(), ledger.Entry{After: s, Now: w.clock.now(), Events: []record.Event{{Action: "matched", Trace: "t"}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := w.again()
+	deadline, cancel := context.WithTimeout(t.Context(), time.Second) // too short for anything but to take it down
+	defer cancel()
+	r, err := f.Plan(deadline, steward, ledger.Selection{Entity: "customer"})
+	if err != nil || r.State != ledger.ReplayPlanning || r.Plan.Records != 0 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if did, err := f.Advance(t.Context(), nil); err != nil || did.Active != 0 {
+		t.Fatalf("%+v, %v", did, err)
+	}
+	if r, err = f.Show(t.Context(), r.ID); err != nil || r.State != ledger.ReplayPlanned || r.Plan.Records != records || r.Plan.Pages < 4 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	seen := map[record.ID]bool{}
+	for page := range r.Plan.Pages {
+		part, err := f.Records(t.Context(), r.ID, page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range part.Records {
+			seen[e.Record] = true
+		}
+	}
+	if len(seen) != records {
+		t.Errorf("the plan names %d records", len(seen))
+	}
+	if r := w.run(f, r.ID); r.State != ledger.ReplayDone || r.Left != 0 {
+		t.Errorf("%+v", r)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"sorrel/shared/budget"
 	"sorrel/shared/fault"
 	"sorrel/shared/flow/operate"
 	"sorrel/shared/flow/steward"
@@ -50,6 +51,9 @@ func TestApprovalReachesTheOwnerAndThenEverybody(t *testing.T) {
 	}
 	if d, _ := w.out[record.NetSuite].Depth(w.ctx()); d.Visible != 1 {
 		t.Errorf("netsuite is not woken: %+v", d)
+	}
+	if d := w.state(id).Due[record.NetSuite]; d.Class != budget.Approval {
+		t.Errorf("due as %v", d.Class)
 	}
 	entries := w.entries()
 	if again, err := w.decide("frank", approve); err != nil || again.By != "fiona" || w.entries() != entries {
