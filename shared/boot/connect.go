@@ -53,7 +53,16 @@ func connect(endpoints map[string]Endpoint, set *policy.Set, w *World) (map[stri
 	return out, nil
 }
 
+// connectOne makes a connector, and tells the platform's gate its limits.
 func connectOne(name string, e Endpoint, set *policy.Set, w *World) (Connector, error) {
+	c, err := connector(name, e, set, w)
+	if err == nil {
+		w.limit(name, c.Limits())
+	}
+	return c, err
+}
+
+func connector(name string, e Endpoint, set *policy.Set, w *World) (Connector, error) {
 	observe := func(c vendorhttp.Call) {
 		w.Telemetry.Count("ProviderCalls", c.Platform, 1)
 		w.Telemetry.Took("ProviderCall", c.Platform, c.Took)
@@ -72,7 +81,7 @@ func connectOne(name string, e Endpoint, set *policy.Set, w *World) (Connector, 
 		if err := credentials(name, e, &own); err != nil {
 			return nil, err
 		}
-		return netsuite.New(netsuite.Config{URL: e.URL, Now: w.Now, Observe: observe, Credentials: own.Credentials,
+		return netsuite.New(netsuite.Config{URL: e.URL, Now: w.Now, Observe: observe, Gate: w.gate(name), Credentials: own.Credentials,
 			IntegrationUser: own.IntegrationUser, AccountZone: own.AccountZone, Limits: own.Limits, Columns: columns(set)})
 	case record.Salesforce:
 		var own struct {
@@ -82,7 +91,7 @@ func connectOne(name string, e Endpoint, set *policy.Set, w *World) (Connector, 
 		if err := credentials(name, e, &own); err != nil {
 			return nil, err
 		}
-		return salesforce.New(salesforce.Config{URL: e.URL, Now: w.Now, Observe: observe, Fields: nativeFields(set, name), Kinds: salesforceKinds(set),
+		return salesforce.New(salesforce.Config{URL: e.URL, Now: w.Now, Observe: observe, Gate: w.gate(name), Fields: nativeFields(set, name), Kinds: salesforceKinds(set),
 			Credentials: own.Credentials, Limits: own.Limits,
 			Missed: func(m salesforce.Missed) { // the next listing brings what the event did not name
 				w.Telemetry.Count("EventsMissed", name, 1)
@@ -96,7 +105,7 @@ func connectOne(name string, e Endpoint, set *policy.Set, w *World) (Connector, 
 		if err := credentials(name, e, &own); err != nil {
 			return nil, err
 		}
-		return zendesk.New(zendesk.Config{URL: e.URL, Now: w.Now, Observe: observe, Credentials: own.Credentials, Limits: own.Limits, CustomObjects: customObjects(set)})
+		return zendesk.New(zendesk.Config{URL: e.URL, Now: w.Now, Observe: observe, Gate: w.gate(name), Credentials: own.Credentials, Limits: own.Limits, CustomObjects: customObjects(set)})
 	case record.ServiceNow:
 		var own struct {
 			servicenow.Credentials
@@ -106,7 +115,7 @@ func connectOne(name string, e Endpoint, set *policy.Set, w *World) (Connector, 
 		if err := credentials(name, e, &own); err != nil {
 			return nil, err
 		}
-		return servicenow.New(servicenow.Config{URL: e.URL, Now: w.Now, Observe: observe, Credentials: own.Credentials, ImportSets: own.ImportSets, Limits: own.Limits})
+		return servicenow.New(servicenow.Config{URL: e.URL, Now: w.Now, Observe: observe, Gate: w.gate(name), Credentials: own.Credentials, ImportSets: own.ImportSets, Limits: own.Limits})
 	}
 	return nil, &fault.Error{Class: fault.NotFound, Op: "boot.connect", ID: name, Detail: "no connector for this platform", Remedy: fmt.Sprint("known: ", Platforms())}
 }

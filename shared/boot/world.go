@@ -22,6 +22,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"sorrel/infra/config"
+	"sorrel/shared/budget"
 	"sorrel/shared/cloud"
 	"sorrel/shared/fault"
 	"sorrel/shared/flow/batch"
@@ -71,6 +72,7 @@ type World struct {
 	Grace      time.Duration // see sweep.Deps
 	Look       sweep.Looker  // what platforms let us call; nil = nothing is limited
 
+	gates   *budget.Shared // nil without a ledger
 	started time.Time
 	newID   func() string
 	dead    map[string]deadletters.Dead // by the name of the queue that they belong to
@@ -150,6 +152,7 @@ func Lambda(ctx context.Context, function string, getenv func(string) string, ou
 	calls := cloud.Calls{Now: w.Now}
 	if c.Table != "" {
 		w.Ledger = ledger.New(account.Store(c.Table, cloud.StoreOptions{Calls: calls}), w.Now)
+		w.share()
 	}
 	if c.Inbound != "" {
 		w.Inbound = account.Queue(c.Inbound, calls)
@@ -207,6 +210,7 @@ func (w *World) embed(dir string) error {
 	}
 	w.close = append(w.close, s.Close)
 	w.Ledger = ledger.New(s, w.Now)
+	w.share()
 	w.tidy = func(ctx context.Context) error { _, err := s.Expire(ctx, 10_000); return err }
 	for _, settings := range localQueues() {
 		dead, err := durable.Open(filepath.Join(dir, "queues", cloud.DeadLetterName(settings.Name)), queue.Settings{Name: cloud.DeadLetterName(settings.Name)}, nil, w.Now)
@@ -277,6 +281,7 @@ func Endpointed(ctx context.Context, endpoints cloud.Endpoints, table string, se
 		w.Telemetry.Count("StoreWriteUnits", "", write)
 	}})
 	w.Ledger = ledger.New(s, w.Now)
+	w.share()
 	w.Connectors, err = connect(platforms, set, w)
 	return w, err
 }
@@ -287,6 +292,7 @@ func Reading(account *cloud.Account, table string, set *policy.Set) *World {
 	w := &World{Config: set, Now: time.Now}
 	w.finish(telemetry.New(nil, w.Now, nil))
 	w.Ledger = ledger.New(account.Store(table, cloud.StoreOptions{Calls: cloud.Calls{Now: w.Now}}), w.Now)
+	w.share()
 	return w
 }
 
@@ -294,8 +300,9 @@ func (w *World) finish(r *telemetry.Recorder) {
 	w.Telemetry, w.started, w.newID = r, w.Now(), NewID(w.Now)
 }
 
-// Flush writes the metrics of one invocation.
+// Flush ends an invocation: it hands back what is left of the platforms' budgets and writes the metrics.
 func (w *World) Flush() {
+	w.rest()
 	if w.metrics == nil {
 		return
 	}

@@ -25,9 +25,10 @@ type Guard struct {
 	mu       sync.Mutex
 	rules    Rules
 	grant    Grant
-	caps     map[string]int64 // below the grant where it is not known which of two grants holds
-	used     map[string]int64 // calls since the beginning
-	most     map[string]int   // what the vendor last said of a limit
+	caps     map[string]int64   // below the grant where it is not known which of two grants holds
+	used     map[string]int64   // calls since the beginning
+	most     map[string]int     // what the vendor last said of a limit
+	stamps   map[string][]stamp // calls within a window too short to be counted, in order: they are busy until it is over
 	busy     map[string]Demand
 	since    map[string]Demand // calls on this grant
 	peak     map[string]Demand // calls at once on this grant
@@ -61,6 +62,12 @@ type waiter struct {
 	looked  bool // the State has been asked on its behalf
 }
 
+// stamp is a call at a time.
+type stamp struct {
+	at      time.Time
+	purpose Purpose
+}
+
 // denial is for whom the State had nothing.
 type denial struct {
 	limit   string
@@ -74,7 +81,7 @@ const (
 )
 
 func newGuard(platform string, m Memory, o Options) *Guard {
-	return &Guard{platform: platform, memory: m, o: o, caps: map[string]int64{}, used: map[string]int64{}, most: map[string]int{}, busy: map[string]Demand{},
+	return &Guard{platform: platform, memory: m, o: o, rules: Rules{}.orUsual(), caps: map[string]int64{}, used: map[string]int64{}, most: map[string]int{}, busy: map[string]Demand{}, stamps: map[string][]stamp{},
 		since: map[string]Demand{}, peak: map[string]Demand{}, denied: map[denial]time.Time{}, changed: make(chan struct{})}
 }
 
@@ -132,7 +139,7 @@ func (g *Guard) Enter(ctx context.Context, c Call) (func(Outcome), error) {
 			g.o.Watch(Notice{Platform: g.platform, What: Rejected, Class: w.purpose.Class, Reason: v.why})
 			return nil, v.err
 		}
-		probe := g.take(w)
+		probe := g.take(w, now)
 		g.mu.Unlock()
 		g.o.Watch(Notice{Platform: g.platform, What: Passed, Class: w.purpose.Class})
 		return func(o Outcome) { g.leave(ctx, w, probe, o) }, nil
@@ -180,6 +187,7 @@ func (g *Guard) refusal(class fault.Class, why string, at time.Time) error {
 
 // try judges a call that wants to be let through.
 func (g *Guard) try(w *waiter, now time.Time) verdict {
+	g.age(now)
 	gr := &g.grant
 	valid := now.Before(gr.Until)
 	can := g.failed.IsZero() || now.Sub(g.failed) >= backoff || now.Before(g.failed)
@@ -214,11 +222,40 @@ func (g *Guard) try(w *waiter, now time.Time) verdict {
 			g.denied[key] = now.Add(backoff)
 		}
 		if w.slot = given && !sh.Window; w.slot {
-			return verdict{wait: min(backoff, g.o.Patience)}
+			wait := backoff
+			if stamps := g.stamps[name]; len(stamps) > 0 {
+				wait = stamps[0].at.Add(spaced(g.window(name))).Sub(now)
+			}
+			return verdict{wait: min(wait, g.o.Patience)}
 		}
 		return verdict{wait: max(sh.Retry.Sub(now), backoff/10)}
 	}
 	return verdict{pass: true}
+}
+
+// window of a limit.
+func (g *Guard) window(name string) time.Duration {
+	for _, l := range g.rules.Limits {
+		if l.Name == name {
+			return l.Window
+		}
+	}
+	return 0
+}
+
+// spaced is a short window as it is kept to: the way to the vendor does not always take as long.
+func spaced(window time.Duration) time.Duration { return window + window/4 }
+
+// age lets go of calls whose short window is over.
+func (g *Guard) age(now time.Time) {
+	for name, stamps := range g.stamps {
+		over := spaced(g.window(name))
+		for len(stamps) > 0 && !stamps[0].at.Add(over).After(now) {
+			count(g.busy, name, stamps[0].purpose, -1)
+			stamps = stamps[1:]
+		}
+		g.stamps[name] = stamps
+	}
 }
 
 // room reports whether a share has room for a call, and nobody who is before it waits for it.
@@ -259,7 +296,7 @@ func (g *Guard) first(w *waiter, name string) bool {
 }
 
 // take counts a call that is let through, and says whether it is the one call to a platform that may be down.
-func (g *Guard) take(w *waiter) (probe bool) {
+func (g *Guard) take(w *waiter, now time.Time) (probe bool) {
 	for _, name := range w.limits {
 		if g.grant.Shares[name].Window {
 			g.used[name]++
@@ -268,6 +305,9 @@ func (g *Guard) take(w *waiter) (probe bool) {
 			continue
 		}
 		count(g.busy, name, w.purpose, 1)
+		if g.window(name) > 0 {
+			g.stamps[name] = append(g.stamps[name], stamp{now, w.purpose})
+		}
 		if n := g.busy[name][w.purpose]; n > g.peak[name][w.purpose] {
 			count(g.peak, name, w.purpose, n-g.peak[name][w.purpose])
 		}
@@ -301,7 +341,7 @@ func (g *Guard) leave(ctx context.Context, w *waiter, probe bool, o Outcome) {
 	defer g.mu.Unlock()
 	now := g.o.Now()
 	for _, name := range w.limits {
-		if g.busy[name][w.purpose] > 0 {
+		if g.busy[name][w.purpose] > 0 && g.window(name) == 0 {
 			count(g.busy, name, w.purpose, -1)
 		}
 	}
@@ -369,7 +409,7 @@ func (g *Guard) hear(readings []Reading, now time.Time) {
 // lowered reports that a limit with a window is less than was known.
 func (g *Guard) lowered(r Reading) bool {
 	i := slices.IndexFunc(g.rules.Limits, func(l Limit) bool { return l.Name == r.Limit })
-	if i < 0 || r.Max <= 0 || g.rules.Limits[i].Window == 0 {
+	if i < 0 || r.Max <= 0 || !counted(g.rules.Limits[i].Window) {
 		return false
 	}
 	known := cmp.Or(g.most[r.Limit], g.rules.Limits[i].Max)
@@ -498,8 +538,9 @@ func (t told) and(later told) told {
 
 // ask puts together a turn.
 func (g *Guard) ask(now time.Time, resting bool) Ask {
+	g.age(now)
 	a := Ask{Worker: g.o.Worker, Rules: g.rules, Used: maps.Clone(g.used), Made: map[string]Demand{}, Busy: map[string]Demand{}, Want: map[string]Demand{},
-		Throttled: slices.Clone(g.told.throttled), Trip: g.told.trip, Probe: g.told.probe, Probing: g.probing}
+		Throttled: slices.Clone(g.told.throttled), Trip: g.told.trip, Probe: g.told.probe, Probing: g.probing, Resting: resting}
 	if g.o.Rand != nil && (a.Trip != "" || a.Probe == Bad) {
 		a.Jitter = g.o.Rand.Float64()
 	}
@@ -524,7 +565,7 @@ func (g *Guard) ask(now time.Time, resting bool) Ask {
 	took := max(time.Second, now.Sub(g.turned))
 	for _, l := range g.rules.Limits {
 		want := orEmpty(waiting[l.Name])
-		if l.Window > 0 {
+		if counted(l.Window) {
 			for p, n := range want {
 				want[p] = n + min(4, l.Max/25) // it is not known yet how many there will be
 			}
@@ -638,7 +679,7 @@ func (g *Guard) rest(ctx context.Context) {
 		if !sh.Window {
 			unused = g.caps[name] - int64(g.busy[name].sum())
 		}
-		if sh.Scarce && unused > 0 {
+		if sh.Scarce && (unused > 0 || g.window(name) > 0 && !sh.Window) {
 			g.look(ctx, true)
 			return
 		}

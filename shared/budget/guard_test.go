@@ -71,7 +71,9 @@ func atOnce(n int) budget.Rules {
 }
 
 func worker(m budget.Memory, clk *clock, id string, r budget.Rules) *budget.Guard {
-	return budget.NewShared(m, budget.Options{Worker: id, Now: clk.now}).Gate("acme", r)
+	g := budget.NewShared(m, budget.Options{Worker: id, Now: clk.now}).Gate("acme")
+	g.Keep(r)
+	return g
 }
 
 // try enters, and says whether it was let through.
@@ -299,5 +301,34 @@ func BenchmarkEnterLeave(b *testing.B) {
 			}
 			b.ReportMetric(float64(m.requests()-before), "store-requests")
 		})
+	}
+}
+
+// A limit of one call a second is kept to the second by all workers together, and not much below.
+func TestShortWindow(t *testing.T) {
+	t.Parallel()
+	clk, m := newClock(), &item{}
+	r := budget.Rules{Limits: []budget.Limit{{Name: budget.Calls, Max: 1000, Window: time.Minute}, {Name: "users", Max: 1, Window: time.Second}}}
+	a, b := worker(m, clk, "a", r), worker(m, clk, "b", r)
+	var made []time.Time
+	got := map[string]int{}
+	for range 1200 {
+		for id, g := range map[string]*budget.Guard{"a": a, "b": b} {
+			if leave, ok := try(t, g, t.Context(), "users"); ok {
+				leave(budget.Outcome{})
+				made = append(made, clk.now())
+				got[id]++
+			}
+		}
+		clk.advance(50 * time.Millisecond)
+	}
+	for i := 1; i < len(made); i++ {
+		if made[i].Sub(made[i-1]) < time.Second {
+			t.Fatalf("two calls within %v", made[i].Sub(made[i-1]))
+		}
+	}
+	t.Logf("%d calls a minute, %v, %d store requests", len(made), got, m.requests())
+	if len(made) < 30 || got["a"] < 10 || got["b"] < 10 {
+		t.Errorf("%d calls in a minute, %v", len(made), got)
 	}
 }

@@ -26,7 +26,7 @@ type LimitState struct {
 	Reset  time.Time     `json:"reset,omitzero"`
 }
 
-// atOnce is how many calls one slot is taken to make in a minute.
+// atOnce is how many calls one slot is taken to make in a minute: a call, or a short window, is about a second.
 const atOnce = 60
 
 // aMinute is how far an outlook goes.
@@ -41,7 +41,7 @@ func (s State) Outlook(now time.Time) Outlook {
 		c.age(now)
 		most := c.most(now)
 		used, soon := 0, 0
-		if c.Window > 0 {
+		if counted(c.Window) {
 			given, _ := s.given(c, name, "", now)
 			used = c.spent() + given + c.Others.at(now)
 			later := *c
@@ -69,7 +69,7 @@ func (s State) Outlook(now time.Time) Outlook {
 		}
 		for rank, class := range Classes() {
 			room := max(0, ceiling(most, rank)-soon)
-			if c.Window == 0 {
+			if !counted(c.Window) {
 				room = ceiling(most, rank) * atOnce
 			}
 			if c.Closed.After(now.Add(aMinute)) {
@@ -88,7 +88,7 @@ func (s State) Outlook(now time.Time) Outlook {
 	case s.Paused.After(now):
 		o.Until, o.Reason = s.Paused, "the vendor asked for a pause"
 	}
-	if !o.Until.After(now) {
+	if !o.Open && !o.Until.After(now) {
 		o.Until = time.Time{}
 	}
 	for _, class := range Classes() {

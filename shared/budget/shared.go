@@ -81,17 +81,13 @@ func NewShared(m Memory, o Options) *Shared {
 
 // Local returns the gate of a platform that one process shares with nobody.
 func Local(platform string, r Rules, o Options) *Guard {
-	return NewShared(NewMemory(), o).Gate(platform, r)
+	g := NewShared(NewMemory(), o).Gate(platform)
+	g.Keep(r)
+	return g
 }
 
-// Gate returns the gate of a platform, always the same one; r holds from now on.
-func (s *Shared) Gate(platform string, r Rules) *Guard {
-	if r.Hold <= 0 {
-		r.Hold = 15 * time.Second
-	}
-	if r.Pause <= 0 {
-		r.Pause = time.Second
-	}
+// Gate returns the gate of a platform, always the same one. It lets everything through until it is told what to Keep to.
+func (s *Shared) Gate(platform string) *Guard {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g := s.gates[platform]
@@ -99,10 +95,14 @@ func (s *Shared) Gate(platform string, r Rules) *Guard {
 		g = newGuard(platform, s.memory, s.o)
 		s.gates[platform] = g
 	}
-	g.mu.Lock()
-	g.rules = r
-	g.mu.Unlock()
 	return g
+}
+
+// Keep tells the rules that hold from now on.
+func (g *Guard) Keep(r Rules) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.rules = r.orUsual()
 }
 
 // Look tells how a platform stands, and takes nothing. It knows what workers have told, some seconds ago.

@@ -25,7 +25,10 @@ const (
 	parts     = 12               // a window is counted in parts
 	recovery  = 0.01             // what a pace that was halved gains in a second
 	slowest   = 1.0 / 16         // pace
-	doublings = 5                // of the breaker's pause
+	// A window below this is too short to be shared by counting: by the time that others know of a call it is over. What
+	// is shared are its calls, like those at once; a worker that has one makes it again when the window is over.
+	shortest  = 10 * time.Second
+	doublings = 5 // of the breaker's pause
 )
 
 // ceiling is how far calls of a class may fill a limit: what is above is left to the more urgent. Every class gets at
@@ -134,23 +137,34 @@ type Held struct {
 // Rules of a platform are the same for all its workers.
 type Rules struct {
 	Limits []Limit
-	Hold   time.Duration // a call has ended after it, for sure
-	Pause  time.Duration // the breaker's first; each further one is twice as long, up to 32 times
+	Hold   time.Duration // a call has ended after it, for sure; 0 = 15 s
+	Pause  time.Duration // 0 = 1 s; the breaker's first; each further one is twice as long, up to 32 times
+}
+
+func (r Rules) orUsual() Rules {
+	if r.Hold <= 0 {
+		r.Hold = 15 * time.Second
+	}
+	if r.Pause <= 0 {
+		r.Pause = time.Second
+	}
+	return r
 }
 
 // Ask is a worker's turn: it tells what has happened and asks for calls. Demands are by limit.
 type Ask struct {
 	Worker    string
 	Rules     Rules
-	Used      map[string]int64  // calls since the worker began, of limits with a window
+	Used      map[string]int64  // calls since the worker began, of limits that are counted
 	Made      map[string]Demand // of these, those since its last turn
-	Busy      map[string]Demand // calls at this moment, of limits without a window
+	Busy      map[string]Demand // calls at this moment, of the other limits
 	Want      map[string]Demand // further ones
 	Readings  []Said
 	Throttled []Throttled
 	Trip      string  // why the breaker has to open; "" = it has not
 	Probe     Answer  // to the call that this worker made for all
 	Probing   bool    // that call is under way
+	Resting   bool    // the lease ends with this turn
 	Jitter    float64 // 0 to 1; stretches the breaker's pause by up to a tenth
 }
 
@@ -188,7 +202,7 @@ type Grant struct {
 	Shares map[string]Share
 }
 
-// Share of one limit. For a limit with a window the numbers are calls since the worker's beginning, else calls at once.
+// Share of one limit. Where calls are counted over a window the numbers are calls since the worker's beginning, else calls at once.
 type Share struct {
 	Window  bool
 	Upto    int64
@@ -230,7 +244,7 @@ func (s State) Turn(a Ask, now time.Time) (State, Grant) {
 	for _, l := range a.Rules.Limits {
 		c, h := s.Limits[l.Name], me.Held[l.Name]
 		var sh Share
-		if l.Window > 0 {
+		if counted(l.Window) {
 			sh = s.calls(c, l.Name, &h, a.Worker, want[l.Name], now)
 		} else {
 			sh = s.slots(c, l.Name, &h, a.Worker, a.Busy[l.Name], want[l.Name], now)
@@ -238,9 +252,18 @@ func (s State) Turn(a Ask, now time.Time) (State, Grant) {
 		g.Shares[l.Name], me.Held[l.Name] = sh, h
 	}
 	me.Until, me.Ends = g.Until, g.Until.Add(a.Rules.Hold)
+	if a.Resting {
+		g.Until, me.Until, me.Ends = now, now, now.Add(a.Rules.Hold)
+		if !slices.ContainsFunc(a.Rules.Limits, func(l Limit) bool { return l.Window == 0 && a.Busy[l.Name].sum() > 0 }) {
+			me.Ends = now.Add(shortest)
+		}
+	}
 	s.Workers[a.Worker] = me
 	return s, g
 }
+
+// counted reports whether calls are counted over a window, and not at once.
+func counted(window time.Duration) bool { return window >= shortest }
 
 func earliest(a, b time.Time) time.Time {
 	if b.Before(a) {
@@ -302,7 +325,7 @@ func (s *State) report(a Ask, now time.Time) *Worker {
 	}
 	for name, c := range s.Limits {
 		c.age(now)
-		if c.Window == 0 {
+		if !counted(c.Window) {
 			continue
 		}
 		h := me.Held[name]
@@ -359,7 +382,7 @@ func (s *State) forget(but string, now time.Time) {
 			continue
 		}
 		for name, h := range w.Held {
-			if c := s.Limits[name]; c != nil && c.Window > 0 {
+			if c := s.Limits[name]; c != nil && counted(c.Window) {
 				c.spend(int(h.Upto-h.Used), w.Until)
 				c.age(now)
 			}
@@ -465,22 +488,22 @@ func (c *Counter) hear(r Said, slots int, now time.Time) {
 		reset = time.Time{}
 	}
 	if r.Left < 0 {
-		if !reset.IsZero() && c.Window > 0 { // what was before this window no longer counts
+		if !reset.IsZero() && counted(c.Window) { // what was before this window no longer counts
 			start := reset.Add(-c.Window - Margin)
 			maps.DeleteFunc(c.Spent, func(part int64, _ int) bool { return !c.made(part).After(start) })
 		}
 		return
 	}
-	counted := max(0, c.whole()-r.Left) // by the vendor
+	theirs := max(0, c.whole()-r.Left) // calls that the vendor has counted
 	ours := slots
-	if c.Window > 0 {
+	if counted(c.Window) {
 		old := 0
 		past := slices.DeleteFunc(slices.Sorted(maps.Keys(c.Spent)), func(part int64) bool { return c.made(part).After(at.Add(-Margin)) })
 		for _, part := range past {
 			old += c.Spent[part]
 		}
 		for _, part := range past { // the vendor has forgotten the oldest
-			gone := min(c.Spent[part], max(0, old-counted))
+			gone := min(c.Spent[part], max(0, old-theirs))
 			old -= gone
 			if c.Spent[part] -= gone; c.Spent[part] == 0 {
 				delete(c.Spent, part)
@@ -489,7 +512,7 @@ func (c *Counter) hear(r Said, slots int, now time.Time) {
 		ours = c.spent()
 	}
 	c.Others = Foreign{}
-	if n := counted - ours; n > 0 {
+	if n := theirs - ours; n > 0 {
 		c.Others = Foreign{Calls: n, From: at, To: at.Add(window), Fades: true}
 		if !reset.IsZero() {
 			c.Others.To, c.Others.Fades = reset, false

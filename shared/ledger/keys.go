@@ -32,6 +32,7 @@ import (
 //	1 replay                        <replay id>               Replay
 //	1 replay <replay id>            <page>                    []PlanEntry: a part of its plan
 //	1 replaying                     <replay id>               {}: the sweep moves it on
+//	1 budget <platform>             state                     budget.State
 //	1 operation <kind> <digest>     once                      Operation: something that is done once
 const schema = "1"
 
@@ -162,6 +163,10 @@ func cursorKey(platform, object string) store.Key {
 
 func operationKey(k OperationKey) store.Key {
 	return store.Key{Part: key(schema, "operation", k.kind, k.digest), Sort: "once"}
+}
+
+func budgetKey(platform string) store.Key {
+	return store.Key{Part: key(schema, "budget", platform), Sort: "state"}
 }
 
 func shardOf(s string) uint32 {

@@ -68,6 +68,8 @@ func TestKeysOfDifferentThingsDiffer(t *testing.T) {
 	add("operation", operationKey(NewOperationKey("k", "a", "b")))
 	add("operation of other parts", operationKey(NewOperationKey("k", "a\x01b")))
 	add("operation of another kind", operationKey(NewOperationKey("l", "a", "b")))
+	add("budget", budgetKey("p"))
+	add("budget", budgetKey("p\x01a"))
 	add("cursor", cursorKey("p", "a"))
 	add("cursor", cursorKey("p\x01a", "a"))
 }

@@ -410,6 +410,31 @@ func TestRechecks(t *testing.T) {
 	}
 }
 
+func TestBudgetIsWrittenByOneAtATime(t *testing.T) {
+	t.Parallel()
+	l, _ := metered()
+	a := must[budget.Saved](t)(l.Budget(t.Context(), "zendesk"))
+	if a.Rev != "" || a.State != nil {
+		t.Fatalf("before anybody wrote: %+v", a)
+	}
+	a.State = []byte(`{"a":1}`)
+	check(t, l.SaveBudget(t.Context(), "zendesk", a))
+	if err := l.SaveBudget(t.Context(), "zendesk", a); !fault.Is(err, fault.Conflict) {
+		t.Fatalf("twice from the same: %v", err)
+	}
+	b := must[budget.Saved](t)(l.Budget(t.Context(), "zendesk"))
+	if string(b.State) != `{"a":1}` || b.Rev == "" {
+		t.Fatalf("%+v", b)
+	}
+	check(t, l.SaveBudget(t.Context(), "zendesk", b))
+	if err := l.SaveBudget(t.Context(), "zendesk", b); !fault.Is(err, fault.Conflict) {
+		t.Fatalf("from an old revision: %v", err)
+	}
+	if c := must[budget.Saved](t)(l.Budget(t.Context(), "netsuite")); c.Rev != "" {
+		t.Fatal("platforms share a budget")
+	}
+}
+
 func TestCursors(t *testing.T) {
 	t.Parallel()
 	l, _ := metered()
@@ -679,6 +704,8 @@ func TestPrices(t *testing.T) {
 		{"verify", func() error { _, err := l.Verify(t.Context(), nil); return err }, shards + 1, shards + 3, 0}, // three heads
 		{"cursor", func() error { _, err := l.Cursor(t.Context(), "p", "o"); return err }, 1, 1, 0},
 		{"save cursor", func() error { return l.SaveCursor(t.Context(), "p", "o", "c") }, 1, 0, 1},
+		{"budget", func() error { _, err := l.Budget(t.Context(), "p"); return err }, 1, 1, 0},
+		{"save budget", func() error { return l.SaveBudget(t.Context(), "p", budget.Saved{State: []byte("{}")}) }, 1, 0, 1},
 		{"begin, the first", func() error {
 			_, err := l.Begin(t.Context(), Beginning{Key: thing, Owner: "a", Lease: lease})
 			return err

@@ -54,7 +54,9 @@ func gate(clk *clock, trip int, pause time.Duration, limits ...budget.Limit) (bu
 	if len(limits) == 0 {
 		limits = []budget.Limit{{Name: budget.Calls, Max: 3}}
 	}
-	return s.Gate("acme", budget.Rules{Limits: limits, Pause: pause}), func() (bool, time.Time) {
+	g := s.Gate("acme")
+	g.Keep(budget.Rules{Limits: limits, Pause: pause})
+	return g, func() (bool, time.Time) {
 		o, err := s.Look(context.Background(), "acme")
 		return o.Open && err == nil, o.Until
 	}
