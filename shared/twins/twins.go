@@ -20,6 +20,7 @@ import (
 	"sorrel/shared/salesforce/salesforcetwin"
 	"sorrel/shared/servicenow/servicenowtwin"
 	"sorrel/shared/twin"
+	"sorrel/shared/zendesk"
 	"sorrel/shared/zendesk/zendesktwin"
 )
 
@@ -67,10 +68,19 @@ func Start(o Options) (*Twins, error) {
 	}
 	t.Salesforce = salesforcetwin.New(salesforcetwin.Options{Now: o.Now, Seed: o.Seed, First: int(o.First), Push: o.Push, Normalise: o.normalise(record.Salesforce)})
 	z := zendesktwin.Options{Now: o.Now, Seed: o.Seed, First: o.First, Normalise: o.normalise(record.Zendesk)}
+	desk := struct {
+		zendesk.Credentials
+		Limits map[string]int `json:"limits,omitempty"` // what Sorrel keeps to
+	}{}
 	if o.Roomy {
 		z.Limits, z.ExportLag = zendesktwin.NoLimits(), time.Nanosecond
+		desk.Limits = map[string]int{}
+		for _, l := range zendesk.Limits() {
+			desk.Limits[l.Name] = 1_000_000
+		}
 	}
 	t.Zendesk = zendesktwin.New(z)
+	desk.Credentials = t.Zendesk.Credentials()
 	t.ServiceNow = servicenowtwin.New(servicenowtwin.Options{Now: o.Now, Seed: o.Seed, First: o.First})
 	account := struct {
 		netsuite.Credentials
@@ -83,7 +93,7 @@ func Start(o Options) (*Twins, error) {
 	}{
 		{record.NetSuite, t.NetSuite.Handler(), account},
 		{record.Salesforce, t.Salesforce.Handler(), t.Salesforce.Credentials()},
-		{record.Zendesk, t.Zendesk.Handler(), t.Zendesk.Credentials()},
+		{record.Zendesk, t.Zendesk.Handler(), desk},
 		{record.ServiceNow, t.ServiceNow.Handler(), t.ServiceNow.Credentials()},
 	} {
 		port := 0

@@ -19,12 +19,12 @@ const (
 	ticketLists     = "tickets-index"
 )
 
-// limits are those of the smallest plan that is sold, Team, without the High Volume add-on: the headers of the answers
+// Limits are those of the smallest plan that is sold, Team, without the High Volume add-on: the headers of the answers
 // say what the account really has. Of ticketLists only sandboxes and trials have one; elsewhere the header says 100,000.
 // https://developer.zendesk.com/api-reference/introduction/rate-limits/
 // https://developer.zendesk.com/api-reference/ticketing/tickets/tickets/#list-tickets
 // https://developer.zendesk.com/api-reference/ticketing/users/users/#create-or-update-user
-func limits() []budget.Limit {
+func Limits() []budget.Limit {
 	return []budget.Limit{
 		{Name: budget.Calls, Max: 200, Window: time.Minute},
 		{Name: exports, Max: 10, Window: time.Minute},
@@ -88,7 +88,7 @@ func readings(h http.Header, now time.Time) []budget.Reading {
 	if account.Max > 0 || account.Left >= 0 {
 		out = append(out, account)
 	}
-	for _, l := range limits() {
+	for _, l := range Limits() {
 		for _, v := range h.Values("Zendesk-Ratelimit-" + l.Name) {
 			total, left, resets := endpoint(v)
 			if total <= 0 || left > total || total == perRecord(l.Name) {

@@ -96,7 +96,7 @@ func FuzzReadings(f *testing.F) {
 		h := headers(lines)
 		local(vendorhttp.Response{Header: h})
 		for _, r := range readings(h, now) {
-			known := slices.ContainsFunc(limits(), func(l budget.Limit) bool { return l.Name == r.Limit })
+			known := slices.ContainsFunc(Limits(), func(l budget.Limit) bool { return l.Name == r.Limit })
 			soon := r.Reset.IsZero() || r.Reset.After(now) && r.Reset.Before(now.Add(longest+2*time.Second))
 			if !known || !soon || r.Max < 0 || r.Max > budget.Unlimited || r.Left < -1 || r.Left > budget.Unlimited || r.Max > 0 && r.Left > r.Max {
 				t.Errorf("%q: %+v", lines, r)

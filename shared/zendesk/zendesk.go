@@ -147,7 +147,7 @@ func New(cfg Config) (*Connector, error) {
 		c.objects[custom+k] = true
 	}
 	var err error
-	if c.limits, err = budget.Set(limits(), cfg.Limits); err != nil {
+	if c.limits, err = budget.Set(Limits(), cfg.Limits); err != nil {
 		problems = append(problems, err)
 	}
 	cr := cfg.Credentials

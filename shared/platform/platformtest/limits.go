@@ -227,7 +227,9 @@ func Share(limits []budget.Limit, now func() time.Time, patience time.Duration) 
 	memory := budget.NewMemory()
 	for i := range gates {
 		shared := budget.NewShared(memory, budget.Options{Worker: fmt.Sprint("worker-", i), Now: now, Patience: patience})
-		gates[i] = shared.Gate("platform", budget.Rules{Limits: limits})
+		gate := shared.Gate("platform")
+		gate.Keep(budget.Rules{Limits: limits})
+		gates[i] = gate
 	}
 	return gates
 }
