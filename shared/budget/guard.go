@@ -243,7 +243,8 @@ func (g *Guard) window(name string) time.Duration {
 	return 0
 }
 
-// spaced is a short window as it is kept to: the way to the vendor does not always take as long.
+// spaced is a short window as it is kept to: the way to the vendor does not always take as long. Ways that differ by more
+// than a quarter of the window are not provided for.
 func spaced(window time.Duration) time.Duration { return window + window/4 }
 
 // age lets go of calls whose short window is over.

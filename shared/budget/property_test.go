@@ -108,7 +108,11 @@ func (f *field) enter(h *hand) bool {
 		}
 	}
 	f.calls = append(f.calls, c)
-	f.arrived = append(f.arrived, now.Add(time.Duration(rapid.IntRange(0, 500).Draw(f.t, "travels"))*time.Millisecond))
+	travels := 500 // milliseconds; a window of a second is kept to if they differ by less than a quarter of it
+	if f.window == time.Second {
+		travels = 200
+	}
+	f.arrived = append(f.arrived, now.Add(time.Duration(rapid.IntRange(0, travels).Draw(f.t, "travels"))*time.Millisecond))
 	if f.window == 0 && len(f.calls) > f.rules.Limits[0].Max {
 		f.t.Fatalf("%d calls at once, want at most %d", len(f.calls), f.rules.Limits[0].Max)
 	}
