@@ -16,6 +16,7 @@ type benchCommand struct {
 	Intake   benchIntake   `cmd:"" help:"Webhook intake against a verify-only handler (V) and a durable floor (I)."`
 	Sync     benchSync     `cmd:"" help:"Accepted to seen by the target, against a durable delivering floor (W)."`
 	Soak     benchSoak     `cmd:"" help:"Kill -9 under load, with repeats and wrong order: nothing lost, nothing twice."`
+	Backlog  benchBacklog  `cmd:"" help:"A start with webhooks waiting: until it accepts again, and its memory."`
 	Link     benchLink     `cmd:"" help:"sorrel link over customers of which it is known who is who: precision, recall."`
 	Cost     benchCost     `cmd:"" help:"What each kind of change costs in DynamoDB, SQS and provider requests."`
 	Simulate benchSimulate `cmd:"" help:"Whole histories from seeds, with faults at every edge: the end is as policy says."`
@@ -80,6 +81,25 @@ type benchSoak struct {
 func (c benchSoak) Run(ctx binding, s screen) error {
 	r, err := bench.Soak(ctx, bench.SoakOptions{Webhooks: c.Webhooks, Kills: c.Kills, Duplicates: c.Duplicates, Reordered: c.Reordered,
 		Failing: c.Failing, Lost: c.Lost, Refusing: c.Refusing, Latency: c.Latency, Rate: c.Rate, Deaf: c.Deaf, Seed: c.Seed, Progress: s.err})
+	if c.JSON {
+		return errors.Join(s.json(r), err)
+	}
+	return errors.Join(r.Print(s.out), err)
+}
+
+type benchBacklog struct {
+	Waiting int           `default:"20000" help:"Webhooks in the durable inbound queue."`
+	Starts  int           `default:"5" help:"Starts with them, each beside one without."`
+	Work    time.Duration `default:"5s" help:"How long the last one works on them before its memory is read."`
+	JSON    bool          `help:"Print JSON."`
+}
+
+// Run fails if a bar is missed.
+func (c benchBacklog) Run(ctx binding, s screen) error {
+	r, err := bench.Backlog(ctx, bench.BacklogOptions{Waiting: c.Waiting, Starts: c.Starts, Work: c.Work, Progress: s.err})
+	if len(r.Checks) == 0 {
+		return err
+	}
 	if c.JSON {
 		return errors.Join(s.json(r), err)
 	}

@@ -337,6 +337,9 @@ func (s *soak) run(ctx context.Context) error {
 		}
 	}
 	s.check("open exceptions", sum(status.Exceptions), 0)
+	for kind, n := range status.Exceptions {
+		fmt.Fprintf(s.o.Progress, "  %d exceptions of type %s\n", n, kind)
+	}
 	fmt.Fprintf(s.o.Progress, "  drained; everything once more, under new event ids\n")
 	if _, err := s.send(ctx, "again", s.shuffled()); err != nil {
 		return err
