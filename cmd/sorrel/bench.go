@@ -72,7 +72,7 @@ type benchSoak struct {
 	Refusing   float64       `default:"0" help:"Share of provider calls answered 503 in every second life of the process."`
 	Latency    time.Duration `default:"0s" help:"Of provider calls."`
 	Rate       float64       `default:"0" help:"Webhooks a second; 0 is as many as are acknowledged."`
-	Deaf       bool          `help:"Without webhooks and listings of the targets: nothing heals what a killed process's last requests do."`
+	Hearing    bool          `help:"With webhooks and listings of the targets; without them nothing heals what a killed process left."`
 	Seed       uint64        `default:"1" help:"Of everything random."`
 	JSON       bool          `help:"Print JSON."`
 }
@@ -80,7 +80,7 @@ type benchSoak struct {
 // Run fails unless everything held.
 func (c benchSoak) Run(ctx binding, s screen) error {
 	r, err := bench.Soak(ctx, bench.SoakOptions{Webhooks: c.Webhooks, Kills: c.Kills, Duplicates: c.Duplicates, Reordered: c.Reordered,
-		Failing: c.Failing, Lost: c.Lost, Refusing: c.Refusing, Latency: c.Latency, Rate: c.Rate, Deaf: c.Deaf, Seed: c.Seed, Progress: s.err})
+		Failing: c.Failing, Lost: c.Lost, Refusing: c.Refusing, Latency: c.Latency, Rate: c.Rate, Hearing: c.Hearing, Seed: c.Seed, Progress: s.err})
 	if c.JSON {
 		return errors.Join(s.json(r), err)
 	}

@@ -35,7 +35,7 @@ type SoakOptions struct {
 	Refusing    float64       // as Failing, but in every second life of the process only; 0
 	Latency     time.Duration // of every provider call, so that a kill finds some under way; 0
 	Rate        float64       // webhooks a second; 0 = as many as are acknowledged
-	Deaf        bool          // Sorrel hears nothing from its targets: neither webhooks nor listings
+	Hearing     bool          // Sorrel hears of its targets, by webhooks and listings; otherwise nothing heals what a killed process left
 	Lost        float64       // share of provider calls that are done but never answered; 0
 	Connections int           // 64
 	Seed        uint64        // 1
@@ -184,7 +184,7 @@ func Soak(ctx context.Context, o SoakOptions) (SoakReport, error) {
 		endpoints[p] = s.twins.Endpoints()[p]
 	}
 	s.child = childConfig{Peer: sorrel, Dir: filepath.Join(dir, "soak"), CPU: -1, Endpoints: endpoints, Listen: "127.0.0.1:0"}
-	if !o.Deaf {
+	if o.Hearing {
 		s.child.ListEvery = 2 * time.Second
 	}
 	if err := s.boot(ctx); err != nil {
@@ -268,7 +268,7 @@ func (s *soak) boot(ctx context.Context) error {
 	s.peer = p
 	s.mu.Unlock()
 	s.address.Store(&address)
-	if !s.o.Deaf {
+	if s.o.Hearing {
 		s.twins.SendTo(p.URL)
 	}
 	trouble := twin.Faults{Fail: s.o.Failing, LoseReply: s.o.Lost, LatencyMS: int(s.o.Latency / time.Millisecond)}
@@ -401,7 +401,7 @@ func (s *soak) send(ctx context.Context, prefix string, plans [][]post) (refused
 					errs[i] = err
 					return
 				}
-				body = load.AppendOrder(body[:0], p.order, p.rev, fmt.Sprintf("%s-%d-%d", prefix, p.order, p.rev), s.start)
+				body = load.AppendOrder(body[:0], p.order, p.rev, fmt.Sprintf("%s-%d-%d", prefix, p.order, p.rev), s.saved(p.rev))
 				status, err := s.until2xx(ctx, c, body, p.order == 0)
 				if err != nil {
 					errs[i] = err
@@ -422,6 +422,16 @@ func (s *soak) send(ctx context.Context, prefix string, plans [][]post) (refused
 	senders.Wait()
 	killer.Wait()
 	return int(forged.Load()), errors.Join(errs...)
+}
+
+// saved is when a revision was saved on NetSuite: about when it is first sent, where that is known. It is the same whenever
+// it is sent.
+func (s *soak) saved(rev int) time.Time {
+	if s.o.Rate <= 0 {
+		return s.start
+	}
+	span := time.Duration(float64(s.report.Webhooks) / s.o.Rate / revisions * float64(time.Second))
+	return s.start.Add(time.Duration(rev-1) * span)
 }
 
 // lived waits for the moment of a kill. It reports false if that does not come any more.
