@@ -579,6 +579,7 @@ func TestPrices(t *testing.T) {
 	l, m := metered()
 	e := said(t, l, order7, "billed", 1, "t1")
 	id := e.After.Record.ID
+	var r Replay
 	rows := []struct {
 		verb         string
 		do           func() error
@@ -620,6 +621,26 @@ func TestPrices(t *testing.T) {
 		}, shards + 1, shards, 1},
 		{"due", func() error {
 			for _, err := range l.DueFor(t.Context(), "zendesk") {
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		}, shards, shards, 0},
+		{"replay, begun: its head, its mark, a line", func() (err error) {
+			r, err = l.SaveReplay(t.Context(), Replay{ID: "r", State: ReplayPlanning}, nil, &LogEntry{By: "ada", Events: []record.Event{{Action: "x"}}})
+			return err
+		}, 3, 2, 2 * (1 + 1 + 2)},
+		{"replay, moved on with a page", func() (err error) {
+			r.Plan.Pages = 1
+			r, err = l.SaveReplay(t.Context(), r, []PlanEntry{{Record: id}}, nil)
+			return err
+		}, 2, 1, 2 * (1 + 1)},
+		{"replay, moved on", func() (err error) { r, err = l.SaveReplay(t.Context(), r, nil, nil); return err }, 2, 1, 1},
+		{"plan page", func() error { _, err := l.PlanPage(t.Context(), "r", 0); return err }, 1, 1, 0},
+		{"replaying", func() error { _, err := l.Replaying(t.Context()); return err }, 1, 1, 0},
+		{"scan", func() error {
+			for _, err := range l.Scan(t.Context(), LogMark{}, "") {
 				if err != nil {
 					return err
 				}
