@@ -162,6 +162,8 @@ func (s *site) set(object, id string, fields map[string]any) {
 func (s *site) remove(object, id, into string) {
 	ref := record.Ref{Platform: s.name, Object: object, ID: id}
 	s.rows[ref].gone, s.rows[ref].into = true, into
+	delete(s.unknown, id) // if it is restored, that tells all that it holds
+	delete(s.unknown, s.rows[ref].external)
 	s.touch(ref, false, nil)
 }
 
