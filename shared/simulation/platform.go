@@ -162,14 +162,14 @@ func (s *site) set(object, id string, fields map[string]any) {
 func (s *site) remove(object, id, into string) {
 	ref := record.Ref{Platform: s.name, Object: object, ID: id}
 	s.rows[ref].gone, s.rows[ref].into = true, into
-	delete(s.unknown, id) // if it is restored, that tells all that it holds
-	delete(s.unknown, s.rows[ref].external)
 	s.touch(ref, false, nil)
 }
 
 func (s *site) restore(ref record.Ref) {
 	r := s.rows[ref]
 	r.gone, r.into, r.born, r.restored = false, "", s.clock().Truncate(s.resolution), s.w.now
+	delete(s.unknown, ref.ID) // it tells now all that it holds
+	delete(s.unknown, s.rows[ref].external)
 	s.touch(ref, false, nil)
 }
 
