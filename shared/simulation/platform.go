@@ -52,6 +52,7 @@ type row struct {
 
 // lastWrite is our last write to a row, and when it was remembered.
 type lastWrite struct {
+	by        *process
 	body      string
 	external  string
 	changes   int64
@@ -255,7 +256,7 @@ func (s *site) apply(p *process, w platform.Write) platform.Written {
 	}
 	r.external = w.External
 	s.touch(ref, true, w.Fields)
-	r.last = lastWrite{body: string(body), external: w.External, changes: r.changes}
+	r.last = lastWrite{by: p, body: string(body), external: w.External, changes: r.changes}
 	p.wrote = append(p.wrote, r)
 	done := platform.Written{ID: ref.ID, Created: made}
 	if s.tells {

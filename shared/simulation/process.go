@@ -228,8 +228,11 @@ func (p *process) remembered(ops []store.Op) {
 	p.unknown = slices.DeleteFunc(p.unknown, func(u unknown) bool { return commits(u.external) })
 	for _, r := range p.wrote {
 		if commits(r.external) {
-			if !r.last.confirmed.IsZero() {
+			if r.last.by != p || !r.last.confirmed.IsZero() {
 				r.heard = p.w.now // of a write, perhaps an older one, that somebody slow remembers only now
+			}
+			if r.last.by != p {
+				continue
 			}
 			r.last.confirmed, r.last.seq = p.w.now, p.w.logged(r.external)
 		}
