@@ -6,11 +6,16 @@
 // virtual time, in which other invocations have the turn; so everything interleaves that could interleave on AWS, in an
 // order that follows from the seed. One invocation handles its groups of messages in turn.
 //
+// Webhooks go through intake, and vendors send them again under the same id until they hear in time that they were accepted.
+// Each kind of call can crash the process before it and after it; a report counts calls and faults by kind of call. In
+// every sixth history ("away") nothing fails but one platform, which is away for six hours while people go on elsewhere: it is
+// told once of each record after that, nothing is dead-lettered, and no message is received twice meanwhile.
+//
 // When people have stopped and nothing fails any more, the end is held to what must be true of it: see check. A history
 // in which it is not is shrunk: acts, outages and faults are taken away as long as something is still wrong.
 //
-// What is not in it: intake and connectors, which have suites of their own, and the locks that workers of one process
-// share: here, as on Lambda, a process does one thing at a time.
+// What is not in it: connectors, twins, budgets and breakers, replays, which have suites of their own, and the locks that
+// workers of one process share: here, as on Lambda, a process does one thing at a time.
 //
 // What it lets pass, because Sorrel is known not to see it: where values are rewritten, what somebody set around our
 // write may pass for its echo until it is set again; a reference to something deleted on a platform waits there
