@@ -152,10 +152,10 @@ func (c on) act(ctx binding, s screen, a action) error {
 }
 
 // done asks for something to be done, and says what was.
-func (c acting) done(ctx binding, s screen, q question) error {
-	q.as = c.As
+func (a acting) done(ctx binding, s screen, q question) error {
+	q.as = a.As
 	var did steward.Acted
-	if printed, err := c.ask(ctx, s, q, &did); printed || err != nil {
+	if printed, err := a.ask(ctx, s, q, &did); printed || err != nil {
 		return err
 	}
 	about := did.Exception.ID
