@@ -31,24 +31,26 @@ func guarded(t *testing.T, clock *platformtest.Clock, opts salesforcetwin.Option
 	return c, tw, gate
 }
 
-// The calls of a day are learned from the first answer, and kept to even if others use a part of them.
+// The calls of a day are learned from the first answer, and kept to even if others use a part of them. An answer does not
+// say which of the other calls under way it counts; the gate takes it that it counts none. So of the calls of a day up to
+// 19 may stay unused, with twenty workers, and how many is a matter of chance: the numbers here leave room for that.
 func TestKeepsToTheDay(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		daily, others int
 		given         map[string]int
-		days          int // that 250 calls take
+		days          int // that 230 calls take
 	}{
 		"plenty":               {10_000, 0, nil, 0},
 		"few":                  {100, 0, nil, 2},
 		"shared with others":   {500, 350, nil, 1},
-		"as much as was given": {10_000, 0, map[string]int{budget.Calls: 75}, 3},
+		"as much as was given": {10_000, 0, map[string]int{budget.Calls: 70}, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			clock := platformtest.NewClock()
 			c, tw, gate := guarded(t, clock, salesforcetwin.Options{DailyCalls: tt.daily, SessionLife: 1000 * time.Hour}, tt.given)
-			tw.Kit().SetFaults(twin.Faults{Others: map[string]int{budget.Calls: tt.others}})
+			tw.Kit().SetFaults(twin.Faults{LatencyMS: 1, Others: map[string]int{budget.Calls: tt.others}})
 			find := func(ctx context.Context, _ int) error {
 				if _, err := c.Find(ctx, "Account", "nobody"); !fault.Is(err, fault.NotFound) {
 					return err
@@ -57,14 +59,14 @@ func TestKeepsToTheDay(t *testing.T) {
 			}
 			began := clock.Now()
 			platformtest.Work(t, clock, 1, 1, find)
-			platformtest.Work(t, clock, 20, 249, find)
+			platformtest.Work(t, clock, 20, 229, find)
 			if s := tw.Kit().Stats(); s.OverLimit != 0 {
 				t.Errorf("%d calls over the limit", s.OverLimit)
 			}
 			if took := clock.Now().Sub(began).Truncate(24 * time.Hour); took != time.Duration(tt.days)*24*time.Hour {
 				t.Errorf("took %v, want %d days", took, tt.days)
 			}
-			if len(gate.Said()) < 250 {
+			if len(gate.Said()) < 230 {
 				t.Errorf("%d answers told of the day", len(gate.Said()))
 			}
 		})
