@@ -138,6 +138,7 @@ func TestConformance(t *testing.T) {
 		}}
 		platformtest.Run(t, h)
 		platformtest.Unknown(t, h)
+		platformtest.Abandoned(t, h)
 	}
 }
 

@@ -46,6 +46,7 @@ func suites(t *testing.T, importSets bool, h platformtest.Harness) {
 		return w
 	}
 	platformtest.Unknown(t, h)
+	platformtest.Abandoned(t, h)
 }
 
 func TestConformance(t *testing.T) {

@@ -45,6 +45,7 @@ func suites(t *testing.T, h platformtest.Harness) {
 		return w
 	}
 	platformtest.Unknown(t, h)
+	platformtest.Abandoned(t, h)
 }
 
 func TestConformance(t *testing.T) {
