@@ -56,6 +56,9 @@ func TestRulesCanFail(t *testing.T) {
 	t.Parallel()
 	template := read(t, "template.yaml")
 	rows := []struct{ rule, old, new, want string }{
+		{"memory", "GOMEMLIMIT: 217MiB", "GOMEMLIMIT: 256MiB", "GOMEMLIMIT is 1.00 of MemorySize"},
+		{"memory", "MemorySize: 256", "MemorySize: 1024", "GOMEMLIMIT is 0.21 of MemorySize"},
+		{"memory", "GOMEMLIMIT: 435MiB", "GOMEMLIMIT: 435", "GOMEMLIMIT is 0.00 of MemorySize"},
 		{"queues", "RedrivePolicy: {deadLetterTargetArn: !GetAtt InboundDlq.Arn, maxReceiveCount: 5}", "DelaySeconds: 0", "InboundQueue: no dead-letter queue"},
 		{"queues", "!GetAtt InboundDlq.Arn, maxReceiveCount: 5", "!GetAtt InboundDlq.Arn, maxReceiveCount: 1", "maxReceiveCount is not queue.MaxReceives"},
 		{"queues", "!GetAtt InboundDlq.Arn, maxReceiveCount: 5", "!GetAtt RelayDlq.Arn, maxReceiveCount: 5", "must be of the same kind"},

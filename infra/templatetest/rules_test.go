@@ -35,6 +35,7 @@ func rules(reads environment) []rule {
 		{"queues", queues},
 		{"queue sources", queueSources},
 		{"functions", functions},
+		{"memory", memory},
 		{"environment", func(s stack) []string { return variables(s, reads) }},
 		{"rights", rights},
 		{"no wildcard", noWildcard},
@@ -163,7 +164,26 @@ func functions(s stack) []string {
 	return p
 }
 
-// readByGo lists the variables that no code of ours reads.
+// softLimit is a function's GOMEMLIMIT in bytes; 0 = it has none that is whole MiB.
+func softLimit(s stack, id string) float64 {
+	var mib float64
+	if _, err := fmt.Sscanf(s.variables(id)["GOMEMLIMIT"].text(), "%fMiB", &mib); err != nil {
+		return 0
+	}
+	return mib * (1 << 20)
+}
+
+// memory leaves Lambda's own processes and what Go does not count their part, and the collector most of the rest.
+func memory(s stack) []string {
+	var p problems
+	for _, id := range s.functions() {
+		share := softLimit(s, id) / (1 << 20) / s.prop(id, "MemorySize").number()
+		p.unless(share > 0.8 && share <= 0.85, "%s: GOMEMLIMIT is %.2f of MemorySize, want 0.80 to 0.85, in MiB", id, share)
+	}
+	return p
+}
+
+// readByGo lists the variables that no code of ours reads; memory has the other one.
 var readByGo = map[string]string{"SSL_CERT_DIR": "/nonexistent"}
 
 func variables(s stack, reads environment) []string {
@@ -174,6 +194,7 @@ func variables(s stack, reads environment) []string {
 			p.unless(set[name].text() == want, "%s: %s is not %s", id, name, want)
 			delete(set, name)
 		}
+		delete(set, "GOMEMLIMIT")
 		for _, name := range reads(folder(id)) {
 			p.unless(set[name].is(), "%s: reads %s, which is not set", id, name)
 			delete(set, name)

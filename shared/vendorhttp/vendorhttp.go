@@ -27,7 +27,7 @@ import (
 )
 
 // Bounds of a vendor's answer in bytes, by what was asked: an invocation's memory is what its calls in flight may bring,
-// see the test of memory in package boot. The answer to a write shows at most the record written.
+// see TestMemory in infra/templatetest. The answer to a write shows at most the record written.
 const (
 	MaxWritten = 1 << 20  // to a write; a larger one leaves it unknown, and it is read back
 	MaxAnswer  = 4 << 20  // to a question about one record, or a sign-in
