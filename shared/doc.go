@@ -75,6 +75,10 @@
 // seed, with faults at every edge. endtoend, flow's own tests and infra/templatetest test what no single package can; bench measures against floors. imports_test.go, beside this
 // file, holds the rule of who may import whom.
 //
+// Others in a package's folder are part of it: bench has the floors (floor), the work (load) and processes apart (peer);
+// cloud/cliconfig opens an account for people, cloud/localservers runs AWS's protocols for tests. contract/contracttest
+// draws values, match/matchtest customers of whom it is known who is who.
+//
 // # Add a field
 //
 // A field of your own, in YAML alone; the README shows the exact lines.

@@ -2,8 +2,10 @@ package shared_test
 
 import (
 	"encoding/json"
+	"os"
 	"os/exec"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -119,6 +121,21 @@ func TestImports(t *testing.T) {
 			if strings.HasPrefix(to, "github.com/aws/aws-sdk-go-v2") && !under(p.ImportPath, "shared/cloud") {
 				t.Errorf("a test of %s imports %s: only cloud may", p.ImportPath, to)
 			}
+		}
+	}
+}
+
+// The tour names every package; "netsuitetwin" and its like are the twins beside their connectors.
+func TestTour(t *testing.T) {
+	t.Parallel()
+	tour, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := regexp.MustCompile(`[a-z]+`).FindAllString(string(tour), -1)
+	for _, p := range listed(t) {
+		if name := path.Base(p.ImportPath); under(p.ImportPath, "shared") && !isTwin(p.ImportPath) && !slices.Contains(words, name) {
+			t.Errorf("doc.go does not name %s", p.ImportPath)
 		}
 	}
 }
