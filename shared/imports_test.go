@@ -68,8 +68,10 @@ func broken(from, to string, standard bool) string {
 		return "only trigger, functions and local import aws-lambda-go"
 	case under(to, "shared/store/boltstore", "shared/queue/durable") && !under(from, "shared/store", "shared/queue", "shared/boot", "cmd"):
 		return "only boot chooses an embedded adapter"
-	case isTwin(to) && !isTwin(from) && !isTestHelper(from) && !under(from, "cmd/sorrel", "shared/bench"):
-		return "twins are for tests, cmd/sorrel and bench"
+	case isTwin(to) && !isTwin(from) && !isTestHelper(from) && !under(from, "cmd/sorrel", "shared/bench", "shared/simulation"):
+		return "twins are for tests, cmd/sorrel and bench, and for the simulation, which these play"
+	case under(to, "shared/simulation") && !under(from, "cmd/sorrel", "shared/bench", "shared/simulation"):
+		return "the simulation is for tests, cmd/sorrel and bench: it has twins in it"
 	case isTestHelper(to) && !isTestHelper(from) && !(under(from, "shared/bench") && under(to, "shared/match/matchtest")):
 		return "test helpers are for tests"
 	case under(from, "shared/expression", "shared/match") && under(to, "shared/policy", "shared/mapping"):
@@ -161,6 +163,7 @@ func TestRulesCanFail(t *testing.T) {
 		{"shared/flow/hub", "github.com/aws/aws-lambda-go/events"},
 		{"shared/trigger", module + "shared/store/boltstore"},
 		{"shared/boot", module + "shared/zendesk/zendesktwin"},
+		{"shared/boot", module + "shared/simulation"},
 		{"shared/boot", module + "shared/store/storetest"},
 		{"shared/policy", module + "shared/flow/hub"},
 		{"shared/expression", module + "shared/cloud"},

@@ -128,6 +128,7 @@ type benchSimulate struct {
 	Seeds int    `default:"1000" help:"How many histories."`
 	Seed  uint64 `default:"0" help:"The first seed. One seed is one history, byte for byte."`
 	Whole bool   `help:"Do not shrink the histories that fail."`
+	Twins bool   `help:"The platforms are the vendors' twins behind the real connectors, under the deployed configuration."`
 	JSON  bool   `help:"Print JSON."`
 }
 
@@ -138,7 +139,7 @@ func (c benchSimulate) Run(ctx binding, s screen) error {
 		return err
 	}
 	debug.SetGCPercent(400) // a history is small and soon over: collecting less often makes it a quarter faster
-	r, err := sim.Run(ctx, simulation.Options{Seed: c.Seed, Seeds: c.Seeds, Workers: runtime.GOMAXPROCS(0), Whole: c.Whole, Progress: s.err})
+	r, err := sim.Run(ctx, simulation.Options{Seed: c.Seed, Seeds: c.Seeds, Workers: runtime.GOMAXPROCS(0), Whole: c.Whole, Twins: c.Twins, Progress: s.err})
 	if c.JSON {
 		return errors.Join(s.json(r), err)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -32,6 +33,20 @@ type Connector interface {
 	Find(ctx context.Context, object, external string) (record.Native, error)
 	Write(ctx context.Context, writes []platform.Write) []platform.Written
 	Changes(ctx context.Context, object, cursor string) (platform.Page, error)
+}
+
+// Connect makes connectors for a caller that keeps all the rest of a world itself. transport is how they reach a platform
+// by HTTP. Each call makes connectors that share no sign-in with others, and no budgets: they let their own calls through.
+func Connect(endpoints map[string]Endpoint, set *policy.Set, now func() time.Time, recorder *telemetry.Recorder, transport func(platform string) http.RoundTripper) (map[string]Connector, error) {
+	return connect(endpoints, set, &World{Now: now, Telemetry: recorder, transport: transport})
+}
+
+// reach is how a platform's connector calls it; nil = over connections of its own.
+func (w *World) reach(name string) http.RoundTripper {
+	if w.transport == nil {
+		return nil
+	}
+	return w.transport(name)
 }
 
 // connect makes the connectors of endpoints and reports all problems at once. An endpoint without a URL can
@@ -81,7 +96,7 @@ func connector(name string, e Endpoint, set *policy.Set, w *World) (Connector, e
 		if err := credentials(name, e, &own); err != nil {
 			return nil, err
 		}
-		return netsuite.New(netsuite.Config{URL: e.URL, Now: w.Now, Observe: observe, Gate: w.gate(name), Credentials: own.Credentials,
+		return netsuite.New(netsuite.Config{URL: e.URL, Now: w.Now, Observe: observe, Gate: w.gate(name), Transport: w.reach(name), Credentials: own.Credentials,
 			IntegrationUser: own.IntegrationUser, AccountZone: own.AccountZone, Limits: own.Limits, Columns: columns(set)})
 	case record.Salesforce:
 		var own struct {
@@ -91,7 +106,7 @@ func connector(name string, e Endpoint, set *policy.Set, w *World) (Connector, e
 		if err := credentials(name, e, &own); err != nil {
 			return nil, err
 		}
-		return salesforce.New(salesforce.Config{URL: e.URL, Now: w.Now, Observe: observe, Gate: w.gate(name), Fields: nativeFields(set, name), Kinds: salesforceKinds(set),
+		return salesforce.New(salesforce.Config{URL: e.URL, Now: w.Now, Observe: observe, Gate: w.gate(name), Transport: w.reach(name), Fields: nativeFields(set, name), Kinds: salesforceKinds(set),
 			Credentials: own.Credentials, Limits: own.Limits,
 			Missed: func(m salesforce.Missed) { // the next listing brings what the event did not name
 				w.Telemetry.Count("EventsMissed", name, 1)
@@ -105,7 +120,7 @@ func connector(name string, e Endpoint, set *policy.Set, w *World) (Connector, e
 		if err := credentials(name, e, &own); err != nil {
 			return nil, err
 		}
-		return zendesk.New(zendesk.Config{URL: e.URL, Now: w.Now, Observe: observe, Gate: w.gate(name), Credentials: own.Credentials, Limits: own.Limits, CustomObjects: customObjects(set)})
+		return zendesk.New(zendesk.Config{URL: e.URL, Now: w.Now, Observe: observe, Gate: w.gate(name), Transport: w.reach(name), Credentials: own.Credentials, Limits: own.Limits, CustomObjects: customObjects(set)})
 	case record.ServiceNow:
 		var own struct {
 			servicenow.Credentials
@@ -115,7 +130,7 @@ func connector(name string, e Endpoint, set *policy.Set, w *World) (Connector, e
 		if err := credentials(name, e, &own); err != nil {
 			return nil, err
 		}
-		return servicenow.New(servicenow.Config{URL: e.URL, Now: w.Now, Observe: observe, Gate: w.gate(name), Credentials: own.Credentials, ImportSets: own.ImportSets, Limits: own.Limits})
+		return servicenow.New(servicenow.Config{URL: e.URL, Now: w.Now, Observe: observe, Gate: w.gate(name), Transport: w.reach(name), Credentials: own.Credentials, ImportSets: own.ImportSets, Limits: own.Limits})
 	}
 	return nil, &fault.Error{Class: fault.NotFound, Op: "boot.connect", ID: name, Detail: "no connector for this platform", Remedy: fmt.Sprint("known: ", Platforms())}
 }

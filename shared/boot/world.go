@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"maps"
 	mathrand "math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -72,13 +73,14 @@ type World struct {
 	Grace      time.Duration // see sweep.Deps
 	Look       sweep.Looker  // what platforms let us call; nil = nothing is limited
 
-	gates   *budget.Shared // nil without a ledger
-	started time.Time
-	newID   func() string
-	dead    map[string]deadletters.Dead // by the name of the queue that they belong to
-	metrics io.Writer                   // embedded metric format; nil = nowhere
-	close   []func() error
-	tidy    func(context.Context) error
+	gates     *budget.Shared                          // nil without a ledger
+	transport func(platform string) http.RoundTripper // nil = connectors have connections of their own
+	started   time.Time
+	newID     func() string
+	dead      map[string]deadletters.Dead // by the name of the queue that they belong to
+	metrics   io.Writer                   // embedded metric format; nil = nowhere
+	close     []func() error
+	tidy      func(context.Context) error
 }
 
 // NewID returns a function that makes correlation ids: ULIDs, so that they sort by time.

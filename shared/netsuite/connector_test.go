@@ -93,6 +93,27 @@ func TestIntakeNeedsNoAPICredentials(t *testing.T) {
 	}
 }
 
+// An assertion is for now, whatever NetSuite's clock says of it.
+func TestSignInByAnotherClock(t *testing.T) {
+	t.Parallel()
+	clock := platformtest.NewClock()
+	for _, apart := range []time.Duration{-4 * time.Minute, 4 * time.Minute} {
+		tw, err := netsuitetwin.New(netsuitetwin.Options{Now: func() time.Time { return clock.Now().Add(apart) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		srv := httptest.NewServer(tw.Handler())
+		defer srv.Close()
+		c, err := netsuite.New(netsuite.Config{URL: srv.URL, Credentials: tw.Credentials(), Now: clock.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err = c.Read(t.Context(), ref("customer", mustEdit(t, tw, "customer", "", customerFields(1)))); err != nil {
+			t.Errorf("clocks %s apart: %v", apart, err)
+		}
+	}
+}
+
 func TestSignIn(t *testing.T) {
 	t.Parallel()
 	clock := platformtest.NewClock()

@@ -85,12 +85,16 @@ func parseKey(text string) (crypto.Signer, jwt.SigningMethod, error) {
 	return nil, nil, errors.New("want an RSA or a P-256, P-384 or P-521 key")
 }
 
-// assertion signs one. NetSuite accepts it for less than an hour; five minutes are plenty.
+// clocksDiffer is how much NetSuite's clock may differ from ours: as much as with webhooks. An assertion from what is the
+// future there is refused.
+const clocksDiffer = 5 * time.Minute
+
+// assertion signs one. NetSuite accepts it for less than an hour.
 func (s *signer) assertion() (string, error) {
 	now := s.now()
 	t := jwt.NewWithClaims(s.method, jwt.MapClaims{
 		"iss": s.clientID, "scope": "rest_webservices", "aud": s.audience,
-		"iat": now.Unix(), "exp": now.Add(5 * time.Minute).Unix(),
+		"iat": now.Add(-clocksDiffer).Unix(), "exp": now.Add(clocksDiffer).Unix(),
 	})
 	t.Header["kid"] = s.certificateID
 	return t.SignedString(s.key)

@@ -101,11 +101,12 @@ type Config struct {
 	Credentials Credentials
 	Now         func() time.Time
 	Observe     func(vendorhttp.Call)
-	Concurrency int           // calls in flight at most; 0 = 10
-	Gate        budget.Gate   // lets calls through; nil = one of this connector alone, with Concurrency
-	Timeout     time.Duration // of one call; 0 = 15 s
-	Version     string        // REST API version; "" = v66.0, at least v46.0
-	Client      string        // marks our calls, so that their events are recognised; "" = Sorrel
+	Concurrency int               // calls in flight at most; 0 = 10
+	Gate        budget.Gate       // lets calls through; nil = one of this connector alone, with Concurrency
+	Timeout     time.Duration     // of one call; 0 = 15 s
+	Transport   http.RoundTripper // nil = a pooled one
+	Version     string            // REST API version; "" = v66.0, at least v46.0
+	Client      string            // marks our calls, so that their events are recognised; "" = Sorrel
 
 	Fields       map[string][]string        // object → fields to read (Parent.Field for one of its parents); nil = DefaultFields
 	External     map[string]string          // object → its external-id field; default Sorrel_Id__c
@@ -332,7 +333,7 @@ func (c *Connector) credentials() []error {
 	client, err := vendorhttp.New(vendorhttp.Config{
 		Name: record.Salesforce, Base: c.cfg.URL, Tokens: vendorhttp.NewTokens(c.signIn, c.cfg.Now),
 		Concurrency: c.cfg.Concurrency, Timeout: c.cfg.Timeout, Now: c.cfg.Now, Observe: c.cfg.Observe,
-		Classify: c.classify, Gate: c.cfg.Gate,
+		Classify: c.classify, Gate: c.cfg.Gate, Transport: c.cfg.Transport,
 		Readings: func(resp vendorhttp.Response) []budget.Reading {
 			return budget.Within(c.cfg.Limits, readings(resp.Header))
 		},

@@ -88,12 +88,13 @@ type Config struct {
 	Credentials Credentials
 	Now         func() time.Time
 	Observe     func(vendorhttp.Call)
-	Concurrency int            // calls in flight at most; 0 = 10
-	Gate        budget.Gate    // lets calls through; nil = one of this connector alone, with Concurrency
-	Timeout     time.Duration  // of one call; 0 = 15 s
-	PageSize    int            // of listings; 0 = 1000
-	Limits      map[string]int // by the names of Connector.Limits: how much of the instance Sorrel may use
-	ImportSets  bool           // creates go through the kit's import sets: one call instead of two, without a version
+	Concurrency int               // calls in flight at most; 0 = 10
+	Gate        budget.Gate       // lets calls through; nil = one of this connector alone, with Concurrency
+	Timeout     time.Duration     // of one call; 0 = 15 s
+	Transport   http.RoundTripper // nil = a pooled one
+	PageSize    int               // of listings; 0 = 1000
+	Limits      map[string]int    // by the names of Connector.Limits: how much of the instance Sorrel may use
+	ImportSets  bool              // creates go through the kit's import sets: one call instead of two, without a version
 }
 
 // Connector to one instance. It is safe for concurrent use.
@@ -147,7 +148,7 @@ func New(cfg Config) (*Connector, error) {
 	}
 	client, err := vendorhttp.New(vendorhttp.Config{
 		Name: record.ServiceNow, Base: cfg.URL, Tokens: c.tokens(), Concurrency: cfg.Concurrency, Timeout: cfg.Timeout,
-		Now: cfg.Now, Observe: cfg.Observe, Classify: classify, Gate: cfg.Gate,
+		Now: cfg.Now, Observe: cfg.Observe, Classify: classify, Gate: cfg.Gate, Transport: cfg.Transport,
 		Readings: func(resp vendorhttp.Response) []budget.Reading {
 			return budget.Within(cfg.Limits, readings(resp, cfg.Now()))
 		},

@@ -19,6 +19,7 @@ type Options struct {
 	Seed     uint64 // the first
 	Seeds    int
 	Workers  int  // at once
+	Twins    bool // the histories of PlanTwins
 	Whole    bool // failures are not shrunk
 	Progress io.Writer
 }
@@ -66,12 +67,16 @@ func (s *Simulator) Run(ctx context.Context, o Options) (Report, error) {
 	started := time.Now()
 	r := Report{Seed: o.Seed, Failed: []Failure{}, Kinds: map[Fault]int{}, Profiles: map[string]int{}, Edges: map[string]Tested{}}
 	var mu sync.Mutex
+	plan := Plan
+	if o.Twins {
+		plan = PlanTwins
+	}
 	seeds := make(chan uint64)
 	var wg sync.WaitGroup
 	for range max(o.Workers, 1) {
 		wg.Go(func() {
 			for seed := range seeds {
-				out := s.Play(Plan(seed), false)
+				out := s.Play(plan(seed), false)
 				mu.Lock()
 				r.add(out)
 				shrink := !o.Whole && len(out.Problems) > 0 && len(r.Failed) < maxShrunk

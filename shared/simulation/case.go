@@ -25,6 +25,7 @@ type Case struct {
 // Profile is what the world of a case is like.
 type Profile struct {
 	Name      string                   `json:"name"`
+	Twins     bool                     `json:"twins,omitempty"`     // platforms are the vendors' twins behind the real connectors
 	Faults    int                      `json:"faults,omitempty"`    // one call in so many fails in some way; 0 = none
 	Often     map[string]int           `json:"often,omitempty"`     // one in so many at edges of these kinds
 	Mute      bool                     `json:"mute,omitempty"`      // of a write that fails nobody knows what became of it
@@ -105,6 +106,8 @@ func (c Case) faults(edge string) []Fault {
 			return []Fault{crashBefore, refused, throttled, slow}
 		}
 		return []Fault{crashBefore, crashAfter, refused, unsent, unanswered, throttled, slow}
+	case "signin":
+		return []Fault{crashBefore, crashAfter, refused, unanswered, throttled, slow}
 	case "read", "list":
 		return []Fault{crashBefore, crashAfter, refused, unsent, throttled, slow}
 	case "webhook":

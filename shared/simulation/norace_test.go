@@ -4,3 +4,5 @@ package simulation_test
 
 // share is how many seeds a test run plays.
 const share = 200
+
+const shareOfTwins = 20 // of those of PlanTwins

@@ -29,6 +29,10 @@ func (w *world) site(name string) *site {
 // act is what somebody does now.
 func (w *world) act(a Act) {
 	rng := rand.New(rand.NewPCG(a.Pick, 9))
+	if w.vendors != nil {
+		w.vendors.act(a, rng)
+		return
+	}
 	s := w.site(a.On)
 	did := func(format string, args ...any) {
 		w.note("somebody on "+s.name, a.Do, fmt.Sprintf(format, args...), none)
@@ -264,6 +268,9 @@ func (w *world) steward(after time.Duration, did, what string, do func(ctx conte
 
 // records are all records that there are, the merged ones included.
 func (w *world) records() []record.ID {
+	if w.vendors != nil {
+		return w.vendors.records()
+	}
 	ids := map[record.ID]bool{}
 	for _, s := range w.sites {
 		for _, ref := range s.order {

@@ -53,10 +53,10 @@ func newProcess(w *world, kind string) *process {
 	p.ledger = ledger.New(edges{p}, w.clock)
 	wake := map[string]queue.Sender{}
 	readers, targets, sources, listed := map[string]hub.Reader{}, map[string]deliver.Platform{}, map[string]batch.Source{}, map[string][]string{}
-	for _, s := range w.sites {
-		o := port{p, s}
-		wake[s.name], readers[s.name], targets[s.name], sources[s.name] = sender{p, w.out[s.name], "wake"}, o, o, o
-		listed[s.name] = objects()
+	reached, events := w.reach(p)
+	for name, o := range reached {
+		wake[name], readers[name], targets[name], sources[name] = sender{p, w.out[name], "wake"}, o, o, o
+		listed[name] = w.objects(name)
 	}
 	in := sender{p, w.inbound, "inbound"}
 	switch kind {
@@ -68,10 +68,10 @@ func newProcess(w *world, kind string) *process {
 		p.steward = steward.New(steward.Deps{Ledger: p.ledger, Config: w.set, Wake: wake, Inbound: in, Now: w.clock, NewID: w.id, Telemetry: w.telemetry})
 	case "intake":
 		hooks := map[string]intake.Webhooks{}
-		for _, s := range w.sites {
-			hooks[s.name] = s
+		for name, o := range reached {
+			hooks[name] = o
 		}
-		p.intake = intake.New(intake.Deps{Platforms: hooks, Inbound: in, Now: w.clock, NewID: p.correlation, Telemetry: w.telemetry})
+		p.intake = intake.New(intake.Deps{Platforms: hooks, Events: events, Inbound: in, Now: w.clock, NewID: p.correlation, Telemetry: w.telemetry})
 	case "hub":
 		p.hub = hub.New(hub.Deps{Ledger: p.ledger, Config: w.set, Readers: readers, Wake: wake, Patience: 2 * time.Second, Parallel: 1, Now: w.clock, Telemetry: w.telemetry})
 	default:
@@ -276,6 +276,9 @@ func (s sender) Send(ctx context.Context, msgs ...queue.Message) error {
 		fmt.Fprintf(&what, " %s %s", m.Group, m.Dedup)
 		if s.p.intake != nil {
 			s.p.w.echo[m.Dedup] = s.p.hook.ours
+			if v := s.p.w.vendors; v != nil {
+				v.queued[s.p.hook.id] = true
+			}
 		}
 	}
 	return s.p.call("queue", s.kind, what.String(), func() error { return s.to.send(ctx, msgs...) })

@@ -14,8 +14,13 @@
 // When people have stopped and nothing fails any more, the end is held to what must be true of it: see check. A history
 // in which it is not is shrunk: acts, outages and faults are taken away as long as something is still wrong.
 //
-// What is not in it: connectors, twins, budgets and breakers, replays, which have suites of their own, and the locks that
-// workers of one process share: here, as on Lambda, a process does one thing at a time.
+// In histories of their own, see PlanTwins, the platforms are the vendors' twins behind the real connectors, under the
+// configuration that is deployed: requests, answers, limits of fields, sign-ins, signatures, webhooks, change events and the
+// rules of their repetition are the vendors', and so is what people there may do. A call fails at the connection, or as the
+// vendor has it fail.
+//
+// What is not in it: budgets and breakers, replays, which have suites of their own, and the locks that workers of one
+// process share: here, as on Lambda, a process does one thing at a time, and its connectors write one record after the other.
 //
 // What it lets pass, because Sorrel is known not to see it: where values are rewritten, what somebody set around our
 // write may pass for its echo until it is set again; a reference to something deleted on a platform waits there
@@ -53,8 +58,10 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
+	"sorrel/shared/boot"
 	"sorrel/shared/fault"
 	"sorrel/shared/policy"
 )
@@ -63,7 +70,10 @@ import (
 var files embed.FS
 
 // Simulator plays cases. It is safe for concurrent use.
-type Simulator struct{ set *policy.Set }
+type Simulator struct {
+	set      *policy.Set
+	deployed func() (*policy.Set, error) // of the histories with the vendors' twins
+}
 
 // New returns a simulator over a small configuration of its own, which has every kind of governance in it.
 func New() (*Simulator, error) {
@@ -75,7 +85,7 @@ func New() (*Simulator, error) {
 	if len(problems) > 0 {
 		return nil, fault.New(fault.Contract, "simulation", fmt.Sprint(problems))
 	}
-	return &Simulator{set}, nil
+	return &Simulator{set, sync.OnceValues(func() (*policy.Set, error) { return boot.LoadConfig("") })}, nil
 }
 
 // Outcome is how a history ended.
@@ -93,7 +103,10 @@ type Outcome struct {
 
 // Play plays a case. keep asks for the history.
 func (s *Simulator) Play(c Case, keep bool) Outcome {
-	w := newWorld(s.set, c, keep)
+	w, err := s.world(c, keep)
+	if err != nil {
+		return Outcome{Case: c, Problems: []string{"cannot play: " + err.Error()}}
+	}
 	for _, a := range c.Acts {
 		w.at(w.origin.Add(a.At), func() { w.act(a) })
 	}
@@ -116,10 +129,8 @@ func (s *Simulator) Play(c Case, keep bool) Outcome {
 		w.list(name)
 	}
 	w.rest(true)
-	for _, hook := range slices.Sorted(maps.Keys(w.accepted)) {
-		if !w.handled[hook] {
-			w.wrong("unheard: %s was accepted and never handled", hook)
-		}
+	for _, hook := range w.unheard() {
+		w.wrong("unheard: %s was accepted and never handled", hook)
 	}
 	w.listed()
 	w.pass(3 * time.Hour) // proposals expire, and overrides end
@@ -128,7 +139,7 @@ func (s *Simulator) Play(c Case, keep bool) Outcome {
 	for round := 0; ; round++ { // what a full listing brings to light may have consequences, and those too
 		before := w.written()
 		for _, name := range platforms {
-			for _, object := range objects() {
+			for _, object := range w.objects(name) {
 				if err := w.god.SaveCursor(context.Background(), name, object, ""); err != nil {
 					w.wrong("cannot rewind: %v", err)
 				}
@@ -153,8 +164,25 @@ func (s *Simulator) Play(c Case, keep bool) Outcome {
 	return Outcome{Case: c, Hash: w.sum(), Problems: w.problems, History: w.lines, Took: w.now.Sub(w.origin), Calls: w.calls, Writes: w.written(), Edges: w.counts, Faults: w.fired}
 }
 
+// world makes the world of a case.
+func (s *Simulator) world(c Case, keep bool) (*world, error) {
+	if !c.Profile.Twins {
+		return newWorld(s.set, c, keep), nil
+	}
+	set, err := s.deployed()
+	if err != nil {
+		return nil, err
+	}
+	w := newWorld(set, c, keep)
+	w.vendors, err = newVendors(w)
+	return w, err
+}
+
 func (w *world) written() int {
 	n := 0
+	if w.vendors != nil {
+		return w.vendors.written()
+	}
 	for _, s := range w.sites {
 		n += s.writes
 	}

@@ -35,6 +35,7 @@ type world struct {
 	store      *store.Memory
 	god        *ledger.Ledger // looks without taking time
 	sites      []*site
+	vendors    *vendors // the platforms, where they are the vendors' twins; sites are only their names and clocks then
 	inbound    *lane
 	out        map[string]*lane
 	telemetry  *telemetry.Recorder

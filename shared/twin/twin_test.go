@@ -353,3 +353,37 @@ func TestLimitsAndOthers(t *testing.T) {
 		t.Errorf("%d over: %v", s.OverLimit, s.Over)
 	}
 }
+
+// Whoever sends webhooks instead of the kit gets those that its faults leave, and asks the vendor's rule about repeats.
+func TestSendBy(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	var got []twin.Webhook
+	w.kit.SendBy(func(h twin.Webhook) { got = append(got, h) })
+	hook := twin.Webhook{After: func(attempt, status int, _ []byte) (time.Duration, bool) {
+		return time.Duration(attempt) * time.Minute, status != 200
+	}}
+	w.kit.Push(hook)
+	if len(got) != 0 {
+		t.Fatal("webhooks go nowhere, and one was handed over")
+	}
+	w.kit.SendTo("http://nowhere.test")
+	w.kit.Push(hook)
+	w.kit.SetFaults(twin.Faults{DuplicateWebhooks: 1})
+	w.kit.Push(hook)
+	if len(got) != 3 {
+		t.Fatalf("%d handed over, want one and a duplicated one", len(got))
+	}
+	if err := w.kit.Drain(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if wait, again := got[0].Again(2, 500, nil, nil); wait != 2*time.Minute || !again {
+		t.Errorf("after a failure: %s, %t", wait, again)
+	}
+	if _, again := got[0].Again(1, 200, nil, nil); again {
+		t.Error("again after a success")
+	}
+	if _, again := (twin.Webhook{}).Again(1, 500, nil, nil); again {
+		t.Error("a vendor without a rule tries again")
+	}
+}

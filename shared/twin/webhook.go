@@ -20,6 +20,17 @@ type Webhook struct {
 	Retry   func(attempt, status int, header http.Header) (wait time.Duration, again bool)
 }
 
+// Again says whether and when the vendor tries again after an attempt's answer.
+func (w Webhook) Again(attempt, status int, header http.Header, body []byte) (wait time.Duration, again bool) {
+	switch {
+	case w.Retry != nil:
+		return w.Retry(attempt, status, header)
+	case w.After != nil:
+		return w.After(attempt, status, body)
+	}
+	return 0, false
+}
+
 // inFlightHooks bounds webhooks being sent at once; more wait their turn, as at a vendor.
 const inFlightHooks = 32
 
@@ -29,6 +40,7 @@ type sender struct {
 	slots  chan struct{}
 
 	mu      sync.Mutex
+	by      func(Webhook) // sends instead of the kit; nil = nobody
 	url     string
 	held    []Webhook // by the reorder fault, each to go after later ones
 	pending int
@@ -48,6 +60,11 @@ func (k *Kit) SendTo(url string) {
 	k.hooks.url = url
 	k.hooks.mu.Unlock()
 }
+
+// SendBy has somebody else send webhooks: it gets each when it is made, while the twin is locked, so it must only take it
+// down. There are no connections, goroutines and real time in that, and Drain waits for nothing. It is to be said before
+// anything happens.
+func (k *Kit) SendBy(send func(Webhook)) { k.hooks.mu.Lock(); k.hooks.by = send; k.hooks.mu.Unlock() }
 
 // Target returns where webhooks go.
 func (k *Kit) Target() string { k.hooks.mu.Lock(); defer k.hooks.mu.Unlock(); return k.hooks.url }
@@ -121,6 +138,11 @@ func (s *sender) releaseHeld() {
 
 func (s *sender) start(w Webhook) {
 	s.mu.Lock()
+	if s.by != nil {
+		defer s.mu.Unlock()
+		s.by(w)
+		return
+	}
 	if s.pending == 0 {
 		s.idle = make(chan struct{})
 	}
@@ -150,14 +172,7 @@ func (s *sender) deliver(w Webhook) {
 			s.kit.stats.Webhooks.Refused++
 		}
 		s.kit.mu.Unlock()
-		var wait time.Duration
-		var again bool
-		switch {
-		case w.Retry != nil:
-			wait, again = w.Retry(attempt, status, header)
-		case w.After != nil:
-			wait, again = w.After(attempt, status, body)
-		}
+		wait, again := w.Again(attempt, status, header, body)
 		if !again {
 			return
 		}

@@ -28,6 +28,7 @@ import (
 type Options struct {
 	BasePort int // netsuite here, salesforce +1, zendesk +2, servicenow +3; 0 = free ports
 	Now      func() time.Time
+	Clocks   map[string]func() time.Time // by platform, instead of Now: clocks of several vendors differ
 	Seed     uint64
 	First    int64 // native ids begin after it: twins that start anew beside an old store must not repeat ids
 	// Roomy lifts the limits that a load would meet at once (Zendesk's per-minute and per-record budgets), and
@@ -39,6 +40,13 @@ type Options struct {
 	Push      map[string]salesforcetwin.Push // how changes leave Salesforce; see salesforcetwin.Options
 	// Watch stands before each twin and sees every request; nil = nobody does.
 	Watch func(platform string, twin http.Handler) http.Handler
+}
+
+func (o Options) clock(platform string) func() time.Time {
+	if c := o.Clocks[platform]; c != nil {
+		return c
+	}
+	return o.Now
 }
 
 func (o Options) normalise(platform string) func(object, field string, value any) any {
@@ -55,19 +63,39 @@ type Twins struct {
 	Zendesk    *zendesktwin.Twin
 	ServiceNow *servicenowtwin.Twin
 
+	handlers  map[string]http.Handler
 	servers   []*http.Server
 	endpoints map[string]boot.Endpoint
 }
 
-// Start boots all twins.
+// Start boots all twins on ports of this machine.
 func Start(o Options) (*Twins, error) {
-	t := &Twins{endpoints: map[string]boot.Endpoint{}}
-	var err error
-	if t.NetSuite, err = netsuitetwin.New(netsuitetwin.Options{Now: o.Now, Seed: o.Seed, First: o.First, Normalise: o.normalise(record.NetSuite)}); err != nil {
+	t, err := New(o)
+	if err != nil {
 		return nil, err
 	}
-	t.Salesforce = salesforcetwin.New(salesforcetwin.Options{Now: o.Now, Seed: o.Seed, First: int(o.First), Push: o.Push, Normalise: o.normalise(record.Salesforce)})
-	z := zendesktwin.Options{Now: o.Now, Seed: o.Seed, First: o.First, Normalise: o.normalise(record.Zendesk)}
+	for i, name := range boot.Platforms() {
+		port := 0
+		if o.BasePort > 0 {
+			port = o.BasePort + i
+		}
+		if err := t.listen(name, port, o.Watch); err != nil {
+			return nil, errors.Join(err, t.Close(context.Background()))
+		}
+	}
+	return t, nil
+}
+
+// New makes all twins without ports, for a caller that calls their Handlers by itself; the addresses in Endpoints lead
+// nowhere else.
+func New(o Options) (*Twins, error) {
+	t := &Twins{endpoints: map[string]boot.Endpoint{}, handlers: map[string]http.Handler{}}
+	var err error
+	if t.NetSuite, err = netsuitetwin.New(netsuitetwin.Options{Now: o.clock(record.NetSuite), Seed: o.Seed, First: o.First, Normalise: o.normalise(record.NetSuite)}); err != nil {
+		return nil, err
+	}
+	t.Salesforce = salesforcetwin.New(salesforcetwin.Options{Now: o.clock(record.Salesforce), Seed: o.Seed, First: int(o.First), Push: o.Push, Normalise: o.normalise(record.Salesforce)})
+	z := zendesktwin.Options{Now: o.clock(record.Zendesk), Seed: o.Seed, First: o.First, Normalise: o.normalise(record.Zendesk)}
 	desk := struct {
 		zendesk.Credentials
 		Limits map[string]int `json:"limits,omitempty"` // what Sorrel keeps to
@@ -81,12 +109,12 @@ func Start(o Options) (*Twins, error) {
 	}
 	t.Zendesk = zendesktwin.New(z)
 	desk.Credentials = t.Zendesk.Credentials()
-	t.ServiceNow = servicenowtwin.New(servicenowtwin.Options{Now: o.Now, Seed: o.Seed, First: o.First})
+	t.ServiceNow = servicenowtwin.New(servicenowtwin.Options{Now: o.clock(record.ServiceNow), Seed: o.Seed, First: o.First})
 	account := struct {
 		netsuite.Credentials
 		IntegrationUser string `json:"integrationUser"`
 	}{t.NetSuite.Credentials(), netsuitetwin.IntegrationUser}
-	for i, p := range []struct {
+	for _, p := range []struct {
 		name        string
 		handler     http.Handler
 		credentials any
@@ -96,32 +124,31 @@ func Start(o Options) (*Twins, error) {
 		{record.Zendesk, t.Zendesk.Handler(), desk},
 		{record.ServiceNow, t.ServiceNow.Handler(), t.ServiceNow.Credentials()},
 	} {
-		port := 0
-		if o.BasePort > 0 {
-			port = o.BasePort + i
+		secret, err := json.Marshal(p.credentials)
+		if err != nil {
+			return nil, fault.Wrap(fault.Internal, "twins", p.name, err)
 		}
-		if err := t.listen(p.name, port, p.handler, p.credentials, o.Watch); err != nil {
-			return nil, errors.Join(err, t.Close(context.Background()))
-		}
+		t.handlers[p.name] = p.handler
+		t.endpoints[p.name] = boot.Endpoint{URL: "http://localhost", Credentials: secret}
 	}
 	return t, nil
 }
 
-func (t *Twins) listen(name string, port int, h http.Handler, credentials any, watch func(string, http.Handler) http.Handler) error {
+// Handlers serve the platforms' APIs, and what is under /_twin/.
+func (t *Twins) Handlers() map[string]http.Handler { return t.handlers }
+
+func (t *Twins) listen(name string, port int, watch func(string, http.Handler) http.Handler) error {
+	h := t.handlers[name]
 	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
 		return &fault.Error{Class: fault.Down, Op: "twins.listen", ID: name, Err: err, Remedy: "choose other ports with --base-port"}
-	}
-	secret, err := json.Marshal(credentials)
-	if err != nil {
-		return fault.Wrap(fault.Internal, "twins.listen", name, err)
 	}
 	if watch != nil {
 		h = watch(name, h)
 	}
 	s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
 	t.servers = append(t.servers, s)
-	t.endpoints[name] = boot.Endpoint{URL: "http://" + l.Addr().String(), Credentials: secret}
+	t.endpoints[name] = boot.Endpoint{URL: "http://" + l.Addr().String(), Credentials: t.endpoints[name].Credentials}
 	go func() { _ = s.Serve(l) }() // ends with Close
 	return nil
 }

@@ -99,10 +99,11 @@ type Config struct {
 	CustomObjects []string // keys of custom objects; nil = order, shipment
 	Now           func() time.Time
 	Observe       func(vendorhttp.Call)
-	Concurrency   int           // calls in flight at most; 0 = 10
-	Gate          budget.Gate   // lets calls through; nil = one of this connector alone, with Concurrency
-	Timeout       time.Duration // of one call; 0 = 15 s
-	PageSize      int           // of exports; 0 = 1000, the vendor's most
+	Concurrency   int               // calls in flight at most; 0 = 10
+	Gate          budget.Gate       // lets calls through; nil = one of this connector alone, with Concurrency
+	Timeout       time.Duration     // of one call; 0 = 15 s
+	Transport     http.RoundTripper // nil = a pooled one
+	PageSize      int               // of exports; 0 = 1000, the vendor's most
 	// Limits are the account's own numbers, by the names of Connector.Limits: what the plan allows, or less.
 	Limits map[string]int
 }
@@ -169,7 +170,7 @@ func New(cfg Config) (*Connector, error) {
 	}
 	client, err := vendorhttp.New(vendorhttp.Config{
 		Name: record.Zendesk, Base: cfg.URL, Tokens: c.tokens(), Concurrency: cfg.Concurrency, Timeout: cfg.Timeout,
-		Now: cfg.Now, Observe: cfg.Observe, Classify: classify, Local: local, Gate: cfg.Gate,
+		Now: cfg.Now, Observe: cfg.Observe, Classify: classify, Local: local, Gate: cfg.Gate, Transport: cfg.Transport,
 		Readings: func(resp vendorhttp.Response) []budget.Reading {
 			return budget.Within(cfg.Limits, readings(resp.Header, cfg.Now()))
 		},

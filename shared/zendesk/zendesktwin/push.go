@@ -58,9 +58,12 @@ func (t *Twin) announce(object string, tb *table, before, after map[string]any, 
 		}
 	}
 	if object == zendesk.User && !created && !reflect.DeepEqual(before["organization_id"], after["organization_id"]) {
-		for what, id := range map[string]any{"organization_membership_deleted": before["organization_id"], "organization_membership_created": after["organization_id"]} {
-			if id != nil {
-				t.push(object, after, what, map[string]any{"organization": map[string]any{"id": loud("", id)}}, actor)
+		for _, m := range []struct {
+			what string
+			id   any
+		}{{"organization_membership_deleted", before["organization_id"]}, {"organization_membership_created", after["organization_id"]}} {
+			if m.id != nil {
+				t.push(object, after, m.what, map[string]any{"organization": map[string]any{"id": loud("", m.id)}}, actor)
 			}
 		}
 	}
