@@ -17,6 +17,7 @@ type benchCommand struct {
 	Sync     benchSync     `cmd:"" help:"Accepted to seen by the target, against a durable delivering floor (W)."`
 	Soak     benchSoak     `cmd:"" help:"Kill -9 under load, with repeats and wrong order: nothing lost, nothing twice."`
 	Backlog  benchBacklog  `cmd:"" help:"A start with webhooks waiting: until it accepts again, and its memory."`
+	Replay   benchReplay   `cmd:"" help:"How fresh live changes are while 50,000 records are replayed, at what the vendors allow."`
 	Link     benchLink     `cmd:"" help:"sorrel link over customers of which it is known who is who: precision, recall."`
 	Cost     benchCost     `cmd:"" help:"What each kind of change costs in DynamoDB, SQS and provider requests."`
 	Simulate benchSimulate `cmd:"" help:"Whole histories from seeds, with faults at every edge: the end is as policy says."`
@@ -140,6 +141,25 @@ func (c benchSimulate) Run(ctx binding, s screen) error {
 	}
 	debug.SetGCPercent(400) // a history is small and soon over: collecting less often makes it a quarter faster
 	r, err := sim.Run(ctx, simulation.Options{Seed: c.Seed, Seeds: c.Seeds, Workers: runtime.GOMAXPROCS(0), Whole: c.Whole, Twins: c.Twins, Progress: s.err})
+	if c.JSON {
+		return errors.Join(s.json(r), err)
+	}
+	return errors.Join(r.Print(s.out), err)
+}
+
+type benchReplay struct {
+	Records  int           `default:"50000" help:"Customers to replay, each on four platforms."`
+	Rate     float64       `default:"5" help:"Edits a second by people, meanwhile."`
+	Idle     time.Duration `default:"1m" help:"Of edits alone, before and after."`
+	Factor   int           `default:"20" help:"How many times as much as in life the vendors allow, and how many times faster they answer."`
+	MaxRatio float64       `default:"2" help:"Fail if live p95 is this many times that without a replay; 0 does not judge."`
+	Seed     uint64        `default:"1" help:"Of everything random."`
+	JSON     bool          `help:"Print JSON."`
+}
+
+// Run fails if live changes wait too long, a vendor's limit is overrun or anything is lost.
+func (c benchReplay) Run(ctx binding, s screen) error {
+	r, err := bench.Replay(ctx, bench.ReplayOptions{Records: c.Records, Rate: c.Rate, Idle: c.Idle, Factor: c.Factor, MaxRatio: c.MaxRatio, Seed: c.Seed, Progress: s.err})
 	if c.JSON {
 		return errors.Join(s.json(r), err)
 	}

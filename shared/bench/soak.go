@@ -478,8 +478,13 @@ func (s *soak) until2xx(ctx context.Context, c *load.Caller, body []byte, forged
 func (s *soak) quiet(ctx context.Context) (operate.Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.o.Limit)
 	defer cancel()
+	return drain(ctx, func() string { return s.current().URL })
+}
+
+// drain waits until the process at a URL has nothing left to do.
+func drain(ctx context.Context, url func() string) (operate.Status, error) {
 	for idle := 0; ; {
-		status, err := getStatus(ctx, s.current().URL)
+		status, err := getStatus(ctx, url())
 		if err != nil {
 			return status, err
 		}
@@ -503,7 +508,7 @@ func (s *soak) quiet(ctx context.Context) (operate.Status, error) {
 		case <-t.C:
 		case <-ctx.Done():
 			t.Stop()
-			return status, fmt.Errorf("bench soak: still %d messages and due entries after %s: %w", left, s.o.Limit, ctx.Err())
+			return status, fmt.Errorf("bench: still %d messages and due entries: %w", left, ctx.Err())
 		}
 	}
 }
