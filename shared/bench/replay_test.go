@@ -32,7 +32,7 @@ func TestReplay(t *testing.T) {
 		t.Errorf("nothing was measured: %+v", r)
 	}
 	for _, p := range r.Platforms {
-		if written := p.Name == record.NetSuite || p.Name == record.Zendesk; written != (p.Replayed == o.Records) || p.Calls < p.Replayed {
+		if written := p.Name == record.NetSuite || p.Name == record.Zendesk; written != (p.Replayed > o.Records/2) || p.Calls < p.Replayed {
 			t.Errorf("%+v", p)
 		}
 	}
