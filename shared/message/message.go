@@ -81,15 +81,24 @@ type Wake struct {
 	Class budget.Class `json:"class,omitempty"`
 }
 
-// Message gives the queue message. Its group is the record. event identifies the commit that made the work due, or
-// the sweep that found it: one correlation id may make a record due several times, and each has to wake.
+// lane is the group of all replays' wake-ups of a platform. A queue hands out one batch of a group at a time, and goes on
+// with other groups behind it: however many replays wait, live changes pass them, and one worker at most is busy with them.
+const lane = "replay"
+
+// Message gives the queue message. Its group is the record, or the lane of replays; so a record may be delivered by two
+// workers at once, which the ledger's revisions decide. event identifies the commit that made the work due, or the sweep
+// that found it: one correlation id may make a record due several times, and each has to wake.
 func (w Wake) Message(event string) (queue.Message, error) {
 	w.V = version
 	body, err := json.Marshal(w)
 	if err != nil {
 		return queue.Message{}, &fault.Error{Class: fault.Internal, Op: "message.wake", ID: string(w.Record), Err: err}
 	}
-	return queue.Message{Group: token(string(w.Record)), Dedup: digest(event + "\x00" + string(w.Record)), Body: body}, nil
+	group := token(string(w.Record))
+	if w.Class == budget.Replay {
+		group = lane
+	}
+	return queue.Message{Group: group, Dedup: digest(event + "\x00" + string(w.Record)), Body: body}, nil
 }
 
 // ParseWake reads a Wake strictly.

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"sorrel/shared/budget"
 	"sorrel/shared/fault"
 	"sorrel/shared/queue"
 	"sorrel/shared/record"
@@ -103,6 +104,17 @@ func TestDedupTellsEventsApart(t *testing.T) {
 	one := wake("t1/1")
 	if again, two := wake("t1/1"), wake("t1/2"); again != one || two == one {
 		t.Error("one correlation id must be able to wake a record once per commit")
+	}
+	groups := map[string]bool{}
+	for _, w := range []Wake{{Record: "order/7", Class: budget.Replay}, {Record: "order/8", Class: budget.Replay}, {Record: "order/7", Class: budget.Reconcile}, {Record: "order/7"}} {
+		m, err := w.Message("e")
+		if err != nil {
+			t.Fatal(err)
+		}
+		groups[m.Group] = true
+	}
+	if len(groups) != 2 || !groups["order/7"] {
+		t.Errorf("replays are not in a lane of their own: %v", groups)
 	}
 }
 

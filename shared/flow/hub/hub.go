@@ -102,21 +102,29 @@ func (f *Flow) Apply(ctx context.Context, batch []queue.Received) []string {
 	errs := make([]error, len(order))
 	work, cancel := deadline.Keep(ctx, deadline.Reserve) // for waking, and what is noted of failures
 	defer cancel()
-	w := &wakes{by: map[string][]queue.Message{}}
-	var g errgroup.Group
-	g.SetLimit(cmp.Or(f.d.Parallel, queue.MaxBatch))
-	for i, group := range order {
-		g.Go(func() error {
-			if work.Err() == nil && !deadline.Fits(work, deadline.Reserve) {
-				errs[i] = fault.New(fault.Down, "hub", "no time is left for this message")
-				return nil
+	pass := func(hints bool) {
+		w := &wakes{by: map[string][]queue.Message{}}
+		var g errgroup.Group
+		g.SetLimit(cmp.Or(f.d.Parallel, queue.MaxBatch))
+		for i, group := range order {
+			in := units[group].in
+			if hints != slices.ContainsFunc(in, func(i message.Inbound) bool { return i.Native.Hint() }) {
+				continue
 			}
-			errs[i] = f.take(work, units[group].in, w, 0)
-			return nil
-		})
+			g.Go(func() error {
+				if work.Err() == nil && !deadline.Fits(work, deadline.Reserve) {
+					errs[i] = fault.New(fault.Down, "hub", "no time is left for this message")
+					return nil
+				}
+				errs[i] = f.take(work, in, w, 0)
+				return nil
+			})
+		}
+		_ = g.Wait() // errors are per group, in errs
+		f.send(ctx, w)
 	}
-	_ = g.Wait() // errors are per group, in errs
-	f.send(ctx, w)
+	pass(false) // these are written before platforms are asked about the others
+	pass(true)
 	for i, group := range order {
 		if errs[i] != nil {
 			f.d.Telemetry.Count("HubFailures", "", 1)
