@@ -292,3 +292,33 @@ func TestKilledWriterOfAValueThatWasTakenBack(t *testing.T) {
 		}
 	}
 }
+
+// A change that says everything is on its way before a platform is asked about another one of the same batch, which takes
+// as long as the platform likes: replayed writes come back as many hints.
+func TestChangesDoNotWaitForHints(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	frank := customer("Frank", "2")
+	frank["entityId"] = "FRANK"
+	w.push(w.netsuite.set("customer", "1", customer("Ernst", "1")), w.netsuite.set("customer", "2", frank))
+	w.settle()
+	hint := w.netsuite.set("customer", "1", map[string]any{"phone": "3"})
+	hint.Fields = nil
+	w.push(hint, w.netsuite.set("customer", "2", map[string]any{"phone": "4"}))
+	woken := -1
+	w.netsuite.reading = func(record.Ref) error {
+		d, err := w.out[record.Zendesk].Depth(t.Context())
+		woken = d.Visible
+		return err
+	}
+	w.drain(w.inbound, w.hub.Apply)
+	if woken != 1 {
+		t.Errorf("%d wake-ups while the platform was asked, want 1\n%s", woken, w.tail())
+	}
+	w.settle()
+	for id, phone := range map[string]string{"1": "3", "2": "4"} {
+		if got := w.state(mint("customer", "customer", id)).Record.Golden["phone"].Value.Raw(); got != phone {
+			t.Errorf("customer %s has phone %q, want %q", id, got, phone)
+		}
+	}
+}
