@@ -422,8 +422,17 @@ func (x *replayRun) measure(ctx context.Context) error {
 	if failed != nil {
 		return failed
 	}
+	draining, drained := context.WithTimeout(ctx, min(x.o.Limit, 5*time.Minute)) // a slow machine's webhooks are still on their way
+	err = x.twins.Drain(draining)
+	drained()
+	if err != nil {
+		return err
+	}
 	status, err := x.quiet(ctx)
 	if err != nil {
+		return err
+	}
+	if err := x.pass(ctx, 50*time.Millisecond); err != nil { // for watch to look once more
 		return err
 	}
 	x.mu.Lock()
@@ -432,15 +441,16 @@ func (x *replayRun) measure(ctx context.Context) error {
 	r.Before, r.During, r.After = before.fresh(), during.fresh(), after.fresh()
 	r.Idle = phase{before.edits + after.edits, slices.Concat(before.took, after.took)}.fresh()
 	r.Ratio = r.During.P95 / max(r.Idle.P95, 0.001)
-	allowed, over := allowance(x.o.Factor), 0
+	allowed, over, refused := allowance(x.o.Factor), 0, 0
 	for i := range r.Platforms {
 		p := &r.Platforms[i]
 		s := x.twins.Kits()[p.Name].Stats()
 		p.Allowed, p.Calls, p.Busiest, p.AtOnce, p.OverLimit, p.Over = allowed[p.Name].says, is[p.Name].Calls-was[p.Name].Calls, busiest[p.Name], s.MaxFlight, s.OverLimit, s.Over
-		over += s.OverLimit
+		over, refused = over+s.OverLimit, refused+s.Webhooks.Refused
 	}
 	x.check("calls over a limit, by the twins' counting", over, 0)
 	x.check("records replayed, of those with something to write", r.Handled, r.Planned)
+	x.check("webhooks and events not accepted within the vendor's time", refused, 0)
 	x.check("edits that never came to all platforms", len(x.waiting), 0)
 	x.compare()
 	x.check("open exceptions", sum(status.Exceptions), 0)
