@@ -27,8 +27,9 @@ type Guard struct {
 	grant    Grant
 	caps     map[string]int64   // below the grant where it is not known which of two grants holds
 	used     map[string]int64   // calls since the beginning
+	underWay map[string]int     // of these, those that have not ended
 	most     map[string]int     // what the vendor last said of a limit
-	stamps   map[string][]stamp // calls within a window too short to be counted, in order: they are busy until it is over
+	stamps   map[string][]stamp // calls that ended within a window too short to be counted: they are busy until it is over
 	busy     map[string]Demand
 	since    map[string]Demand // calls on this grant
 	peak     map[string]Demand // calls at once on this grant
@@ -48,6 +49,7 @@ type Guard struct {
 type told struct {
 	made      map[string]Demand
 	readings  map[string]Said
+	untold    map[string]int
 	throttled []Throttled
 	trip      string
 	probe     Answer
@@ -58,13 +60,15 @@ type told struct {
 type waiter struct {
 	purpose Purpose
 	limits  []string
-	slot    bool // it waits for a slot, and for nothing else
-	looked  bool // the State has been asked on its behalf
+	counted []string // of the limits, those over a window
+	began   time.Time
+	slot    bool     // it waits for a slot, and for nothing else
+	looked  bool     // the State has been asked on its behalf
 }
 
-// stamp is a call at a time.
+// stamp is a call that is busy until a time.
 type stamp struct {
-	at      time.Time
+	until   time.Time
 	purpose Purpose
 }
 
@@ -81,7 +85,7 @@ const (
 )
 
 func newGuard(platform string, m Memory, o Options) *Guard {
-	return &Guard{platform: platform, memory: m, o: o, rules: Rules{}.orUsual(), caps: map[string]int64{}, used: map[string]int64{}, most: map[string]int{}, busy: map[string]Demand{}, stamps: map[string][]stamp{},
+	return &Guard{platform: platform, memory: m, o: o, rules: Rules{}.orUsual(), caps: map[string]int64{}, used: map[string]int64{}, underWay: map[string]int{}, most: map[string]int{}, busy: map[string]Demand{}, stamps: map[string][]stamp{},
 		since: map[string]Demand{}, peak: map[string]Demand{}, denied: map[denial]time.Time{}, changed: make(chan struct{})}
 }
 
@@ -97,53 +101,66 @@ type verdict struct {
 // Enter lets a call through, or waits up to Options.Patience for that, or refuses it.
 func (g *Guard) Enter(ctx context.Context, c Call) (func(Outcome), error) {
 	w := &waiter{purpose: PurposeOf(ctx)}
-	patience := g.o.Patience
+	v, probe := g.wait(ctx, w, c)
+	if v.err != nil {
+		g.o.Watch(Notice{Platform: g.platform, What: Rejected, Class: w.purpose.Class, Reason: v.why})
+		return nil, v.err
+	}
+	g.o.Watch(Notice{Platform: g.platform, What: Passed, Class: w.purpose.Class})
+	return func(o Outcome) { g.leave(ctx, w, probe, o) }, nil
+}
+
+// wait judges a call until it is let through, and counted, or refused.
+func (g *Guard) wait(ctx context.Context, w *waiter, c Call) (v verdict, probe bool) {
 	g.mu.Lock()
+	defer g.mu.Unlock()
+	patience, waits := g.o.Patience, false
+	defer func() {
+		if waits {
+			g.waiters = slices.DeleteFunc(g.waiters, func(o *waiter) bool { return o == w })
+			g.stir()
+		}
+	}()
 	w.limits = g.limits(c)
-	waits := false
 	for {
 		now := g.o.Now()
-		v := g.try(w, now)
+		v = g.try(w, now)
 		if !v.pass && ctx.Err() != nil {
 			v = verdict{err: &fault.Error{Class: fault.Down, Code: fault.NotCalled, RetryAt: now.Add(backoff), Err: ctx.Err()}, why: "budget"}
 		}
 		if !v.pass && v.err == nil && !waits {
 			g.waiters, waits = append(g.waiters, w), true
 		}
-		switch {
-		case v.look && g.looking == nil:
+		switch looking := g.looking; {
+		case v.pass:
+			return v, g.take(w, now)
+		case v.err != nil:
+			return v, false
+		case v.look && looking == nil:
 			g.look(ctx, false)
 			w.looked = true
-			continue
 		case v.look:
-			looking := g.looking
-			g.mu.Unlock()
-			select {
-			case <-looking:
-			case <-ctx.Done():
-			}
-			g.mu.Lock()
-			continue
-		case !v.pass && v.err == nil && patience > 0 && (v.wait <= patience || w.slot):
+			g.without(func() {
+				select {
+				case <-looking:
+				case <-ctx.Done():
+				}
+			})
+		case patience > 0 && (v.wait <= patience || w.slot):
 			patience -= g.pause(ctx, w, min(v.wait, patience))
-			continue
-		case !v.pass && v.err == nil:
+		default:
 			v.err, v.why = g.refusal(fault.Throttled, "the budget is used up", now.Add(max(v.wait, backoff))), "budget"
+			return v, false
 		}
-		if waits {
-			g.waiters = slices.DeleteFunc(g.waiters, func(o *waiter) bool { return o == w })
-			g.stir()
-		}
-		if v.err != nil {
-			g.mu.Unlock()
-			g.o.Watch(Notice{Platform: g.platform, What: Rejected, Class: w.purpose.Class, Reason: v.why})
-			return nil, v.err
-		}
-		probe := g.take(w, now)
-		g.mu.Unlock()
-		g.o.Watch(Notice{Platform: g.platform, What: Passed, Class: w.purpose.Class})
-		return func(o Outcome) { g.leave(ctx, w, probe, o) }, nil
 	}
+}
+
+// without does something that takes time or calls others' code without the lock. The lock is held again when that is
+// over, also if it panics or ends the goroutine: whoever took the lock gives it back.
+func (g *Guard) without(do func()) {
+	g.mu.Unlock()
+	defer g.mu.Lock()
+	do()
 }
 
 // limits that a call counts against.
@@ -159,20 +176,20 @@ func (g *Guard) limits(c Call) []string {
 
 // pause waits, without the lock, and returns how long. Patience is the caller's own, whatever clock the budget goes by.
 func (g *Guard) pause(ctx context.Context, w *waiter, d time.Duration) time.Duration {
-	changed := g.changed
-	g.mu.Unlock()
-	defer g.mu.Lock()
-	start := time.Now()
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-changed:
-		return time.Since(start)
-	case <-ctx.Done():
-	case <-timer.C:
-		w.looked = false
-	}
-	return d
+	changed, took := g.changed, d
+	g.without(func() {
+		start := time.Now()
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-changed:
+			took = time.Since(start)
+		case <-ctx.Done():
+		case <-timer.C:
+			w.looked = false
+		}
+	})
+	return took
 }
 
 // stir makes waiters try again.
@@ -224,7 +241,7 @@ func (g *Guard) try(w *waiter, now time.Time) verdict {
 		if w.slot = given && !sh.Window; w.slot {
 			wait := backoff
 			if stamps := g.stamps[name]; len(stamps) > 0 {
-				wait = stamps[0].at.Add(spaced(g.window(name))).Sub(now)
+				wait = slices.MinFunc(stamps, func(a, b stamp) int { return a.until.Compare(b.until) }).until.Sub(now)
 			}
 			return verdict{wait: min(wait, g.o.Patience)}
 		}
@@ -243,19 +260,25 @@ func (g *Guard) window(name string) time.Duration {
 	return 0
 }
 
-// spaced is a short window as it is kept to: the way to the vendor does not always take as long. Ways that differ by more
-// than a quarter of the window are not provided for.
-func spaced(window time.Duration) time.Duration { return window + window/4 }
+// spaced is for how long a call counts in a short window after it ended. The vendor counted it before, when it arrived;
+// what was not answered may still be on its way.
+func spaced(window time.Duration, silent bool) time.Duration {
+	if silent {
+		return window + Margin
+	}
+	return window + window/10
+}
 
 // age lets go of calls whose short window is over.
 func (g *Guard) age(now time.Time) {
 	for name, stamps := range g.stamps {
-		over := spaced(g.window(name))
-		for len(stamps) > 0 && !stamps[0].at.Add(over).After(now) {
-			count(g.busy, name, stamps[0].purpose, -1)
-			stamps = stamps[1:]
-		}
-		g.stamps[name] = stamps
+		g.stamps[name] = slices.DeleteFunc(stamps, func(s stamp) bool {
+			over := !s.until.After(now)
+			if over {
+				count(g.busy, name, s.purpose, -1)
+			}
+			return over
+		})
 	}
 }
 
@@ -298,17 +321,17 @@ func (g *Guard) first(w *waiter, name string) bool {
 
 // take counts a call that is let through, and says whether it is the one call to a platform that may be down.
 func (g *Guard) take(w *waiter, now time.Time) (probe bool) {
+	w.began = now
 	for _, name := range w.limits {
 		if g.grant.Shares[name].Window {
+			w.counted = append(w.counted, name)
 			g.used[name]++
+			g.underWay[name]++
 			count(g.since, name, w.purpose, 1)
 			count(g.told.madeOf(), name, w.purpose, 1)
 			continue
 		}
 		count(g.busy, name, w.purpose, 1)
-		if g.window(name) > 0 {
-			g.stamps[name] = append(g.stamps[name], stamp{now, w.purpose})
-		}
 		if n := g.busy[name][w.purpose]; n > g.peak[name][w.purpose] {
 			count(g.peak, name, w.purpose, n-g.peak[name][w.purpose])
 		}
@@ -342,13 +365,23 @@ func (g *Guard) leave(ctx context.Context, w *waiter, probe bool, o Outcome) {
 	defer g.mu.Unlock()
 	now := g.o.Now()
 	for _, name := range w.limits {
-		if g.busy[name][w.purpose] > 0 && g.window(name) == 0 {
+		window := g.window(name)
+		switch {
+		case slices.Contains(w.counted, name):
+			g.underWay[name]--
+			if !slices.ContainsFunc(o.Readings, func(r Reading) bool { return r.Limit == name && r.Left >= 0 }) {
+				g.told.untold = orEmpty(g.told.untold)
+				g.told.untold[name]++
+			}
+		case window > 0:
+			g.stamps[name] = append(g.stamps[name], stamp{now.Add(spaced(window, o.Silent)), w.purpose})
+		case g.busy[name][w.purpose] > 0:
 			count(g.busy, name, w.purpose, -1)
 		}
 	}
 	g.stir()
 	answer := Good
-	g.hear(o.Readings, now)
+	g.hear(o.Readings, w.began)
 	switch {
 	case o.Unsent:
 		answer = Unmade
@@ -391,20 +424,36 @@ func reason(err error) string {
 	return text
 }
 
-// hear keeps the last reading of each limit, and calls no more than it leaves.
-func (g *Guard) hear(readings []Reading, now time.Time) {
+// hear keeps what the readings of each limit say, and calls no more than they leave. All that is known of when the vendor
+// counted is that it was after the call began.
+func (g *Guard) hear(readings []Reading, began time.Time) {
 	for _, r := range readings {
 		if g.told.readings == nil {
 			g.told.readings = map[string]Said{}
 		}
-		g.told.readings[r.Limit] = Said{r, now}
+		said := Said{Reading: r, At: began, upto: g.used[r.Limit] - int64(g.underWay[r.Limit]) + int64(r.Left)}
 		if g.lowered(r) { // what has been given may be more than there is
 			g.caps[r.Limit], g.told.urgent = min(g.caps[r.Limit], g.used[r.Limit]), true
 		}
-		if upto, some := g.caps[r.Limit]; some && r.Left >= 0 && g.grant.Shares[r.Limit].Window && upto > g.used[r.Limit]+int64(r.Left) {
-			g.caps[r.Limit], g.told.urgent = g.used[r.Limit]+int64(r.Left), true
+		g.told.urgent = g.heed(said) || g.told.urgent
+		if before, some := g.told.readings[r.Limit]; some {
+			said = least(before, said)
 		}
+		g.told.readings[r.Limit] = said
 	}
+}
+
+// heed keeps to what a reading leaves, less what other workers were given when this one had its turn: of two workers the
+// later one knows of the other, so that both keep within it. Calls under way may not be in it and are taken off. It reports
+// whether there is less than this worker alone was given.
+func (g *Guard) heed(r Said) bool {
+	upto, some := g.caps[r.Limit]
+	sh := g.grant.Shares[r.Limit]
+	if !some || r.Left < 0 || !sh.Window {
+		return false
+	}
+	g.caps[r.Limit] = min(upto, max(g.used[r.Limit], r.upto-sh.Others))
+	return upto > r.upto
 }
 
 // lowered reports that a limit with a window is less than was known.
@@ -446,34 +495,45 @@ func (g *Guard) slow(w *waiter, o Outcome, now time.Time) {
 // look reads the State and, if something has to change, takes a turn at it. It is called with the lock, and gives it
 // away meanwhile; g.looking keeps others from doing the same.
 func (g *Guard) look(ctx context.Context, resting bool) {
-	done := make(chan struct{})
-	g.looking = done
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime) // others wait for it as well
 	defer cancel()
-	notices, err := g.meet(ctx, resting)
-	g.failed = time.Time{}
-	if err != nil {
-		g.failed = g.o.Now()
-	}
-	g.looking = nil
-	close(done)
-	g.stir()
-	if len(notices) > 0 {
-		g.mu.Unlock()
-		for _, n := range notices {
-			g.o.Watch(n)
-		}
-		g.mu.Lock()
+	if notices := g.meet(ctx, resting); len(notices) > 0 {
+		g.without(func() {
+			for _, n := range notices {
+				g.o.Watch(n)
+			}
+		})
 	}
 }
 
-// meet is the part of look that talks to the store.
-func (g *Guard) meet(ctx context.Context, resting bool) ([]Notice, error) {
+// meet is the part of look that others wait for. They go on even if the store panics.
+func (g *Guard) meet(ctx context.Context, resting bool) []Notice {
+	done, failed := make(chan struct{}), true
+	g.looking = done
+	defer func() {
+		g.failed = time.Time{}
+		if failed {
+			g.failed = g.o.Now()
+		}
+		g.looking = nil
+		close(done)
+		g.stir()
+	}()
+	notices, err := g.takeTurn(ctx, resting)
+	failed = err != nil
+	return notices
+}
+
+// takeTurn is the part of look that talks to the store.
+func (g *Guard) takeTurn(ctx context.Context, resting bool) ([]Notice, error) {
 	for {
-		g.mu.Unlock()
-		saved, err := g.memory.Budget(ctx, g.platform)
-		state := decode(saved)
-		g.mu.Lock()
+		var saved Saved
+		var state State
+		var err error
+		g.without(func() {
+			saved, err = g.memory.Budget(ctx, g.platform)
+			state = decode(saved)
+		})
 		if err != nil {
 			return nil, err
 		}
@@ -488,29 +548,41 @@ func (g *Guard) meet(ctx context.Context, resting bool) ([]Notice, error) {
 		if err != nil {
 			return nil, fault.Wrap(fault.Internal, "budget.look", g.platform, err)
 		}
-		sent, caps := g.told, maps.Clone(g.caps)
-		g.told, g.since = told{}, map[string]Demand{}
-		for name, sh := range grant.Shares { // until it is known which of the two holds
-			if g.caps[name] > sh.Upto {
-				g.caps[name] = sh.Upto
-			}
-		}
-		g.mu.Unlock()
-		err = g.memory.SaveBudget(ctx, g.platform, Saved{value, saved.Rev})
-		g.mu.Lock()
-		if err == nil {
+		caps := maps.Clone(g.caps)
+		if err = g.save(ctx, Saved{value, saved.Rev}, grant); err == nil {
 			g.accept(grant, now)
 			return g.notices(state, next, grant), nil
 		}
-		g.told = sent.and(g.told)
 		if !fault.Is(err, fault.Conflict) {
 			return nil, err
 		}
 		g.caps = caps
+		for _, r := range g.told.readings {
+			g.heed(r)
+		}
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
 	}
+}
+
+// save writes a turn. What it has told is to be told again unless that is done.
+func (g *Guard) save(ctx context.Context, s Saved, grant Grant) error {
+	sent := g.told
+	g.told, g.since = told{}, map[string]Demand{}
+	for name, sh := range grant.Shares { // until it is known which of the two holds
+		g.caps[name] = min(g.caps[name], sh.Upto)
+	}
+	written := false
+	defer func() {
+		if !written {
+			g.told = sent.and(g.told)
+		}
+	}()
+	var err error
+	g.without(func() { err = g.memory.SaveBudget(ctx, g.platform, s) })
+	written = err == nil
+	return err
 }
 
 // and joins what was to be told with what has come since.
@@ -524,7 +596,14 @@ func (t told) and(later told) told {
 		if t.readings == nil {
 			t.readings = map[string]Said{}
 		}
+		if before, some := t.readings[name]; some {
+			r = least(before, r)
+		}
 		t.readings[name] = r
+	}
+	for name, n := range later.untold {
+		t.untold = orEmpty(t.untold)
+		t.untold[name] += n
 	}
 	t.throttled = append(t.throttled, later.throttled...)
 	if later.trip != "" {
@@ -540,10 +619,13 @@ func (t told) and(later told) told {
 // ask puts together a turn.
 func (g *Guard) ask(now time.Time, resting bool) Ask {
 	g.age(now)
-	a := Ask{Worker: g.o.Worker, Rules: g.rules, Used: maps.Clone(g.used), Made: map[string]Demand{}, Busy: map[string]Demand{}, Want: map[string]Demand{},
+	a := Ask{Worker: g.o.Worker, Rules: g.rules, Used: maps.Clone(g.used), UnderWay: maps.Clone(g.underWay), Untold: maps.Clone(g.told.untold), Made: map[string]Demand{}, Busy: map[string]Demand{}, Want: map[string]Demand{},
 		Throttled: slices.Clone(g.told.throttled), Trip: g.told.trip, Probe: g.told.probe, Probing: g.probing, Resting: resting}
 	if g.o.Rand != nil && (a.Trip != "" || a.Probe == Bad) {
 		a.Jitter = g.o.Rand.Float64()
+	}
+	for name, n := range g.underWay {
+		a.Used[name] -= int64(n)
 	}
 	for name, d := range g.told.made {
 		a.Made[name] = maps.Clone(d)
@@ -640,6 +722,9 @@ func (g *Guard) accept(next Grant, now time.Time) {
 	clear(g.caps)
 	for name, sh := range next.Shares {
 		g.caps[name] = sh.Upto
+	}
+	for _, r := range g.told.readings { // heard meanwhile
+		g.heed(r)
 	}
 	clear(g.peak)
 	for name, d := range g.busy {

@@ -221,7 +221,7 @@ func TestStoreDown(t *testing.T) {
 		t.Fatal("refused on a valid lease")
 	}
 	leave(budget.Outcome{})
-	clk.advance(budget.Lease)
+	clk.advance(budget.Calm)
 	_, err := a.Enter(t.Context(), budget.Call{})
 	if !budget.Refused(err) || !fault.Is(err, fault.Throttled) || fault.RetryAt(err).Sub(clk.now()) > 2*time.Second {
 		t.Fatalf("without a lease and without a store: %v", err)

@@ -43,11 +43,11 @@ func (s State) Outlook(now time.Time) Outlook {
 		used, soon := 0, 0
 		if counted(c.Window) {
 			given, _ := s.given(c, name, "", now)
-			used = c.spent() + given + c.Others.at(now)
+			used = c.used(now) + given
 			later := *c
 			later.Spent, later.Asked, later.Use = maps.Clone(c.Spent), nil, nil
 			later.age(now.Add(aMinute))
-			soon = later.spent() + given + c.Others.at(now.Add(aMinute))
+			soon = later.used(now.Add(aMinute)) + given
 		} else {
 			for _, w := range s.Workers {
 				if w.Ends.Add(Margin).After(now) {

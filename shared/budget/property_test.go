@@ -42,7 +42,9 @@ type hand struct {
 type underway struct {
 	by    *hand
 	leave func(budget.Outcome)
+	at    time.Time // it arrives
 	ends  time.Time
+	lost  bool // nothing answers, and it may arrive when nobody waits for it any more
 	probe bool
 }
 
@@ -108,11 +110,11 @@ func (f *field) enter(h *hand) bool {
 		}
 	}
 	f.calls = append(f.calls, c)
-	travels := 500 // milliseconds; a window of a second is kept to if they differ by less than a quarter of it
-	if f.window == time.Second {
-		travels = 200
+	c.at = now.Add(time.Duration(rapid.IntRange(0, int(c.ends.Sub(now)/time.Millisecond)).Draw(f.t, "travels")) * time.Millisecond)
+	if c.lost = rapid.IntRange(0, 14).Draw(f.t, "lost") == 14; c.lost {
+		c.at = c.ends.Add(time.Duration(rapid.IntRange(0, 500).Draw(f.t, "late")) * time.Millisecond)
 	}
-	f.arrived = append(f.arrived, now.Add(time.Duration(rapid.IntRange(0, travels).Draw(f.t, "travels"))*time.Millisecond))
+	f.arrived = append(f.arrived, c.at)
 	if f.window == 0 && len(f.calls) > f.rules.Limits[0].Max {
 		f.t.Fatalf("%d calls at once, want at most %d", len(f.calls), f.rules.Limits[0].Max)
 	}
@@ -147,6 +149,8 @@ func (f *field) finish() {
 		}
 		o := budget.Outcome{}
 		switch kind := rapid.IntRange(0, 19).Draw(f.t, "answer"); {
+		case c.lost:
+			o = budget.Outcome{Err: fault.New(fault.Unknown, "call", "no answer"), Silent: true}
 		case f.outage:
 			o = budget.Outcome{Err: fault.New(fault.Down, "call", "503"), Silent: true}
 		case kind == 19:
@@ -154,8 +158,8 @@ func (f *field) finish() {
 		case kind == 18:
 			o.Unsent = true
 		}
-		if f.headers {
-			n, end := f.counted(now)
+		if f.headers && !c.lost {
+			n, end := f.counted(c.at)
 			o.Readings = []budget.Reading{{Limit: budget.Calls, Max: f.rules.Limits[0].Max, Left: max(0, f.rules.Limits[0].Max-n), Reset: end.Add(c.by.skew).Truncate(time.Second)}}
 		}
 		f.turn = c.by

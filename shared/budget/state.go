@@ -13,6 +13,8 @@ import (
 const (
 	// Lease is how long calls may start on what a worker was given.
 	Lease = 8 * time.Second
+	// Calm is how long where there is plenty of all that the worker holds: who calls now and then need not write each time.
+	Calm = time.Minute
 	// Fresh is how old a worker's knowledge of the others may get while it makes calls.
 	Fresh = 2 * time.Second
 	// Margin is added wherever time frees something: for clocks that differ by a second, and the way to the vendor.
@@ -29,6 +31,8 @@ const (
 	// is shared are its calls, like those at once; a worker that has one makes it again when the window is over.
 	shortest  = 10 * time.Second
 	doublings = 5 // of the breaker's pause
+	bonus     = 4 // as much as was asked for is given where there is plenty
+	leastLive = 1 // rank of the least urgent class that needs no trickle
 )
 
 // ceiling is how far calls of a class may fill a limit: what is above is left to the more urgent. Every class gets at
@@ -106,7 +110,9 @@ type Counter struct {
 	Paced  time.Time             `json:"paced,omitzero"`
 }
 
-// Foreign is what others than Sorrel use, as far as a reading tells.
+// Foreign is what the vendor has counted beside what we know of. Where a reading says when the window ends, Calls is all
+// that the vendor has counted in it, ours among them, until then; else Calls are those of others, which fade evenly. Of a
+// limit that is not counted over a window, Calls are those of others in both cases.
 type Foreign struct {
 	Calls int       `json:"calls,omitempty"`
 	From  time.Time `json:"from,omitzero"`
@@ -116,15 +122,25 @@ type Foreign struct {
 
 // Worker is what one worker holds.
 type Worker struct {
-	Until time.Time       `json:"until"` // its calls start before
-	Ends  time.Time       `json:"ends"`  // and have ended by then
+	Until time.Time       `json:"until"`          // its calls start before
+	Ends  time.Time       `json:"ends"`           // and have ended by then
+	Calm  bool            `json:"calm,omitempty"` // it had its turn Calm before Until, else Lease
 	Held  map[string]Held `json:"held,omitempty"`
+}
+
+// active reports that a worker had its turn lately.
+func (w *Worker) active(now time.Time) bool {
+	until := w.Until
+	if w.Calm {
+		until = until.Add(Lease - Calm)
+	}
+	return until.After(now)
 }
 
 // Held is what a worker holds of one limit. Calls that count in a window are counted from the worker's beginning, so that
 // to tell a number twice changes nothing.
 type Held struct {
-	Used  int64     `json:"used,omitempty"` // calls made
+	Used  int64     `json:"used,omitempty"` // calls that have ended
 	Upto  int64     `json:"upto,omitempty"` // and those it may have made in the end
 	Slots int       `json:"slots,omitempty"`
 	Busy  Demand    `json:"busy,omitempty"`  // slots in use, by purpose
@@ -155,8 +171,10 @@ func (r Rules) orUsual() Rules {
 type Ask struct {
 	Worker    string
 	Rules     Rules
-	Used      map[string]int64  // calls since the worker began, of limits that are counted
-	Made      map[string]Demand // of these, those since its last turn
+	Used      map[string]int64  // calls that have ended since the worker began, of limits that are counted
+	UnderWay  map[string]int    // and those that have not
+	Untold    map[string]int    // calls that ended since its last turn with no reading
+	Made      map[string]Demand // calls that began since then
 	Busy      map[string]Demand // calls at this moment, of the other limits
 	Want      map[string]Demand // further ones
 	Readings  []Said
@@ -168,11 +186,28 @@ type Ask struct {
 	Jitter    float64 // 0 to 1; stretches the breaker's pause by up to a tenth
 }
 
-// Said is a reading and when it was read.
+// Said is a reading and when the call began whose answer it is of.
 type Said struct {
 	Reading
-	At time.Time
+	At   time.Time
+	upto int64 // by it, the worker's calls since the beginning, if nobody else calls
 }
+
+// least is what two readings of one limit say, the second of which came later. Of one window the lesser counts: it is what
+// the vendor said last, and has in it every call that has been answered.
+func least(a, b Said) Said {
+	if a.Left < 0 || b.Left >= 0 && (b.Left <= a.Left || newer(a.Reset, b.Reset)) {
+		return b
+	}
+	if b.Max > 0 {
+		a.Max = b.Max
+	}
+	return a
+}
+
+// newer reports that a window ends so much later than another that it is another. What is said about its end is rounded,
+// and heard with clocks that differ.
+func newer(a, b time.Time) bool { return b.Sub(a) > 2*Margin }
 
 // Throttled is a vendor's wish to be left alone until a time.
 type Throttled struct {
@@ -212,6 +247,8 @@ type Share struct {
 	Closed  time.Time         // the vendor asked to be left alone until then; zero = it did not
 	Scarce  bool              // others may need what is not used
 	Left    int               // beside all that is given away
+	Others  int64             // what other workers may still call
+	calm    bool              // there is plenty
 	surplus bool              // the worker has more slots in use than it should
 }
 
@@ -224,6 +261,7 @@ func (s State) Turn(a Ask, now time.Time) (State, Grant) {
 	s.forget(a.Worker, now)
 	s.judge(a, now)
 	g := Grant{Until: now.Add(Lease), Shares: map[string]Share{}}
+	calm := true
 	want := a.Want
 	switch {
 	case s.Paused.After(now):
@@ -250,11 +288,15 @@ func (s State) Turn(a Ask, now time.Time) (State, Grant) {
 			sh = s.slots(c, l.Name, &h, a.Worker, a.Busy[l.Name], want[l.Name], now)
 		}
 		g.Shares[l.Name], me.Held[l.Name] = sh, h
+		calm = calm && sh.calm
 	}
-	me.Until, me.Ends = g.Until, g.Until.Add(a.Rules.Hold)
+	if calm {
+		g.Until = now.Add(Calm)
+	}
+	me.Until, me.Ends, me.Calm = g.Until, g.Until.Add(a.Rules.Hold), calm
 	if a.Resting {
-		g.Until, me.Until, me.Ends = now, now, now.Add(a.Rules.Hold)
-		if !slices.ContainsFunc(a.Rules.Limits, func(l Limit) bool { return l.Window == 0 && a.Busy[l.Name].sum() > 0 }) {
+		g.Until, me.Until, me.Ends, me.Calm = now, now, now.Add(a.Rules.Hold), false
+		if !slices.ContainsFunc(a.Rules.Limits, func(l Limit) bool { return l.Window == 0 && a.Busy[l.Name].sum() > 0 || a.UnderWay[l.Name] > 0 }) {
 			me.Ends = now.Add(shortest)
 		}
 	}
@@ -332,7 +374,7 @@ func (s *State) report(a Ask, now time.Time) *Worker {
 		if known && a.Used[name] > h.Used { // else all that it was given has been booked when it was forgotten
 			c.spend(int(a.Used[name]-h.Used), now)
 		}
-		h.Used, h.Upto = a.Used[name], a.Used[name]
+		h.Used, h.Upto = a.Used[name], a.Used[name]+int64(a.UnderWay[name])
 		me.Held[name] = h
 		for p, n := range a.Made[name] {
 			c.Use[p] += n
@@ -347,6 +389,11 @@ func (s *State) report(a Ask, now time.Time) *Worker {
 				}
 			}
 			c.hear(r, held, now)
+		}
+	}
+	for name, n := range a.Untold {
+		if c := s.Limits[name]; c != nil && c.told() {
+			c.Others.Calls += n
 		}
 	}
 	for _, t := range a.Throttled {
@@ -383,7 +430,7 @@ func (s *State) forget(but string, now time.Time) {
 		}
 		for name, h := range w.Held {
 			if c := s.Limits[name]; c != nil && counted(c.Window) {
-				c.spend(int(h.Upto-h.Used), w.Until)
+				c.spend(int(h.Upto-h.Used), w.Ends)
 				c.age(now)
 			}
 		}
@@ -437,7 +484,7 @@ func (c *Counter) made(part int64) time.Time {
 func (c *Counter) age(now time.Time) {
 	maps.DeleteFunc(c.Spent, func(part int64, _ int) bool { return !time.Unix(0, part*int64(c.part())).After(now) })
 	maps.DeleteFunc(c.Asked, func(_ Purpose, at time.Time) bool { return now.Sub(at) > asking })
-	if epoch := now.UnixNano() / int64(max(min(c.Window, time.Hour), asking)); epoch != c.Epoch {
+	if epoch := now.UnixNano() / int64(c.epoch()); epoch != c.Epoch {
 		c.Epoch, c.Use = epoch, Demand{}
 	}
 }
@@ -475,49 +522,86 @@ func (c *Counter) most(now time.Time) int {
 // have counted yet stay counted, and what others use is forgotten in the end, or nothing would ever be asked again.
 func (c *Counter) hear(r Said, slots int, now time.Time) {
 	at := r.At.UTC().Truncate(time.Millisecond)
-	if !at.After(c.Heard) || at.After(now.Add(Margin)) {
+	late := !at.After(c.Heard) // another worker told something later
+	if late && at.Before(c.Heard.Add(-Lease)) || at.After(now.Add(Margin)) {
 		return
 	}
-	c.Heard = at
-	if r.Max > 0 {
+	c.Heard = latest(c.Heard, at)
+	if r.Max > 0 && !late {
 		c.Said = r.Max
 	}
 	window := max(c.Window, asking)
 	reset := r.Reset.UTC()
-	if !reset.After(at) || reset.After(at.Add(window+Margin)) {
+	if reset.Before(at.Add(-time.Second)) || reset.After(at.Add(window+Margin)) {
 		reset = time.Time{}
 	}
 	if r.Left < 0 {
-		if !reset.IsZero() && counted(c.Window) { // what was before this window no longer counts
+		if !late && !reset.IsZero() && counted(c.Window) { // what was before this window no longer counts
 			start := reset.Add(-c.Window - Margin)
 			maps.DeleteFunc(c.Spent, func(part int64, _ int) bool { return !c.made(part).After(start) })
 		}
 		return
 	}
 	theirs := max(0, c.whole()-r.Left) // calls that the vendor has counted
-	ours := slots
-	if counted(c.Window) {
-		old := 0
-		past := slices.DeleteFunc(slices.Sorted(maps.Keys(c.Spent)), func(part int64) bool { return c.made(part).After(at.Add(-Margin)) })
-		for _, part := range past {
-			old += c.Spent[part]
-		}
-		for _, part := range past { // the vendor has forgotten the oldest
-			gone := min(c.Spent[part], max(0, old-theirs))
-			old -= gone
-			if c.Spent[part] -= gone; c.Spent[part] == 0 {
-				delete(c.Spent, part)
-			}
-		}
-		ours = c.spent()
+	if !counted(c.Window) {
+		c.Others = others(theirs-slots, at, reset, window)
+		return
 	}
-	c.Others = Foreign{}
-	if n := theirs - ours; n > 0 {
-		c.Others = Foreign{Calls: n, From: at, To: at.Add(window), Fades: true}
-		if !reset.IsZero() {
-			c.Others.To, c.Others.Fades = reset, false
+	if !reset.IsZero() && c.told() && c.Others.To.After(now) {
+		switch to := c.Others.To.Add(-Margin); {
+		case newer(reset, to):
+			return // it is of the window before
+		case !newer(to, reset):
+			theirs = max(theirs, c.Others.Calls)
 		}
 	}
+	if !late || !reset.IsZero() {
+		c.forgotten(theirs, at)
+	}
+	if !reset.IsZero() {
+		c.Others = Foreign{Calls: theirs, From: at, To: reset.Add(Margin)}
+	} else if f := others(theirs-c.spent(), at, reset, window); !late || f.Calls > c.Others.at(now) {
+		c.Others = f
+	}
+}
+
+// others is what they have called, until their window ends, or fading.
+func others(calls int, at, reset time.Time, window time.Duration) Foreign {
+	switch {
+	case calls <= 0:
+		return Foreign{}
+	case reset.IsZero():
+		return Foreign{Calls: calls, From: at, To: at.Add(window), Fades: true}
+	}
+	return Foreign{Calls: calls, From: at, To: reset}
+}
+
+// forgotten drops the oldest calls, where the vendor has counted fewer than we had made at a time.
+func (c *Counter) forgotten(theirs int, at time.Time) {
+	old := 0
+	past := slices.DeleteFunc(slices.Sorted(maps.Keys(c.Spent)), func(part int64) bool { return c.made(part).After(at.Add(-Margin)) })
+	for _, part := range past {
+		old += c.Spent[part]
+	}
+	for _, part := range past {
+		gone := min(c.Spent[part], max(0, old-theirs))
+		old -= gone
+		if c.Spent[part] -= gone; c.Spent[part] == 0 {
+			delete(c.Spent, part)
+		}
+	}
+}
+
+// told reports that the vendor's own count is known, until its window ends.
+func (c *Counter) told() bool { return !c.Others.Fades && c.Others.Calls > 0 }
+
+// used is how many calls count at a time: ours that have ended, and those of others. Each of ours whose answer told the
+// vendor's count is in that.
+func (c *Counter) used(now time.Time) int {
+	if c.told() {
+		return max(c.spent(), c.Others.at(now))
+	}
+	return c.spent() + c.Others.at(now)
 }
 
 // calls that others make, at a time.
@@ -535,11 +619,11 @@ func (f Foreign) at(now time.Time) int {
 func (s *State) given(c *Counter, name, but string, now time.Time) (calls, active int) {
 	for id, w := range s.Workers {
 		h := w.Held[name]
-		if id == but || !w.Until.Add(c.Window+Margin).After(now) {
+		if id == but || !w.Ends.Add(c.Window+Margin).After(now) {
 			continue
 		}
 		calls += int(h.Upto - h.Used)
-		if w.Until.After(now) {
+		if w.active(now) {
 			active++
 		}
 	}
@@ -551,7 +635,8 @@ func (s *State) calls(c *Counter, name string, h *Held, worker string, want Dema
 	sh := Share{Window: true, Closed: c.Closed}
 	most := c.most(now)
 	others, active := s.given(c, name, worker, now)
-	total := c.spent() + others + c.Others.at(now)
+	underWay := int(h.Upto - h.Used)
+	total := c.used(now) + others + underWay
 	if c.Closed.After(now) {
 		want = nil
 	} else {
@@ -560,31 +645,52 @@ func (s *State) calls(c *Counter, name string, h *Held, worker string, want Dema
 	for p := range want {
 		c.Asked[p] = now
 	}
-	n, short := 0, false
+	n, short, top := 0, false, most
+	fair := Demand{}
+	trickles := [5]bool{}
 	for _, p := range want.byUrgency() {
-		top := ceiling(most, p.Class.rank())
+		rank := p.Class.rank()
+		top = ceiling(most, rank)
 		room := top - total
 		k := min(want[p], room-n, max(1, room/(active+1))-n)
+		fair[p] = math.MaxInt32
 		if 4*(total+want.sum()) > 3*top {
 			sh.Scarce = true
 			allowed, alone := c.fair(p, max(0, room))
 			if k = min(k, allowed); !alone {
-				if sh.Fair == nil {
-					sh.Fair = map[Purpose]int64{}
-				}
-				sh.Fair[p] = int64(max(0, allowed))
+				fair[p] = max(0, allowed)
+			}
+			if owed := c.trickle(p.Class); k <= 0 && rank > leastLive && owed > 0 {
+				k = min(want[p], owed, most-total-n)
+				fair[p], trickles[rank] = max(0, k), true
 			}
 		}
 		n += max(0, k)
 		short = short || k < want[p]
 	}
-	h.Upto = h.Used + int64(n)
-	sh.Upto, sh.Left = h.Upto, max(0, most-total-n)
+	sh.calm = !sh.Scarce && !short && 2*(total+n) <= top
+	if more := bonus * n; sh.calm && 2*(total+more) <= top {
+		n = more
+	}
+	h.Upto += int64(n)
+	sh.Upto, sh.Left, sh.Others = h.Upto, max(0, most-total-n), int64(others)
 	for rank := range sh.Classes {
-		sh.Classes[rank] = min(sh.Upto, h.Used+int64(max(0, ceiling(most, rank)-total)))
+		sh.Classes[rank] = min(sh.Upto, h.Used+int64(underWay+max(0, ceiling(most, rank)-total)))
+		if trickles[rank] {
+			sh.Classes[rank] = sh.Upto
+		}
+	}
+	for _, k := range fair {
+		if k < math.MaxInt32 { // then every purpose keeps to its own
+			sh.Fair = map[Purpose]int64{}
+			for p, k := range fair {
+				sh.Fair[p] = int64(k)
+			}
+			break
+		}
 	}
 	sh.Retry = now.Add(time.Second)
-	if n == 0 && short && c.spent()+c.Others.at(now) >= ceiling(most, want.byUrgency()[0].Class.rank()) { // no worker has to give
+	if n == 0 && short && c.used(now) >= ceiling(most, want.byUrgency()[0].Class.rank()) { // no worker has to give
 		next := now.Add(c.part())
 		for part := range c.Spent {
 			next = earliest(next, time.Unix(0, part*int64(c.part())).UTC())
@@ -592,6 +698,21 @@ func (s *State) calls(c *Counter, name string, h *Held, worker string, want Dema
 		sh.Retry = latest(sh.Retry, next)
 	}
 	return sh
+}
+
+// epoch is for how long calls are counted by purpose.
+func (c *Counter) epoch() time.Duration { return max(min(c.Window, time.Hour), asking) }
+
+// trickle is how many calls a class below live may still make in this epoch, however much is used: a fiftieth of the
+// limit, at least one, out of what is left to lookups. Below ten calls a window nothing is, and there is none.
+func (c *Counter) trickle(class Class) int {
+	had := 0
+	for p, n := range c.Use {
+		if p.Class == class {
+			had += n
+		}
+	}
+	return max(1, int(float64(c.whole())/50*float64(c.epoch())/float64(max(c.Window, c.epoch())))) - had
 }
 
 // fair is how many calls a purpose may make while others of its class ask: nobody gets ahead of whoever has had the
@@ -715,6 +836,7 @@ func (s *State) slots(c *Counter, name string, h *Held, worker string, busy, wan
 	sh.Upto, sh.surplus = int64(max(0, min(n, allowed))), mine > max(0, allowed)
 	sh.Left = max(0, free-n)
 	sh.Scarce = sh.Scarce || 2*sh.Left < most
+	sh.calm = n == 0 || !h.Short && 4*(others+n) <= most
 	for rank := range sh.Classes {
 		sh.Classes[rank] = min(sh.Upto, int64(max(0, ceiling(most, rank)-others)))
 	}

@@ -103,6 +103,42 @@ func TestTwoProcesses(t *testing.T) {
 	}
 }
 
+// Others use most of a minute of an account, and forty workers of two processes burst through the rest. Of nobody who has
+// called nothing can be known of the others; from each process's first answer on, over the limit are at most the calls
+// that it had under way then.
+func TestBurstBesideOthers(t *testing.T) {
+	t.Parallel()
+	const others, workers = 150, 40
+	clock := platformtest.NewClock()
+	tw := zendesktwin.New(zendesktwin.Options{Now: clock.Now, Limits: zendesktwin.Limits{PerMinute: 200}})
+	tw.Kit().SetFaults(twin.Faults{Others: map[string]int{budget.Calls: others}})
+	srv := httptest.NewServer(tw.Handler())
+	t.Cleanup(srv.Close)
+	cfg := zendesk.Config{URL: srv.URL, Credentials: tw.Credentials(), Now: clock.Now}
+	alone, err := zendesk.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var both [2]*zendesk.Connector
+	for i, gate := range platformtest.Share(alone.Limits(), clock.Now, 0) {
+		cfg.Gate = gate
+		if both[i], err = zendesk.New(cfg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	find := func(ctx context.Context, i int) error {
+		if _, err := both[i%2].Find(ctx, zendesk.Organization, "nobody"); !fault.Is(err, fault.NotFound) {
+			return err
+		}
+		return nil
+	}
+	platformtest.Work(t, clock, 1, 2, find) // each process has heard of the others
+	platformtest.Work(t, clock, workers, 150, find)
+	if s := tw.Kit().Stats(); s.OverLimit != 0 {
+		t.Errorf("%d of %d calls over a limit: %v", s.OverLimit, s.Calls, s.Over)
+	}
+}
+
 // Twenty workers that do a bit of everything, in an account of the smallest plan.
 func TestKeepsToItsLimits(t *testing.T) {
 	t.Parallel()
