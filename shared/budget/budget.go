@@ -2,6 +2,14 @@
 //
 // A platform has one budget, which all workers of all functions share, and one breaker. A Gate guards them: every call
 // enters it first and leaves it with what came of it.
+//
+// A vendor counts calls as they arrive, which is at some time between Enter and leave. So a call counts from its beginning
+// until a window after its end, and Sorrel's own calls are never over a declared limit.
+//
+// What others use of the same limit is known from answers alone, and anew in each of the vendor's windows. From a worker's
+// first answer in a window on, it begins no call that does not fit into what is left, beside what the other workers were
+// given before. Over the limit go at most the calls that each worker had begun before the first answer it had in that
+// window: for one worker, those under way when it came. That holds where answers say when the window ends.
 package budget
 
 import (

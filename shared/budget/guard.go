@@ -62,8 +62,8 @@ type waiter struct {
 	limits  []string
 	counted []string // of the limits, those over a window
 	began   time.Time
-	slot    bool     // it waits for a slot, and for nothing else
-	looked  bool     // the State has been asked on its behalf
+	slot    bool // it waits for a slot, and for nothing else
+	looked  bool // the State has been asked on its behalf
 }
 
 // stamp is a call that is busy until a time.

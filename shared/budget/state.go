@@ -38,6 +38,8 @@ const (
 // ceiling is how far calls of a class may fill a limit: what is above is left to the more urgent. Every class gets at
 // least one call, and replay at most half where half is more.
 //
+// Above its ceiling a class below live has a trickle, see Counter.trickle.
+//
 //	lookup 100 %, live 90 %, approval 80 %, reconcile 60 %, each rounded up; replay 50 %, rounded down
 func ceiling(most int, rank int) int {
 	percent := [...]int{100, 90, 80, 60}
@@ -660,7 +662,7 @@ func (s *State) calls(c *Counter, name string, h *Held, worker string, want Dema
 			if k = min(k, allowed); !alone {
 				fair[p] = max(0, allowed)
 			}
-			if owed := c.trickle(p.Class); k <= 0 && rank > leastLive && owed > 0 {
+			if owed := c.trickle(p.Class); k <= 0 && owed > 0 {
 				k = min(want[p], owed, most-total-n)
 				fair[p], trickles[rank] = max(0, k), true
 			}
@@ -704,15 +706,20 @@ func (s *State) calls(c *Counter, name string, h *Held, worker string, want Dema
 func (c *Counter) epoch() time.Duration { return max(min(c.Window, time.Hour), asking) }
 
 // trickle is how many calls a class below live may still make in this epoch, however much is used: a fiftieth of the
-// limit, at least one, out of what is left to lookups. Below ten calls a window nothing is, and there is none.
+// limit, at least one, out of what is left to lookups. Where that is too little for all, the classes take turns, and
+// lookups have half of the epochs for themselves. Below ten calls a window nothing is left to lookups, and there is none.
 func (c *Counter) trickle(class Class) int {
-	had := 0
-	for p, n := range c.Use {
+	rank, most := class.rank(), c.whole()
+	if rank <= leastLive || most-ceiling(most, leastLive) <= len(Classes())-leastLive && c.Epoch%6 != int64(rank-leastLive-1) {
+		return 0
+	}
+	n := max(1, int(float64(most)/50*float64(c.epoch())/float64(max(c.Window, c.epoch()))))
+	for p, had := range c.Use {
 		if p.Class == class {
-			had += n
+			n -= had
 		}
 	}
-	return max(1, int(float64(c.whole())/50*float64(c.epoch())/float64(max(c.Window, c.epoch())))) - had
+	return n
 }
 
 // fair is how many calls a purpose may make while others of its class ask: nobody gets ahead of whoever has had the
@@ -836,7 +843,7 @@ func (s *State) slots(c *Counter, name string, h *Held, worker string, busy, wan
 	sh.Upto, sh.surplus = int64(max(0, min(n, allowed))), mine > max(0, allowed)
 	sh.Left = max(0, free-n)
 	sh.Scarce = sh.Scarce || 2*sh.Left < most
-	sh.calm = n == 0 || !h.Short && 4*(others+n) <= most
+	sh.calm = n == 0 || !h.Short && 20*(others+n) <= most // a slot is missed by others at once
 	for rank := range sh.Classes {
 		sh.Classes[rank] = min(sh.Upto, int64(max(0, ceiling(most, rank)-others)))
 	}
