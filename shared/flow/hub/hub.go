@@ -355,12 +355,15 @@ func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, re
 			}
 			said[i].Fields[field] = id
 		}
+		was := view
 		v, news := record.Observe(view, confirmed(before, rules, said[i].Observation))
 		view, changed = v, changed || news
-		if ours := unconfirmed(view, govern.Left(before, rules, f.d.Config.On(m.Entity), said[i].Observation)); len(ours) > 0 {
+		if marked, unmarked := unconfirmed(view, govern.Left(before, rules, f.d.Config.On(m.Entity), said[i].Observation)); len(marked)+len(unmarked) > 0 {
 			echo := view.Echo
 			view.Echo = nil // it is the answer to a write that is still to be confirmed
-			view, changed = record.Confirm(view, view, ours, record.Version{}, f.d.Now().UTC(), said[i].trace), true
+			now, trace := f.d.Now().UTC(), said[i].trace
+			view = record.Confirm(view, view, unmarked, record.Version{}, now, trace)
+			view, changed = record.Confirm(view, was, marked, said[i].Version, now, trace), true
 			view.Echo = echo
 		}
 		if e := pending(before, f.d.Config.On(m.Entity), said[i].Observation); e != nil {
@@ -508,14 +511,20 @@ func pending(s ledger.State, forms record.Forms, o record.Observation) *record.E
 	return &e
 }
 
-// unconfirmed are those of the values that may be ours which the platform's newest word shows as somebody's there.
-func unconfirmed(view record.View, left map[string]record.Value) map[string]record.Value {
+// unconfirmed are those of the values that may be ours which the platform's newest word shows: marked as ours, and not
+// confirmed yet, or as somebody's there. A mark alone is no memory: the next listing says the same without it.
+func unconfirmed(view record.View, left map[string]record.Value) (marked, unmarked map[string]record.Value) {
+	marked, unmarked = map[string]record.Value{}, map[string]record.Value{}
 	for field, v := range left {
-		if holds, origin := view.Holds(field); origin != record.FromPlatform || holds != v {
-			delete(left, field)
+		switch holds, origin := view.Holds(field); {
+		case holds != v:
+		case origin == record.FromPlatform:
+			unmarked[field] = v
+		case view.Said[field].Ours && view.Wrote[field].Value != v:
+			marked[field] = v
 		}
 	}
-	return left
+	return marked, unmarked
 }
 
 // timer settles a record that changes by the mere passing of time.
