@@ -300,12 +300,13 @@ type trial struct {
 	listing bool // what a listing tells comes before the next delivery
 	rested  bool // the next process has heard and done everything before that
 	back    bool // the newer change takes the one before back
+	twice   bool // the next process is killed, too, in the first call of its write, which is heard of
 	nth     int  // call of the write after which the process is killed
 }
 
 func (c trial) String() string {
 	kind := map[bool]string{false: "create", true: "update"}[c.update]
-	return fmt.Sprintf("%s %s from %s to %s, killed after call %d, deaf %v, newer %v, listing %v, rested %v, back %v", kind, c.entity, c.origin, c.target, c.nth, c.deaf, c.newer, c.listing, c.rested, c.back)
+	return fmt.Sprintf("%s %s from %s to %s, killed after call %d, deaf %v, newer %v, listing %v, rested %v, back %v, twice %v", kind, c.entity, c.origin, c.target, c.nth, c.deaf, c.newer, c.listing, c.rested, c.back, c.twice)
 }
 
 // run kills once, lets another process go on, and reports whether there was such a call.
@@ -334,26 +335,7 @@ func (k *killing) run(c trial) bool {
 		k.Fatal(err)
 	}
 	k.work(c.target)
-	var calls atomic.Int64
-	kill := func(commit func()) bool {
-		n := int(calls.Add(1))
-		if n < c.nth {
-			return false
-		}
-		if n == c.nth {
-			if c.deaf {
-				k.twins.SendTo("")
-			}
-			commit()
-			k.dead.Store(true)
-			k.cancel()
-		}
-		return true
-	}
-	k.meddle[c.target].Store(&kill)
-	k.drain(boot.OutboundQueue(c.target), k.world.Deliver().Apply)
-	k.meddle[c.target].Store(nil)
-	if int(calls.Load()) < c.nth {
+	if !k.kill(c.target, c.nth, c.deaf) {
 		k.settle()
 		return false
 	}
@@ -371,12 +353,18 @@ func (k *killing) run(c trial) bool {
 			}
 		}
 		k.save(c.origin, c.object, id, fields)
-		if c.deaf { // only this one is heard
+		if c.deaf && !c.twice { // only this one is heard
 			if err := k.twins.Drain(context.Background()); err != nil {
 				k.Fatal(err)
 			}
 			k.twins.SendTo("")
 		}
+	}
+	if c.twice {
+		k.work(c.target)
+		k.kill(c.target, 1, false)
+		k.start()
+		k.pass(20 * time.Second)
 	}
 	if c.rested { // the hub knows of the newer change, the target does not yet
 		k.work(c.target)
@@ -392,6 +380,32 @@ func (k *killing) run(c trial) bool {
 	k.settle()
 	k.judge(c, id, m.Object, before, fields)
 	return true
+}
+
+// kill kills the process right after a call of the next delivery to a target has been done, and reports whether there was
+// such a call.
+func (k *killing) kill(target string, nth int, deaf bool) bool {
+	k.Helper()
+	var calls atomic.Int64
+	kill := func(commit func()) bool {
+		n := int(calls.Add(1))
+		if n < nth {
+			return false
+		}
+		if n == nth {
+			if deaf {
+				k.twins.SendTo("")
+			}
+			commit()
+			k.dead.Store(true)
+			k.cancel()
+		}
+		return true
+	}
+	k.meddle[target].Store(&kill)
+	k.drain(boot.OutboundQueue(target), k.world.Deliver().Apply)
+	k.meddle[target].Store(nil)
+	return int(calls.Load()) >= nth
 }
 
 // judge demands that the target holds one native record that shows what it should, that nothing is due, and that nobody's
@@ -417,6 +431,9 @@ func (k *killing) judge(c trial, id, object string, before int, last map[string]
 	r, rules := states[rid].Record, k.set.Rules(c.entity)
 	if len(r.Proposals) > 0 || len(r.Held) > 0 || len(states[rid].Open) > 0 || len(states[rid].Due) > 0 {
 		wrong("proposals %v, holds %v, exceptions %v, due %v", r.Proposals, r.Held, states[rid].Open, states[rid].Due)
+	}
+	if open, err := k.world.Ledger.Exceptions(ctx, false); err != nil || len(open) > 0 {
+		wrong("exceptions %v %v", open, err)
 	}
 	n, err := k.world.Connectors[c.target].Read(ctx, r.Views[c.target].Ref)
 	if err != nil || n.External != rid.External() && c.target != record.NetSuite {
@@ -469,7 +486,8 @@ func TestKilledBetweenAWriteAndItsCommit(t *testing.T) {
 			for _, target := range j.to {
 				for _, update := range []bool{false, true} {
 					for nth, hit := 1, true; hit; nth++ {
-						for _, how := range []trial{{}, {deaf: true}, {newer: true}, {deaf: true, newer: true}, {deaf: true, newer: true, listing: true}, {newer: true, listing: true, rested: true}, {newer: true, rested: true, back: true}} {
+						for _, how := range []trial{{}, {deaf: true}, {newer: true}, {deaf: true, newer: true}, {deaf: true, newer: true, listing: true}, {newer: true, listing: true, rested: true}, {newer: true, rested: true, back: true},
+							{deaf: true, newer: true, twice: true}} {
 							how.journey, how.target, how.update, how.nth = j, target, update, nth
 							if hit = k.run(how); !hit {
 								break

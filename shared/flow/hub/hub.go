@@ -339,8 +339,15 @@ func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, re
 	}
 	before, linked := found.State, found.Linked
 	rules := f.d.Config.Rules(m.Entity)
-	if !before.Exists() && !linked && !slices.Contains(rules.Origins, ref.Platform) {
-		return f.strange(ctx, m, rules, said)
+	if !before.Exists() && !linked {
+		if nameless, err := f.nameless(ctx, rules, said, read); err != nil {
+			return err
+		} else if nameless {
+			return f.introduce(ctx, m, said, w, depth)
+		}
+		if !slices.Contains(rules.Origins, ref.Platform) {
+			return f.strange(ctx, m, rules, said)
+		}
 	}
 	after := before.Clone()
 	view, changed := after.Record.Views[ref.Platform], !linked
@@ -437,6 +444,41 @@ func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, re
 		return err
 	}
 	return f.merged(ctx, entry.After.Record, trace, w, depth)
+}
+
+// nameless reports whether a native record that is not known has to be read for its external id: events tell of changed fields
+// only, and a worker may have created it and died before it could say so. What people there made is read once at most.
+func (f *Flow) nameless(ctx context.Context, rules record.Rules, said []saying, read bool) (bool, error) {
+	ref, ours := said[0].Ref, false
+	for _, s := range said {
+		if read || !s.native.Partial || s.Gone || s.External != "" || !s.Born.IsZero() { // a creation tells all
+			return false, nil
+		}
+		ours = ours || s.Ours
+	}
+	if ours || slices.Contains(rules.Origins, ref.Platform) || slices.Contains(rules.Strangers, ref.Platform) {
+		return ours, nil
+	}
+	parked, err := f.d.Ledger.Understood(ctx, ref, f.d.Now().UTC())
+	return len(parked) == 0, err
+}
+
+// introduce governs what was said about a native record together with all of it that can be read.
+func (f *Flow) introduce(ctx context.Context, m *mapping.Mapping, said []saying, w *wakes, depth int) error {
+	last := said[len(said)-1]
+	natives, _, err := f.complete(ctx, m, []message.Inbound{{CorrelationID: last.trace, ReceivedAt: last.at, Source: last.source, Native: record.Native{Ref: last.Ref}}})
+	if err != nil || len(natives) == 0 {
+		return err
+	}
+	whole, err := f.translate(ctx, m, natives)
+	if err != nil || len(whole) == 0 {
+		return err
+	}
+	all := append(slices.Clone(said), whole...)
+	for i := range all {
+		all[i].External = whole[0].External
+	}
+	return f.govern(ctx, m, all, true, w, depth)
 }
 
 // named is a reference to a record, under the id that the referring record knows it by: one that was merged into it since
