@@ -38,12 +38,15 @@ func Watched(l *ledger.Ledger, t *telemetry.Recorder, apply func(context.Context
 	}
 }
 
+// Crashed is the detail of the exception about a message that was never said to have failed.
+const Crashed = "it was received for the last time, and what came of it was never said: the process crashed or ran out of time with it, or with one of its batch"
+
 // crashed is what is told of a message while it is tried for the last time.
 func crashed(m queue.Received) ledger.Exception {
 	platform, about, told, _ := message.About(m.Body)
 	x := ledger.OfMessage(m.ID, platform, about, told)
 	x.Remedy = "look for a crash or a timeout at that time, then " + x.Remedy
-	x.Detail = "it was received for the last time, and what came of it was never said: the process crashed or ran out of time with it, or with one of its batch"
+	x.Detail = Crashed
 	return x
 }
 
