@@ -145,3 +145,37 @@ func TestTrickle(t *testing.T) {
 		}
 	}
 }
+
+// While the store does not answer, a worker keeps by itself to what a reading leaves, less its calls under way and what
+// the others were given.
+func TestReadingWithoutTheStore(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct{ others, underWay, left, most int }{
+		"under way": {0, 9, 9, 0},
+		"others":    {1, 0, 30, 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			clk, m := newClock(), &item{}
+			for range tt.others { // is given twenty
+				if leave, ok := try(t, worker(m, clk, "b", perMinute(200)), t.Context()); ok {
+					leave(budget.Outcome{})
+				}
+			}
+			g := worker(m, clk, "a", perMinute(200))
+			first, ok := try(t, g, t.Context())
+			for range tt.underWay {
+				_, more := try(t, g, t.Context())
+				ok = ok && more
+			}
+			if !ok {
+				t.Fatal("refused before anything is known")
+			}
+			m.down = true
+			first(said(tt.left, clk.now().Add(time.Minute)))
+			if n := len(burst(t, g)); n > tt.most {
+				t.Errorf("%d more calls, want at most %d", n, tt.most)
+			}
+		})
+	}
+}
