@@ -270,6 +270,8 @@ func (d *decoder) view() (v record.View, carriesOwn bool) {
 					c.Spans[value] = span
 				})
 			})
+		case "past":
+			d.any(&v.Past)
 		case "echo":
 			v.Echo = d.echo()
 		default:

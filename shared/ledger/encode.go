@@ -332,6 +332,10 @@ func (w *writer) view(of record.ID, platform string, v record.View) {
 		w.raw(`,"spans":`)
 		w.any(spans)
 	}
+	if len(v.Past) > 0 {
+		w.raw(`,"past":`)
+		w.any(v.Past)
+	}
 	if v.Echo != nil {
 		w.raw(`,"echo":`)
 		w.any(v.Echo)

@@ -143,7 +143,7 @@ func encodeByReflection(s State) ([]byte, error) {
 		Apart: s.Record.Apart, Absorbed: s.Record.Absorbed, Into: s.Record.Into, Parted: s.Record.Parted, Claims: s.Claims, Log: s.Log}
 	for _, p := range slices.Sorted(maps.Keys(s.Record.Views)) {
 		v := s.Record.Views[p]
-		sv := storedView{Platform: p, Object: v.Object, ID: v.ID, External: carried(s.Record.ID, v.External), Into: v.Into, Echo: v.Echo,
+		sv := storedView{Platform: p, Object: v.Object, ID: v.ID, External: carried(s.Record.ID, v.External), Into: v.Into, Past: v.Past, Echo: v.Echo,
 			Born: packVersion(v.Born), Died: packVersion(v.Died), Heard: packVersion(v.Heard)}
 		type saidHead struct {
 			storedVersion
@@ -238,19 +238,20 @@ type storedState struct {
 }
 
 type storedView struct {
-	Platform string        `json:"platform"`
-	Object   string        `json:"object"`
-	ID       string        `json:"id"`
-	External storedCarried `json:"external,omitempty"`
-	Into     string        `json:"into,omitempty"`
-	Born     storedVersion `json:"born,omitzero"`
-	Died     storedVersion `json:"died,omitzero"`
-	Heard    storedVersion `json:"heard,omitzero"`
-	Said     []storedSaid  `json:"said,omitempty"`
-	Wrote    []storedWrote `json:"wrote,omitempty"`
-	Doubts   []storedDoubt `json:"doubts,omitempty"`
-	Spans    []storedSpan  `json:"spans,omitempty"`
-	Echo     *record.Echo  `json:"echo,omitempty"`
+	Platform string                    `json:"platform"`
+	Object   string                    `json:"object"`
+	ID       string                    `json:"id"`
+	External storedCarried             `json:"external,omitempty"`
+	Into     string                    `json:"into,omitempty"`
+	Born     storedVersion             `json:"born,omitzero"`
+	Died     storedVersion             `json:"died,omitzero"`
+	Heard    storedVersion             `json:"heard,omitzero"`
+	Said     []storedSaid              `json:"said,omitempty"`
+	Wrote    []storedWrote             `json:"wrote,omitempty"`
+	Doubts   []storedDoubt             `json:"doubts,omitempty"`
+	Spans    []storedSpan              `json:"spans,omitempty"`
+	Past     map[string][]record.Value `json:"past,omitempty"`
+	Echo     *record.Echo              `json:"echo,omitempty"`
 }
 
 // MarshalJSON implements json.Marshaler.
@@ -344,7 +345,7 @@ func decodeByReflection(b []byte) (State, error) {
 		return out
 	}
 	for _, sv := range in.Views {
-		v := record.View{Ref: record.Ref{Platform: sv.Platform, Object: sv.Object, ID: sv.ID}, External: sv.External.unpack(in.ID), Into: sv.Into, Echo: sv.Echo,
+		v := record.View{Ref: record.Ref{Platform: sv.Platform, Object: sv.Object, ID: sv.ID}, External: sv.External.unpack(in.ID), Into: sv.Into, Past: sv.Past, Echo: sv.Echo,
 			Born: version(sv.Born), Died: version(sv.Died), Heard: version(sv.Heard), Said: map[string]record.Cell{}}
 		for _, g := range sv.Said {
 			at := version(g.storedVersion)

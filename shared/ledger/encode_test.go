@@ -138,6 +138,7 @@ func drawGovernance(t *rapid.T, s *State) {
 	}
 	if some("echo") {
 		for p, v := range s.Record.Views {
+			v.Past = map[string][]record.Value{"status": {drawValue(t), drawValue(t)}}
 			v.Echo = &record.Echo{Version: record.Version{At: epoch, Seq: 3, Final: true}, Fields: map[string]record.Value{"status": drawValue(t)}}
 			for f, w := range v.Wrote {
 				w.Told, w.Back = some("told"), record.Back{Value: drawValue(t), At: record.Version{At: epoch, Seq: 1}}

@@ -40,3 +40,100 @@ func TestEchoOfTheWriteBefore(t *testing.T) {
 		t.Errorf("it holds %v from %q, want what somebody set", holds, origin)
 	}
 }
+
+// Two writes fall into one second of a platform's clock, and their echoes come in either order: what somebody sets later on
+// is heard, also if it is what the earlier write set.
+func TestEchoesOfOneSecond(t *testing.T) {
+	t.Parallel()
+	second := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+	agreed, b, made := TextValue("as agreed"), TextValue("b"), TextValue("b!")
+	wrote := func() View {
+		v := View{Ref: Ref{Platform: NetSuite, Object: "customer", ID: "1"}}
+		v = Confirm(v, v, map[string]Value{"terms": agreed}, Version{}, second.Add(100*time.Millisecond), "one")
+		return Confirm(v, v, map[string]Value{"terms": b}, Version{}, second.Add(600*time.Millisecond), "two")
+	}
+	for name, echo := range map[string]func(Value) Observation{
+		"whole record": func(said Value) Observation { return Observation{Ours: true, Echo: map[string]Value{"terms": said}} },
+		"field by field": func(said Value) Observation {
+			return Observation{Ours: true, Fields: map[string]Value{"terms": said}}
+		},
+	} {
+		for _, said := range [][]Value{{agreed, b}, {b, agreed}, {agreed}} {
+			v := wrote()
+			hear := func(o Observation, at time.Time) {
+				o.Ref, o.Version = v.Ref, Version{At: at}
+				v, _ = Observe(v, o)
+			}
+			for _, one := range said {
+				hear(echo(one), second)
+			}
+			hear(Observation{Fields: map[string]Value{"terms": agreed}}, second.Add(time.Hour))
+			if holds, origin := v.Holds("terms"); holds != agreed || origin != FromPlatform {
+				t.Errorf("%s: after echoes of %v it holds %v from %q, want what somebody set", name, said, holds, origin)
+			}
+		}
+		v := wrote()
+		o := echo(made)
+		o.Ref, o.Version = v.Ref, Version{At: second}
+		if v, _ = Observe(v, o); v.Wrote["terms"].Back.Value != made {
+			t.Errorf("%s: the form that the platform gave to it is taken for %v, want %v", name, v.Wrote["terms"].Back.Value, made)
+		}
+	}
+	v := wrote()
+	v = Confirm(v, v, map[string]Value{"terms": TextValue("c")}, Version{}, second.Add(time.Hour), "three")
+	if len(v.Past) != 0 {
+		t.Errorf("an hour later it still remembers %v", v.Past)
+	}
+}
+
+// An echo that came before its write was confirmed may be of another write: of the one before, or of one that was tried.
+// It says nothing about this one, unless it is the very answer to it.
+func TestEchoBeforeItsConfirmation(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+	a, b, c := TextValue("a"), TextValue("b"), TextValue("c")
+	ref := Ref{Platform: Salesforce, Object: "Account", ID: "1"}
+	first := Confirm(View{Ref: ref}, View{}, map[string]Value{"phone": a}, Version{}, now, "one")
+	tried := map[string][]Value{"phone": {b}}
+	later := Version{At: now.Add(time.Second)}
+	for name, test := range map[string]struct {
+		echo Echo
+		ours Value
+		told Version
+		want Value
+	}{
+		"echo of the write before":  {echo: Echo{later, map[string]Value{"phone": a}}},
+		"echo of what was tried":    {echo: Echo{later, map[string]Value{"phone": b}}},
+		"said of the write before":  {ours: a},
+		"said of what was tried":    {ours: b},
+		"the answer":                {echo: Echo{later, map[string]Value{"phone": b}}, told: later, want: b},
+		"echo of something unknown": {echo: Echo{later, map[string]Value{"phone": TextValue("c!")}}, want: TextValue("c!")},
+	} {
+		v := first
+		if !test.ours.IsAbsent() {
+			v, _ = Observe(v, Observation{Ref: ref, Version: later, Ours: true, Fields: map[string]Value{"phone": test.ours}})
+		}
+		if test.echo.Fields != nil {
+			v.Echo = &test.echo
+		}
+		v = ConfirmAmong(v, first, map[string]Value{"phone": c}, tried, test.told, now.Add(2*time.Second), "two")
+		if got := v.Wrote["phone"].Back.Value; got != test.want {
+			t.Errorf("%s: it is taken for %v, want %v", name, got, test.want)
+		}
+	}
+}
+
+// A write that its own echo has confirmed already still replaced what somebody had set.
+func TestConfirmedByItsEcho(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+	theirs, ours := TextValue("theirs"), TextValue("ours")
+	ref := Ref{Platform: Salesforce, Object: "Account", ID: "1"}
+	before, _ := Observe(View{Ref: ref}, Observation{Ref: ref, Version: Version{At: now}, Fields: map[string]Value{"phone": theirs}, Trace: "t"})
+	v, _ := Observe(before, Observation{Ref: ref, Version: Version{At: now.Add(time.Second)}, Fields: map[string]Value{"phone": ours}})
+	v = Confirm(v, v, map[string]Value{"phone": ours}, Version{}, now.Add(time.Second), "echo")
+	v = Confirm(v, before, map[string]Value{"phone": ours}, Version{}, now.Add(time.Second), "write")
+	if over := v.Wrote["phone"].Over; over.Value != theirs || over.Trace != "t" {
+		t.Errorf("it replaced %+v, want %v", over, theirs)
+	}
+}

@@ -2,6 +2,7 @@ package record
 
 import (
 	"maps"
+	"slices"
 	"time"
 )
 
@@ -81,7 +82,8 @@ func Observe(v View, o Observation) (View, bool) {
 // nothing new.
 //
 // Where the platform's answer to a write shows the record, Confirm knows. Else the first that the platform says of a later
-// change of ours is what it made of our value, unless people are known to have set that in between.
+// change of ours is what it made of our value, unless people are known to have set that in between, or a write of ours
+// just before: platforms' clocks are coarse, and echoes come in any order.
 func saidBack(v View, o Observation) map[string]Wrote {
 	var out map[string]Wrote
 	var last time.Time // an echo of our last write says nothing about what earlier ones wrote: people may have set that since
@@ -107,6 +109,7 @@ func saidBack(v View, o Observation) map[string]Wrote {
 				set(f, w, Back{value, o.Version})
 			}
 		case w.Back.Value == w.Value:
+		case o.Ours && slices.Contains(v.Past[f], value):
 		case o.Ours && w.When.Equal(last) && w.echoed(o.Version) && (w.Back.At.IsZero() || o.Version.Compare(w.Back.At) < 0):
 			set(f, w, Back{value, o.Version})
 		case at > 0 && w.Back.Value == value && o.Version.Compare(w.Back.At) <= 0 && !o.Ours && !o.Version.within(w.Back.At):
@@ -123,7 +126,7 @@ func saidBack(v View, o Observation) map[string]Wrote {
 			if w.Back.Value != value && !w.Back.At.IsZero() {
 				set(f, w, Back{value, o.Version})
 			}
-		case w.Back.Value == w.Value:
+		case w.Back.Value == w.Value || slices.Contains(v.Past[f], value):
 		case w.When.Equal(last) && (w.Back.At.IsZero() || o.Version.Compare(w.Back.At) < 0):
 			set(f, w, Back{value, o.Version})
 		}
@@ -140,6 +143,7 @@ func (w Wrote) echoed(at Version) bool {
 const (
 	echoWithin = 2 * time.Second
 	echoAge    = time.Minute // an older one is of another write
+	maxPast    = 4           // values of a field that View.Past remembers: the newest
 )
 
 // mergeCells is the join of two cells: associative, commutative, idempotent.
@@ -256,10 +260,17 @@ func (c Cell) same(d Cell) bool {
 // computed from: what the platform had said by then counts as older than the write, and so does everything up
 // to version, the platform's own version of the write, if it told one (else zero). An Echo of v is used up.
 func Confirm(v, before View, fields map[string]Value, version Version, now time.Time, trace string) View {
+	return ConfirmAmong(v, before, fields, nil, version, now, trace)
+}
+
+// ConfirmAmong is Confirm where writes of ours that nobody has confirmed may have set tried: should the platform say one
+// of those, it says nothing about this write.
+func ConfirmAmong(v, before View, fields map[string]Value, tried map[string][]Value, version Version, now time.Time, trace string) View {
 	wrote := maps.Clone(v.Wrote)
 	if wrote == nil {
 		wrote = make(map[string]Wrote, len(fields))
 	}
+	pasts := maps.Clone(v.Past)
 	for f, value := range fields {
 		base := before.Said[f].Version
 		if d := before.Said[f].Doubt; d != nil && d.Version.Compare(base) > 0 {
@@ -269,9 +280,6 @@ func Confirm(v, before View, fields map[string]Value, version Version, now time.
 			base = version
 		}
 		old := wrote[f]
-		if old.Base.Compare(base) > 0 {
-			continue // a later write was confirmed meanwhile
-		}
 		over := old.Over
 		if was, origin := before.Holds(f); origin == FromPlatform && was != value {
 			over = Over{Value: was, Said: before.Said[f].Since().At, Trace: before.Said[f].Trace}
@@ -279,19 +287,56 @@ func Confirm(v, before View, fields map[string]Value, version Version, now time.
 				over.Again = old.Over.Again + 1
 			}
 		}
+		if old.Base.Compare(base) > 0 { // a later write was confirmed meanwhile, or this one by its echo
+			if old.Value == value {
+				old.Over = over
+				wrote[f] = old
+			}
+			continue
+		}
+		past := passed(v.Past[f], old, tried[f], value, now)
+		switch {
+		case past == nil:
+			delete(pasts, f)
+		case pasts == nil:
+			pasts = map[string][]Value{f: past}
+		default:
+			pasts[f] = past
+		}
 		w := Wrote{Value: value, Base: base, When: now, Trace: trace, Over: over, Told: !version.IsZero() && version.Compare(base) == 0}
 		said := v.Said[f]
 		at := said.Version.Compare(base)
 		people := at > 0 && !said.Ours && v.Echo != nil && said.Value == v.Echo.Fields[f]
-		if v.Echo != nil && !people && v.Echo.Version.Compare(base) >= 0 && v.Echo.Version.At.After(now.Add(-echoAge)) && !v.Echo.Fields[f].IsAbsent() && v.Echo.Fields[f] != value {
+		answer := w.Told && v.Echo != nil && v.Echo.Version.Compare(version) == 0 // else it may be of an earlier write
+		if v.Echo != nil && !people && (answer || !slices.Contains(past, v.Echo.Fields[f])) && v.Echo.Version.Compare(base) >= 0 && v.Echo.Version.At.After(now.Add(-echoAge)) && !v.Echo.Fields[f].IsAbsent() && v.Echo.Fields[f] != value {
 			w.Back = Back{v.Echo.Fields[f], v.Echo.Version}
-		} else if !said.Value.IsAbsent() && at > 0 && said.Ours {
+		} else if !said.Value.IsAbsent() && at > 0 && said.Ours && !slices.Contains(past, said.Value) {
 			w.Back = Back{said.Value, said.Version}
 		}
 		wrote[f] = w
 	}
-	v.Wrote, v.Echo = wrote, nil
+	if len(pasts) == 0 {
+		pasts = nil
+	}
+	v.Wrote, v.Past, v.Echo = wrote, pasts, nil
 	return v
+}
+
+// passed are the values that writes before one of value have set, or may have, and whose echoes may still come: of the
+// last minute, and those that were tried since.
+func passed(past []Value, old Wrote, tried []Value, value Value, now time.Time) []Value {
+	var all []Value
+	if !old.When.IsZero() && now.Sub(old.When) < echoAge {
+		all = append(append(all, past...), old.Back.Value, old.Value)
+	}
+	var out []Value
+	for _, v := range slices.Backward(append(all, tried...)) {
+		if v != value && !v.IsAbsent() && !slices.Contains(out, v) && len(out) < maxPast {
+			out = append(out, v)
+		}
+	}
+	slices.Reverse(out)
+	return out
 }
 
 // Buried records in v that a deletion reached the platform: whatever was said there by now is older.

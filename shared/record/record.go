@@ -108,10 +108,11 @@ type View struct {
 	Into     string // the native id that it was merged into, when it died of a merge
 	Said     map[string]Cell
 	Wrote    map[string]Wrote
-	Echo     *Echo   // until Confirm
-	Born     Version // newest known creation
-	Died     Version // newest known deletion
-	Heard    Version // newest version observed at all
+	Past     map[string][]Value // what writes of ours just before those in Wrote set, by field; their echoes may still be on their way
+	Echo     *Echo              // until Confirm
+	Born     Version            // newest known creation
+	Died     Version            // newest known deletion
+	Heard    Version            // newest version observed at all
 }
 
 // Gone reports whether the native record is deleted: it died after it was last born.

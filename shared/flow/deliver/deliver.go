@@ -581,7 +581,7 @@ func (f *Flow) finish(ctx context.Context, j *job, w platform.Written, written b
 				view.Ref = record.Ref{Platform: j.platform, Object: j.mapping.Object, ID: w.ID}
 				e.Links[view.Ref] = j.id()
 			}
-			s.Record.Views[j.platform] = f.confirm(j, s.Record, view, w, now)
+			s.Record.Views[j.platform] = f.confirm(j, s, view, w, now)
 		}
 		held := f.holds(j, s, now)
 		for field := range j.patch.Fields {
@@ -623,15 +623,16 @@ func (f *Flow) finish(ctx context.Context, j *job, w platform.Written, written b
 }
 
 // confirm is a view after a write that arrived.
-func (f *Flow) confirm(j *job, r record.Record, view record.View, w platform.Written, now time.Time) record.View {
+func (f *Flow) confirm(j *job, s *ledger.State, view record.View, w platform.Written, now time.Time) record.View {
 	if j.patch.Delete {
 		return record.Buried(view)
 	}
 	if said := f.answered(j, w); said != nil {
 		view.Echo = said
 	}
+	r := s.Record
 	echo, expects := view.Echo, r.Expects(j.platform)
-	view = record.Confirm(view, j.view, j.forms(), w.Version, now, f.trace(j))
+	view = record.ConfirmAmong(view, j.view, j.forms(), s.Due[j.platform].Tried, w.Version, now, f.trace(j))
 	if j.write.Ref.ID == "" || w.Created {
 		view.External = j.id()
 	}
@@ -683,7 +684,7 @@ func (f *Flow) readBack(j *job, s *ledger.State, e *ledger.Entry, now time.Time)
 		e.Links[j.found.Ref] = j.id()
 	}
 	view, _ = record.Observe(view, *j.found)
-	s.Record.Views[j.platform] = record.Confirm(view, j.view, j.arrived, record.Version{}, now, f.trace(j))
+	s.Record.Views[j.platform] = record.ConfirmAmong(view, j.view, j.arrived, s.Due[j.platform].Tried, record.Version{}, now, f.trace(j))
 }
 
 // holds is a copy of a state's holds, with what the mapping could not carry. Those fields are not in the patch.

@@ -562,7 +562,7 @@ func unconfirmed(view record.View, left map[string]record.Value) (marked, unmark
 		case holds != v:
 		case origin == record.FromPlatform:
 			unmarked[field] = v
-		case view.Said[field].Ours && view.Wrote[field].Value != v:
+		case view.Said[field].Ours && view.Wrote[field].Value != v && !slices.Contains(view.Past[field], v): // else an earlier write may be heard of late
 			marked[field] = v
 		}
 	}
