@@ -588,6 +588,59 @@ func TestNormalisedEchoes(t *testing.T) {
 	w.shows("phone", "salesforce 66", w.salesforce)
 }
 
+// A write is done, and the worker dies before it can say so. Golden moves on to what people had set there before, of which
+// word comes only now: that is not what the write has left, whenever its echo comes, and whatever that shows.
+func TestEchoOfAWriteThatWasNeverConfirmed(t *testing.T) {
+	t.Parallel()
+	for _, partial := range []bool{true, false} {
+		for _, worked := range []bool{true, false} { // before the echo comes
+			w, id := governedWorld(t)
+			w.edit(w.zendesk, map[string]any{"phone": "1"})
+			w.settle()
+			w.clock.pass(3 * time.Second)
+			late := w.salesforce.set("account", w.only(w.salesforce), map[string]any{"phone": "as agreed"})
+			w.edit(w.servicenow, map[string]any{"phone": "b"})
+			w.drain(w.inbound, w.hub.Apply)
+			var echo record.Native
+			emit := w.salesforce.emit
+			w.salesforce.emit = func(n record.Native) { echo = n }
+			w.store.Next = func(op string, _ []store.Key) storetest.Fault {
+				if op == storetest.OpCommit {
+					return storetest.FailBefore
+				}
+				return storetest.None
+			}
+			w.drain(w.out[record.Salesforce], w.deliver.Apply)
+			w.store.Next, w.salesforce.emit = nil, emit
+			if echo.Fields["phone"] != "b" {
+				t.Fatalf("Salesforce was told %v", echo.Fields)
+			}
+			w.edit(w.zendesk, map[string]any{"phone": "as agreed"})
+			w.drain(w.inbound, w.hub.Apply)
+			w.push(late)
+			w.drain(w.inbound, w.hub.Apply)
+			if worked {
+				w.settle()
+			}
+			echo.Ours, echo.Partial = true, partial
+			if partial {
+				echo.Fields = map[string]any{"phone": "b"}
+			}
+			w.push(echo)
+			w.settle()
+			w.shows("phone", "as agreed", w.fakes()...)
+			for _, meant := range []string{"c", "b"} { // by somebody there
+				w.edit(w.salesforce, map[string]any{"phone": meant})
+				w.settle()
+				w.shows("phone", meant, w.fakes()...)
+			}
+			if got := w.state(id).Due; len(got) > 0 {
+				t.Errorf("still due: %+v", got)
+			}
+		}
+	}
+}
+
 // A platform that needs a name for what it makes is not asked again and again while the name is held: it gets its copy
 // when there is one that it takes.
 func TestRequiredFieldThatIsHeld(t *testing.T) {

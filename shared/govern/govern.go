@@ -104,8 +104,8 @@ func again(before ledger.State, after *ledger.State, rules record.Rules, forms r
 			_, kept := is.Kept[c.Field]
 			held, _ := before.Record.Views[p].Holds(c.Field)
 			holds, _ := after.Record.Views[p].Holds(c.Field)
-			if i, noted := slices.BinarySearch(due.Again, c.Field); wasDue && !isDue && !kept && held == holds && !noted {
-				due.Again = slices.Insert(slices.Clone(due.Again), i, c.Field)
+			if wasDue && !isDue && !kept && held == holds {
+				due.ReadBack(c.Field)
 				after.Due[p] = due
 			}
 		}

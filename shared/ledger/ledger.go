@@ -110,6 +110,13 @@ func (d *Due) Try(values map[string]record.Value) {
 	d.Tried = tried
 }
 
+// ReadBack remembers that a field is to be read before the work is done.
+func (d *Due) ReadBack(field string) {
+	if i, noted := slices.BinarySearch(d.Again, field); !noted {
+		d.Again = slices.Insert(slices.Clone(d.Again), i, field)
+	}
+}
+
 // State is everything that one commit protects about a record.
 type State struct {
 	Record record.Record

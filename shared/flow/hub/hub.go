@@ -372,6 +372,7 @@ func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, re
 			view = record.Confirm(view, view, unmarked, record.Version{}, now, trace)
 			view, changed = record.Confirm(view, was, marked, said[i].Version, now, trace), true
 			view.Echo = echo
+			doubt(&after, ref.Platform, ours)
 		}
 		if e := pending(before, f.d.Config.On(m.Entity), said[i].Observation); e != nil {
 			view.Echo, changed = e, true
@@ -567,6 +568,18 @@ func unconfirmed(view record.View, left map[string]record.Value) (marked, unmark
 		}
 	}
 	return marked, unmarked
+}
+
+// doubt has fields read back in which a platform says what a write of ours may have set, if others may have set something
+// else: that may be on the platform by now, or come there.
+func doubt(s *ledger.State, platform string, ours map[string]record.Value) {
+	due := s.Due[platform]
+	for field, v := range ours {
+		if slices.ContainsFunc(due.Tried[field], func(tried record.Value) bool { return tried != v }) {
+			due.ReadBack(field)
+			s.Due[platform] = due
+		}
+	}
 }
 
 // timer settles a record that changes by the mere passing of time.
