@@ -588,6 +588,76 @@ func TestNormalisedEchoes(t *testing.T) {
 	w.shows("phone", "salesforce 66", w.salesforce)
 }
 
+// lost has a worker write what is due on Salesforce and die before it can say so. It returns the platform's echo, which may
+// be of the field alone.
+func (w *world) lost(phone string, partial bool) record.Native {
+	w.t.Helper()
+	var echo record.Native
+	emit := w.salesforce.emit
+	w.salesforce.emit = func(n record.Native) { echo = n }
+	w.store.Next = func(op string, _ []store.Key) storetest.Fault {
+		if op == storetest.OpCommit {
+			return storetest.FailBefore
+		}
+		return storetest.None
+	}
+	w.drain(w.out[record.Salesforce], w.deliver.Apply)
+	w.store.Next, w.salesforce.emit = nil, emit
+	if echo.Fields["phone"] != phone {
+		w.t.Fatalf("Salesforce was told %v, want %s", echo.Fields, phone)
+	}
+	echo.Ours, echo.Partial = true, partial
+	if partial {
+		echo.Fields = map[string]any{"phone": phone}
+	}
+	return echo
+}
+
+// The echo of such a write comes, and golden goes back to what we are known to have written before.
+func TestLostWriteThatIsTakenBack(t *testing.T) {
+	t.Parallel()
+	for _, partial := range []bool{true, false} {
+		w, _ := governedWorld(t)
+		w.edit(w.servicenow, map[string]any{"phone": "a"})
+		w.settle()
+		w.edit(w.zendesk, map[string]any{"phone": "b"})
+		w.drain(w.inbound, w.hub.Apply)
+		w.drain(w.out[record.NetSuite], w.deliver.Apply)
+		w.push(w.lost("b", partial))
+		w.drain(w.inbound, w.hub.Apply)
+		w.edit(w.netsuite, map[string]any{"phone": "a"})
+		w.settle()
+		w.shows("phone", "a", w.fakes()...)
+	}
+}
+
+// The echo of such a write comes after a later write was confirmed, by its answer or by what was read back: it is not the
+// form that the platform gives to the later one, and what people set there later on is theirs.
+func TestLostWriteThatIsHeardOfLate(t *testing.T) {
+	t.Parallel()
+	for _, partial := range []bool{true, false} {
+		for _, answered := range []bool{true, false} {
+			w, _ := governedWorld(t)
+			w.edit(w.servicenow, map[string]any{"phone": "b"})
+			w.drain(w.inbound, w.hub.Apply)
+			echo := w.lost("b", partial)
+			w.edit(w.zendesk, map[string]any{"phone": "c"})
+			w.salesforce.emit = nil
+			if !answered {
+				w.salesforce.answers(once(to("account"), lost(true)))
+			}
+			w.settle()
+			w.push(echo)
+			w.settle()
+			for _, meant := range []string{"x", "b"} { // by somebody there
+				w.edit(w.salesforce, map[string]any{"phone": meant})
+				w.settle()
+				w.shows("phone", meant, w.fakes()...)
+			}
+		}
+	}
+}
+
 // A write is done, and the worker dies before it can say so. Golden moves on to what people had set there before, of which
 // word comes only now: that is not what the write has left, whenever its echo comes, and whatever that shows.
 func TestEchoOfAWriteThatWasNeverConfirmed(t *testing.T) {
@@ -601,30 +671,13 @@ func TestEchoOfAWriteThatWasNeverConfirmed(t *testing.T) {
 			late := w.salesforce.set("account", w.only(w.salesforce), map[string]any{"phone": "as agreed"})
 			w.edit(w.servicenow, map[string]any{"phone": "b"})
 			w.drain(w.inbound, w.hub.Apply)
-			var echo record.Native
-			emit := w.salesforce.emit
-			w.salesforce.emit = func(n record.Native) { echo = n }
-			w.store.Next = func(op string, _ []store.Key) storetest.Fault {
-				if op == storetest.OpCommit {
-					return storetest.FailBefore
-				}
-				return storetest.None
-			}
-			w.drain(w.out[record.Salesforce], w.deliver.Apply)
-			w.store.Next, w.salesforce.emit = nil, emit
-			if echo.Fields["phone"] != "b" {
-				t.Fatalf("Salesforce was told %v", echo.Fields)
-			}
+			echo := w.lost("b", partial)
 			w.edit(w.zendesk, map[string]any{"phone": "as agreed"})
 			w.drain(w.inbound, w.hub.Apply)
 			w.push(late)
 			w.drain(w.inbound, w.hub.Apply)
 			if worked {
 				w.settle()
-			}
-			echo.Ours, echo.Partial = true, partial
-			if partial {
-				echo.Fields = map[string]any{"phone": "b"}
 			}
 			w.push(echo)
 			w.settle()

@@ -182,24 +182,6 @@ func overtaken(before ledger.State, after *ledger.State, rules record.Rules, for
 // now, or was when a delivery was under way. They are in the form that the platform says them in. What an approved change
 // is to set there is left out: there the platform's own word counts.
 func Left(s ledger.State, rules record.Rules, forms record.Forms, o record.Observation) map[string]record.Value {
-	return left(s, rules, forms, o, o.Fields)
-}
-
-// Echoed is an observation without the echo of what unconfirmed writes of ours may have left there: it tells nothing about
-// the form that the platform gives to what the last confirmed write set.
-func Echoed(s ledger.State, rules record.Rules, forms record.Forms, o record.Observation) record.Observation {
-	others := left(s, rules, forms, o, o.Echo)
-	wrote := s.Record.Views[o.Platform].Wrote
-	maps.DeleteFunc(others, func(field string, v record.Value) bool { return wrote[field].Value == v })
-	if len(others) == 0 {
-		return o
-	}
-	o.Echo = maps.Clone(o.Echo)
-	maps.DeleteFunc(o.Echo, func(field string, _ record.Value) bool { _, other := others[field]; return other })
-	return o
-}
-
-func left(s ledger.State, rules record.Rules, forms record.Forms, o record.Observation, said map[string]record.Value) map[string]record.Value {
 	due, writing := s.Due[o.Platform]
 	as := forms(o.Platform)
 	if !writing || as == nil || o.Gone || s.Record.Views[o.Platform].ID != o.ID && o.External != s.Record.ID {
@@ -208,7 +190,7 @@ func left(s ledger.State, rules record.Rules, forms record.Forms, o record.Obser
 	patch := record.Project(s.Record, rules, o.Platform, as).Fields
 	expects := s.Record.Expects(o.Platform)
 	var left map[string]record.Value
-	for field, v := range said {
+	for field, v := range o.Fields {
 		is := as(field, v)
 		wanted, pending := patch[field]
 		if (pending && is == as(field, wanted) || slices.Contains(due.Tried[field], is)) && !slices.Contains(expects, field) {

@@ -684,7 +684,7 @@ func (f *Flow) readBack(j *job, s *ledger.State, e *ledger.Entry, now time.Time)
 		e.Links[j.found.Ref] = j.id()
 	}
 	view, _ = record.Observe(view, *j.found)
-	s.Record.Views[j.platform] = record.ConfirmAmong(view, j.view, j.arrived, s.Due[j.platform].Tried, record.Version{}, now, f.trace(j))
+	s.Record.Views[j.platform] = record.Confirm(view, j.view, j.arrived, record.Version{}, now, f.trace(j))
 }
 
 // holds is a copy of a state's holds, with what the mapping could not carry. Those fields are not in the patch.

@@ -372,7 +372,8 @@ func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, re
 			view = record.Confirm(view, view, unmarked, record.Version{}, now, trace)
 			view, changed = record.Confirm(view, was, marked, said[i].Version, now, trace), true
 			view.Echo = echo
-			doubt(&after, ref.Platform, ours)
+			doubt(&after, ref.Platform, marked)
+			doubt(&after, ref.Platform, unmarked)
 		}
 		if e := pending(before, f.d.Config.On(m.Entity), said[i].Observation); e != nil {
 			view.Echo, changed = e, true
