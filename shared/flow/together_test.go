@@ -939,6 +939,23 @@ func TestWriteToWhatWasDeleted(t *testing.T) {
 		if n := len(w.salesforce.writes); !hidden && n > 2 {
 			t.Errorf("%d writes, want one of the record and one that is told", n)
 		}
+		if !hidden {
+			continue
+		}
+		for range 30 {
+			w.minute()
+		}
+		before := len(w.salesforce.writes)
+		for range 60 {
+			w.minute()
+		}
+		if n := len(w.salesforce.writes) - before; n == 0 || n > 12 {
+			t.Errorf("%d writes in an hour of what cannot be found: a write each five to ten minutes is enough", n)
+		}
+		open, err := w.ledger.Exceptions(t.Context(), false)
+		if err != nil || len(open) != 1 {
+			t.Errorf("people are told %+v, %v", open, err)
+		}
 	}
 }
 

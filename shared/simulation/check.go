@@ -26,7 +26,7 @@ func (w *world) waiting() string {
 				w.wrong("cannot look: %v", err)
 				break
 			}
-			if lacks(w.state(p.Record), s.name) {
+			if lacks(w.state(p.Record), s.name) || w.vendors != nil && w.vendors.untold(w.state(p.Record).Record.Views[s.name].Ref) {
 				continue
 			}
 			out = append(out, fmt.Sprintf("%s for %s", p.Record, s.name))

@@ -34,11 +34,13 @@ type vendors struct {
 	queued   map[string]bool           // webhooks of which something went into the queue
 	seen     map[record.Ref]bool       // native records that ever were, as far as anybody looked
 	order    []record.Ref              // in which they were seen
+	deleting *record.Ref               // what somebody is deleting
+	deleted  map[record.Ref]string     // what people have deleted → the webhook that tells of it first, or "nothing"
 }
 
 // newVendors boots the twins of a world. Calls over their limits are for the tests of budgets: they have none here.
 func newVendors(w *world) (*vendors, error) {
-	v := &vendors{w: w, queued: map[string]bool{}, seen: map[record.Ref]bool{}}
+	v := &vendors{w: w, queued: map[string]bool{}, seen: map[record.Ref]bool{}, deleted: map[record.Ref]string{}}
 	clocks := map[string]func() time.Time{}
 	for _, s := range w.sites {
 		clocks[s.name] = s.clock
@@ -270,6 +272,9 @@ func (v *vendors) push(name string, h twin.Webhook) {
 	n := w.counts[place]
 	id := fmt.Sprintf("%s-%d", place, n)
 	w.note(name, "tells", id, f)
+	if v.deleting != nil && v.deleted[*v.deleting] == "" {
+		v.deleted[*v.deleting] = id
+	}
 	took := time.Duration(20+w.c.chance("latency", place, n)%2000) * time.Millisecond
 	switch f {
 	case lost:

@@ -808,7 +808,7 @@ func (f *Flow) postpone(ctx context.Context, j *job, why error, found bool) erro
 		broken := fault.Is(why, fault.Unknown) && fault.Outermost(why).Code != ""
 		due.Stuck = due.Attempts >= stubborn && (due.Missing || broken || fault.RowOf(why).Queue != fault.Keep)
 		longest := longestWait
-		if due.Missing {
+		if due.Missing || fault.Is(why, fault.NotFound) { // deleted, and the platform does not say so, or hidden from us
 			longest = longestLost
 		}
 		due.NotBefore = f.later(now, due.Attempts, longest, fault.RetryAt(why))
