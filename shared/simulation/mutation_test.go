@@ -14,8 +14,10 @@ import (
 	"sorrel/shared/simulation"
 )
 
+type mutation struct{ name, file, line, broken string }
+
 // mutations are central lines broken on purpose. Each stands exactly once in its file.
-var mutations = []struct{ name, file, line, broken string }{
+var mutations = []mutation{
 	{"hub acknowledges what it did not commit", "shared/flow/hub/hub.go",
 		"if err := f.d.Ledger.Commit(ctx, entry); err != nil {\n\t\treturn err\n", "if err := f.d.Ledger.Commit(ctx, entry); err != nil {\n\t\treturn nil\n"},
 	{"the latest arrival wins, whatever its version", "shared/record/observe.go",
@@ -44,6 +46,21 @@ var mutations = []struct{ name, file, line, broken string }{
 		"\t\tfor _, m := range got {\n\t\t\t_ = l.q.Delete(context.Background(), m.Receipt)\n\t\t}\n\t\tfailed := apply(context.Background(), got)\n"},
 }
 
+// mutationsOfVendors are broken lines of connectors, and of what is between them and the flows. The histories of PlanTwins catch them.
+var mutationsOfVendors = []mutation{
+	{"a write without an answer counts as not done", "shared/vendorhttp/vendorhttp.go",
+		"\tif r.Write && sent {\n\t\treturn fault.Unknown\n\t}\n\treturn fault.Down", "\treturn fault.Down"},
+	{"NetSuite's webhooks are all of our own changes", "shared/netsuite/webhook.go",
+		"n.Ours = e.context == \"RESTWEBSERVICES\" && e.user != \"\" && e.user == c.cfg.IntegrationUser", "n.Ours = true"},
+	{"a merge in Salesforce is a deletion", "shared/salesforce/read.go", "n.Into, _ = row[\"MasterRecordId\"].(string)", "n.Into = \"\""},
+	{"ServiceNow's external id is not looked for before a creation", "shared/servicenow/write.go",
+		"if found, err := c.Find(ctx, w.Ref.Object, w.External); err == nil {\n\t\t\treturn c.save(ctx, w.Ref.Object, found.ID, body)\n\t\t} else if !fault.Is(err, fault.NotFound) {\n\t\t\treturn platform.Written{Err: err}\n\t\t}\n", ""},
+	{"NetSuite's records do not get their external id", "shared/netsuite/record.go", "key, what = \"eid:\"+w.External,", "key, what = \"eid:x\"+w.External,"},
+	{"a listing of NetSuite goes on after its newest record", "shared/netsuite/changes.go", "timestamp(t.Add(-c.back(t)))", "timestamp(t.Add(resolution))"},
+	{"Salesforce's listings leave out what was deleted", "shared/salesforce/read.go", "c.query(ctx, \"changes\", \"queryAll\",", "c.query(ctx, \"changes\", \"query\","},
+	{"a deletion in ServiceNow is a hint", "shared/servicenow/webhook.go", "\t\tn.Gone = true\n", "\t\tn.Gone = false\n"},
+}
+
 // The simulation catches a defect in any central line within the seeds that are played whenever the tests are. Each
 // mutation is a build of its own, so they are played only if SORREL_MUTATIONS is set, and those whose name contains it if
 // it is not "1"; SORREL_SEEDS is how many seeds. That the lines are there is looked at always.
@@ -54,7 +71,7 @@ func TestMutations(t *testing.T) {
 		t.Fatal(err)
 	}
 	asked := os.Getenv("SORREL_MUTATIONS")
-	for _, m := range mutations {
+	for i, m := range slices.Concat(mutations, mutationsOfVendors) {
 		t.Run(m.name, func(t *testing.T) {
 			file := filepath.Join(root, m.file)
 			source, err := os.ReadFile(file)
@@ -86,20 +103,20 @@ func TestMutations(t *testing.T) {
 			if out, err := build.CombinedOutput(); err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
-			caught(t, program)
+			caught(t, program, i >= len(mutations))
 		})
 	}
 }
 
 // caught plays the first seeds with a program, some at a time until a few have failed, and expects that any does.
-func caught(t *testing.T, program string) {
+func caught(t *testing.T, program string, twins bool) {
 	t.Helper()
 	most, played := number(t, "SORREL_SEEDS", 200), 0
 	var failed []string
 	kinds := map[string]bool{}
 	for played < most && len(failed) < 3 {
 		some := min(25, most-played)
-		play := exec.CommandContext(t.Context(), program, "bench", "simulate", "--json", "--whole", "--seed", strconv.Itoa(played), "--seeds", strconv.Itoa(some))
+		play := exec.CommandContext(t.Context(), program, "bench", "simulate", "--json", "--whole", "--twins="+strconv.FormatBool(twins), "--seed", strconv.Itoa(played), "--seeds", strconv.Itoa(some))
 		out, err := play.Output() // it fails if a seed does
 		var r simulation.Report
 		if json.Unmarshal(out, &r) != nil || r.Seeds != some {
