@@ -293,6 +293,55 @@ func TestKilledWriterOfAValueThatWasTakenBack(t *testing.T) {
 	}
 }
 
+// A worker creates a native record and dies, and so does the next one, which changes it. Both are heard of at once, before
+// anything links it, and the second event carries no external id. What a listing shows of the second write, without a mark,
+// is nobody's edit.
+func TestKilledWritersThatAreHeardTogether(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.push(w.netsuite.set("customer", "107", customer("Vins", "1")))
+	w.settle()
+	ref := record.Ref{Platform: record.Salesforce, Object: "Order", ID: "s-" + orderID.External()}
+	memo := func(text string) {
+		w.clock.pass(time.Minute)
+		fields := order("A")
+		fields["memo"] = text
+		w.push(w.netsuite.set("salesOrder", "9001", fields))
+		w.drain(w.inbound, w.hub.Apply)
+	}
+	killed := func() record.Native {
+		w.store.Next = func(op string, _ []store.Key) storetest.Fault {
+			if op == storetest.OpCommit {
+				return storetest.FailBefore
+			}
+			return storetest.None
+		}
+		w.drain(w.out[record.Salesforce], w.deliver.Apply)
+		w.store.Next = nil
+		return w.salesforce.pushed(ref)
+	}
+	memo("1")
+	created := killed()
+	memo("2")
+	updated := killed()
+	if !created.Ours || !updated.Ours || updated.Fields["Description"] != "2" {
+		t.Fatalf("the dead workers wrote %+v and %+v", created, updated)
+	}
+	updated.Partial, updated.External, updated.Born = true, "", time.Time{}
+	updated.Fields = map[string]any{"Description": "2"}
+	w.push(created, updated)
+	w.settle()
+	memo("3")
+	listed := w.salesforce.pushed(ref)
+	listed.Ours = false
+	w.push(listed)
+	w.settle()
+	if got := at(w.salesforce.state()["Order/"+orderID.External()], "Description"); got != "3" {
+		t.Errorf("Salesforce has memo %v", got)
+	}
+	w.expectExceptions()
+}
+
 // A change that says everything is on its way before a platform is asked about another one of the same batch, which takes
 // as long as the platform likes: replayed writes come back as many hints.
 func TestChangesDoNotWaitForHints(t *testing.T) {

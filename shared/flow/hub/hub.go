@@ -339,6 +339,9 @@ func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, re
 	}
 	before, linked := found.State, found.Linked
 	rules := f.d.Config.Rules(m.Entity)
+	if !linked {
+		name(said)
+	}
 	if !before.Exists() && !linked {
 		if nameless, err := f.nameless(ctx, rules, said, read); err != nil {
 			return err
@@ -463,6 +466,20 @@ func (f *Flow) nameless(ctx context.Context, rules record.Rules, said []saying, 
 	}
 	parked, err := f.d.Ledger.Understood(ctx, ref, f.d.Now().UTC())
 	return len(parked) == 0, err
+}
+
+// name gives events that tell of changed fields only the external id that another one about the same native record carries:
+// whose a value is, is judged for each of them.
+func name(said []saying) {
+	var external record.ID
+	for _, s := range said {
+		external = cmp.Or(external, s.External)
+	}
+	for i := range said {
+		if said[i].native.Partial && !said[i].Gone {
+			said[i].External = cmp.Or(said[i].External, external)
+		}
+	}
 }
 
 // introduce governs what was said about a native record together with all of it that can be read.
