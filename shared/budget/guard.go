@@ -178,6 +178,11 @@ func (g *Guard) limits(c Call) []string {
 func (g *Guard) pause(ctx context.Context, w *waiter, d time.Duration) time.Duration {
 	changed, took := g.changed, d
 	g.without(func() {
+		if g.o.Wait != nil {
+			g.o.Wait(d)
+			w.looked = false
+			return
+		}
 		start := time.Now()
 		timer := time.NewTimer(d)
 		defer timer.Stop()
@@ -495,8 +500,12 @@ func (g *Guard) slow(w *waiter, o Outcome, now time.Time) {
 // look reads the State and, if something has to change, takes a turn at it. It is called with the lock, and gives it
 // away meanwhile; g.looking keeps others from doing the same.
 func (g *Guard) look(ctx context.Context, resting bool) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime) // others wait for it as well
-	defer cancel()
+	ctx = context.WithoutCancel(ctx) // others wait for it as well
+	if g.o.Wait == nil {
+		within, cancel := context.WithTimeout(ctx, storeTime)
+		defer cancel()
+		ctx = within
+	}
 	if notices := g.meet(ctx, resting); len(notices) > 0 {
 		g.without(func() {
 			for _, n := range notices {

@@ -29,10 +29,11 @@ type Saved struct {
 type Options struct {
 	Worker   string // differs between all processes that share
 	Now      func() time.Time
-	Rand     *rand.Rand    // jitter, nil = none; used by one goroutine at a time
-	Trip     int           // failures in a row that open the breaker; 0 = 5
-	Patience time.Duration // how long a call waits for its turn; 0 = it does not
-	Watch    func(Notice)  // nil = nobody
+	Rand     *rand.Rand            // jitter, nil = none; used by one goroutine at a time
+	Trip     int                   // failures in a row that open the breaker; 0 = 5
+	Patience time.Duration         // how long a call waits for its turn; 0 = it does not
+	Watch    func(Notice)          // nil = nobody
+	Wait     func(d time.Duration) // lets time pass for a call that waits; nil = real time. Where time is not real, no request to the store is cut off
 }
 
 // Notice is one thing that a gate did.

@@ -38,6 +38,8 @@ type Report struct {
 
 	Profiles map[string]int    `json:"seedsByProfile"`
 	Edges    map[string]Tested `json:"edges"` // by the kind of call
+	Gates    map[string]int    `json:"gates"` // what the gates of platforms did
+	Replays  map[string]int    `json:"replays"`
 }
 
 // Tested is how often calls of one kind were made, and what went wrong with them.
@@ -65,7 +67,7 @@ const maxShrunk = 5
 // Run plays many seeds and shrinks those that fail. It fails if any does.
 func (s *Simulator) Run(ctx context.Context, o Options) (Report, error) {
 	started := time.Now()
-	r := Report{Seed: o.Seed, Failed: []Failure{}, Kinds: map[Fault]int{}, Profiles: map[string]int{}, Edges: map[string]Tested{}}
+	r := Report{Seed: o.Seed, Failed: []Failure{}, Kinds: map[Fault]int{}, Profiles: map[string]int{}, Edges: map[string]Tested{}, Gates: map[string]int{}, Replays: map[string]int{}}
 	var mu sync.Mutex
 	plan := Plan
 	if o.Twins {
@@ -124,6 +126,12 @@ func (r *Report) add(o Outcome) {
 	r.Writes += o.Writes
 	r.Faults += len(o.Faults)
 	r.Profiles[o.Case.Profile.Name]++
+	for what, n := range o.Gates {
+		r.Gates[what] += n
+	}
+	for what, n := range o.Replays {
+		r.Replays[what] += n
+	}
 	for edge, n := range o.Edges {
 		t := r.Edges[kindOf(edge)]
 		t.Calls += n
@@ -174,6 +182,7 @@ func (r Report) Print(w io.Writer) error {
 		}
 		fmt.Fprintf(&b, "%-12s %9d calls: %s\n", kind, t.Calls, strings.Join(what, ", "))
 	}
+	fmt.Fprintf(&b, "gates: %v\nreplays: %v\n", r.Gates, r.Replays)
 	_, err := io.WriteString(w, b.String())
 	return err
 }

@@ -33,6 +33,10 @@ type Profile struct {
 	Hints     bool                     `json:"hints,omitempty"`     // Zendesk's webhooks say what has changed, and not how
 	Coarse    bool                     `json:"coarse,omitempty"`    // NetSuite's and Zendesk's clocks count seconds
 	Skew      map[string]time.Duration `json:"skewNs,omitempty"`    // of the platforms' clocks
+	Limits    map[string]int           `json:"limits,omitempty"`    // calls that platforms take, at once or in their window; none = what comes
+	Says      bool                     `json:"says,omitempty"`      // answers say what is left of them
+	Rests     bool                     `json:"rests,omitempty"`     // processes hand back what they do not use
+	Replays   bool                     `json:"replays,omitempty"`   // there are replays
 }
 
 // Act is what somebody does. Which record, field and value it is about depends on Pick and on what there is by then.
@@ -182,6 +186,7 @@ func Plan(seed uint64) Case {
 		}
 		c.Acts = append(c.Acts, a)
 	}
+	c.limited(at)
 	if p.Name == "away" {
 		c.away(rng)
 		return c
@@ -193,6 +198,23 @@ func Plan(seed uint64) Case {
 		}
 	}
 	return c
+}
+
+// limited gives two of three cases limits, and two of three replays.
+func (c *Case) limited(end time.Duration) {
+	rng := rand.New(rand.NewPCG(c.Seed, 0xb0d9e7))
+	p := &c.Profile
+	if rng.IntN(3) > 0 {
+		p.Limits = map[string]int{record.NetSuite: 2 + rng.IntN(3), record.Salesforce: 25, record.Zendesk: 6 + rng.IntN(20), record.ServiceNow: 1000}
+		p.Says, p.Rests = rng.IntN(2) == 0, rng.IntN(2) == 0
+	}
+	if p.Replays = rng.IntN(3) > 0; !p.Replays {
+		return
+	}
+	for range 2 + rng.IntN(4) {
+		c.Acts = append(c.Acts, Act{N: len(c.Acts), At: time.Duration(rng.Int64N(int64(end))), Do: "replay", On: pick(rng, platforms[:]...), Pick: rng.Uint64()})
+	}
+	slices.SortStableFunc(c.Acts, func(a, b Act) int { return cmp.Compare(a.At, b.At) })
 }
 
 // long is how long a platform is away in a case of that profile.

@@ -44,6 +44,12 @@ func (w *world) waiting() string {
 			out = append(out, fmt.Sprintf("%d messages on %s", d.Visible+d.InFlight, l.name))
 		}
 	}
+	if ids := w.replaying(); len(ids) > 0 {
+		out = append(out, fmt.Sprintf("replays %v", ids))
+	}
+	if w.listing > 0 {
+		out = append(out, fmt.Sprintf("%d listings", w.listing))
+	}
 	if n := w.travelling + w.taking; n > 0 {
 		out = append(out, fmt.Sprintf("%d webhooks", n))
 	}

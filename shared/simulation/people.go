@@ -121,6 +121,8 @@ func (w *world) act(a Act) {
 		w.list(s.name)
 	case "redrive":
 		w.redrive()
+	case "replay":
+		w.replay(s, rng)
 	default:
 		w.stewards(a, rng)
 	}

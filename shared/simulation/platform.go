@@ -27,6 +27,7 @@ type site struct {
 	counts     bool          // its versions count the changes
 	hints      bool          // its webhooks do not say what the record holds
 	partial    bool          // its webhooks say only what was set
+	limit      *limit        // nil = none
 	forgets    bool          // a deleted record cannot be read
 	rows       map[record.Ref]*row
 	order      []record.Ref // in which they were made
@@ -61,7 +62,7 @@ type lastWrite struct {
 }
 
 func newSite(w *world, name string, p Profile) *site {
-	s := &site{w: w, name: name, skew: p.Skew[name], resolution: time.Millisecond, rows: map[record.Ref]*row{}, unknown: map[string]time.Time{}}
+	s := &site{w: w, name: name, limit: newLimit(name, p), skew: p.Skew[name], resolution: time.Millisecond, rows: map[record.Ref]*row{}, unknown: map[string]time.Time{}}
 	switch name {
 	case record.NetSuite:
 		s.marks = true
@@ -284,16 +285,16 @@ func (s *site) Webhook(_ context.Context, r platform.Request) (platform.Delivery
 	return platform.Delivery{ID: r.Header.Get("Delivery"), Natives: []record.Native{n}}, nil
 }
 
-func (o port) Read(_ context.Context, ref record.Ref) (record.Native, error) {
-	return o.look("read "+ref.ID, "", func() (record.Ref, bool) { return ref, o.rows[ref] != nil && !(o.forgets && o.rows[ref].gone) })
+func (o port) Read(ctx context.Context, ref record.Ref) (record.Native, error) {
+	return o.look(ctx, "read "+ref.ID, "", func() (record.Ref, bool) { return ref, o.rows[ref] != nil && !(o.forgets && o.rows[ref].gone) })
 }
 
-func (o port) Find(_ context.Context, object, external string) (record.Native, error) {
-	return o.look("find "+external, external, func() (record.Ref, bool) { return o.carrying(object, external) })
+func (o port) Find(ctx context.Context, object, external string) (record.Native, error) {
+	return o.look(ctx, "find "+external, external, func() (record.Ref, bool) { return o.carrying(object, external) })
 }
 
-func (o port) look(what, external string, find func() (record.Ref, bool)) (n record.Native, err error) {
-	err = o.p.call(o.name, "read", what, func() error {
+func (o port) look(ctx context.Context, what, external string, find func() (record.Ref, bool)) (n record.Native, err error) {
+	err = o.call(ctx, "read", what, func() error {
 		ref, some := find()
 		delete(o.unknown, external)
 		delete(o.unknown, ref.ID)
@@ -310,12 +311,12 @@ func (o port) look(what, external string, find func() (record.Ref, bool)) (n rec
 	return n, err
 }
 
-func (o port) Write(_ context.Context, writes []platform.Write) []platform.Written {
+func (o port) Write(ctx context.Context, writes []platform.Write) []platform.Written {
 	out := make([]platform.Written, len(writes))
 	for i, w := range writes {
 		body, _ := json.Marshal(w.Fields) // a map is written in order of its keys
 		what := fmt.Sprintf("%s %s%s (%s) %s", w.Ref.Object, w.Ref.ID, map[bool]string{true: " delete"}[w.Delete], w.External, body)
-		err := o.p.call(o.name, "write", what, func() error {
+		err := o.call(ctx, "write", what, func() error {
 			out[i] = o.apply(o.p, w)
 			return out[i].Err
 		})
@@ -342,8 +343,8 @@ func named(w platform.Write) string { return cmp.Or(w.Ref.ID, w.External) }
 const onPage = 4
 
 // Changes lists what has changed since a cursor: everything at or after its time, and after its id at that very time.
-func (o port) Changes(_ context.Context, object, cursor string) (page platform.Page, err error) {
-	err = o.p.call(o.name, "list", object+" from "+cursor, func() error {
+func (o port) Changes(ctx context.Context, object, cursor string) (page platform.Page, err error) {
+	err = o.call(ctx, "list", object+" from "+cursor, func() error {
 		since, after, _ := strings.Cut(cursor, " ")
 		type place struct {
 			at string

@@ -14,11 +14,13 @@ import (
 	"strings"
 	"time"
 
+	"sorrel/shared/budget"
 	"sorrel/shared/fault"
 	"sorrel/shared/flow/batch"
 	"sorrel/shared/flow/deliver"
 	"sorrel/shared/flow/hub"
 	"sorrel/shared/flow/intake"
+	"sorrel/shared/flow/replay"
 	"sorrel/shared/flow/steward"
 	"sorrel/shared/flow/sweep"
 	"sorrel/shared/ledger"
@@ -35,6 +37,7 @@ type process struct {
 	w       *world
 	name    string
 	began   time.Time // its present task
+	saving  *saving   // what it writes of a budget now
 	wrote   []*row    // by its present task
 	unknown []unknown // likewise
 	hook    hook      // that intake is taking
@@ -45,6 +48,8 @@ type process struct {
 	sweep   *sweep.Flow
 	batch   *batch.Flow
 	steward *steward.Flow
+	replay  *replay.Flow
+	gates   *budget.Shared
 }
 
 func newProcess(w *world, kind string) *process {
@@ -59,9 +64,18 @@ func newProcess(w *world, kind string) *process {
 		listed[name] = w.objects(name)
 	}
 	in := sender{p, w.inbound, "inbound"}
+	var look sweep.Looker
+	if w.c.Profile.Limits != nil {
+		p.share()
+		look = p.gates
+	}
+	if w.c.Profile.Replays && (kind == "sweep" || kind == "operator") {
+		p.replay = replay.New(replay.Deps{Ledger: p.ledger, Config: w.set, Platforms: platforms[:], Inbound: in, Look: look, Now: w.clock, NewID: w.id, Telemetry: w.telemetry})
+	}
 	switch kind {
+	case "operator":
 	case "sweep":
-		p.sweep = sweep.New(sweep.Deps{Ledger: p.ledger, Wake: wake, Inbound: in, Now: w.clock, Grace: 3 * time.Second, Telemetry: w.telemetry})
+		p.sweep = sweep.New(sweep.Deps{Ledger: p.ledger, Wake: wake, Inbound: in, Look: look, Now: w.clock, Grace: 3 * time.Second, Telemetry: w.telemetry})
 	case "batch":
 		p.batch = batch.New(batch.Deps{Ledger: p.ledger, Sources: sources, Objects: listed, Inbound: in, Now: w.clock, NewID: w.id, Telemetry: w.telemetry})
 	case "steward":
@@ -103,27 +117,34 @@ func (p *process) crash() {
 
 // call is one call from a process to the store, a queue or a platform.
 func (p *process) call(place, kind, what string, do func() error) error {
+	name, latency := kind, time.Millisecond
+	if place != "store" && place != "queue" && place != "vendor" {
+		name, latency = place+"."+kind, 25*time.Millisecond
+	}
+	f, n := p.plans(name, kind, what)
+	latency *= time.Duration(1 + p.w.c.chance("latency", name, n)%8)
+	if f == slow {
+		latency = time.Minute
+	}
+	return p.makes(place, name, f, latency, do)
+}
+
+// plans is what goes wrong with a call that is about to be made, the n-th at its edge.
+func (p *process) plans(name, kind, what string) (f Fault, n int) {
 	p.alive()
 	w := p.w
-	name := kind
-	far := place != "store" && place != "queue" && place != "vendor"
-	if far {
-		name = place + "." + kind
-	}
 	if w.calls++; w.calls > maxCalls {
 		w.wrong("more than %d calls", maxCalls)
 		p.crash()
 	}
-	f := w.fault(name, kind)
+	f = w.fault(name, kind)
 	w.note(p.name, name, what, f)
-	n := w.counts[name]
-	latency := time.Duration(1+w.c.chance("latency", name, n)%8) * time.Millisecond
-	if far {
-		latency *= 25
-	}
-	if f == slow {
-		latency = time.Minute
-	}
+	return f, w.counts[name]
+}
+
+// makes makes a call, with what goes wrong.
+func (p *process) makes(place, name string, f Fault, latency time.Duration, do func() error) error {
+	w := p.w
 	w.wait(&p.task, latency)
 	switch {
 	case f == crashBefore:
@@ -203,6 +224,7 @@ func (e edges) Commit(ctx context.Context, ops ...store.Op) error {
 		err := e.p.w.store.Commit(ctx, ops...)
 		if err == nil {
 			e.p.remembered(ops)
+			e.p.saved()
 		}
 		return err
 	})

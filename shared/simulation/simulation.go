@@ -98,6 +98,8 @@ type Outcome struct {
 	Calls    int
 	Writes   int
 	Edges    map[string]int // calls, by edge
+	Gates    map[string]int // what the gates of platforms did
+	Replays  map[string]int // what became of them
 	Faults   map[Edge]Fault // that came to pass
 }
 
@@ -160,8 +162,11 @@ func (s *Simulator) Play(c Case, keep bool) Outcome {
 	}
 	w.dead()
 	w.check()
+	if c.Profile.Replays {
+		w.replayed()
+	}
 	w.abandon()
-	return Outcome{Case: c, Hash: w.sum(), Problems: w.problems, History: w.lines, Took: w.now.Sub(w.origin), Calls: w.calls, Writes: w.written(), Edges: w.counts, Faults: w.fired}
+	return Outcome{Case: c, Hash: w.sum(), Problems: w.problems, History: w.lines, Took: w.now.Sub(w.origin), Calls: w.calls, Writes: w.written(), Edges: w.counts, Faults: w.fired, Gates: w.gates, Replays: w.replays}
 }
 
 // world makes the world of a case.

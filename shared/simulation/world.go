@@ -42,6 +42,9 @@ type world struct {
 	jitter     *rand.Rand
 	processes  map[string]int // started so far, by kind
 	counts     map[string]int // calls so far, by edge
+	gates      map[string]int // what these did, by what
+	replays    map[string]int // what became of them
+	listing    int            // listings that are to go on
 	fired      map[Edge]Fault
 	ids        int
 	calls      int
@@ -64,7 +67,7 @@ type world struct {
 
 func newWorld(set *policy.Set, c Case, keeps bool) *world {
 	start := time.Date(2026, 11, 2, 8, 0, 0, 0, time.UTC)
-	w := &world{c: c, origin: start, set: set, out: map[string]*lane{}, processes: map[string]int{}, counts: map[string]int{}, accepted: map[string]bool{}, handled: map[string]bool{}, hooks: map[string]string{}, echo: map[string]bool{}, heard: map[record.Ref]map[string]record.Version{},
+	w := &world{c: c, origin: start, set: set, out: map[string]*lane{}, processes: map[string]int{}, counts: map[string]int{}, gates: map[string]int{}, replays: map[string]int{}, accepted: map[string]bool{}, handled: map[string]bool{}, hooks: map[string]string{}, echo: map[string]bool{}, heard: map[record.Ref]map[string]record.Version{},
 		fired: map[Edge]Fault{}, free: map[string][]*process{}, hash: sha256.New(), keeps: keeps, jitter: rand.New(rand.NewPCG(c.Seed, 0x117))}
 	w.schedule = schedule{now: start}
 	w.store = store.NewMemory(w.clock)
@@ -73,7 +76,11 @@ func newWorld(set *policy.Set, c Case, keeps bool) *world {
 	w.inbound = newLane(w, "inbound", 3)
 	for _, name := range platforms {
 		w.sites = append(w.sites, newSite(w, name, c.Profile))
-		w.out[name] = newLane(w, name, 2)
+		workers := 2
+		if c.Profile.Limits != nil { // more than some platforms take calls at once
+			workers = 5
+		}
+		w.out[name] = newLane(w, name, workers)
 	}
 	return w
 }
@@ -268,7 +275,7 @@ func take(free *[]*process, make func() *process) *process {
 // run has a process do something.
 func (w *world) run(p *process, do, ended func()) {
 	p.begin()
-	w.schedule.start(&p.task, do, func(failure any) {
+	w.schedule.start(&p.task, func() { do(); p.rest() }, func(failure any) {
 		if failure != nil {
 			w.wrong("%s panics: %v", p.name, failure)
 			p.dead = true
@@ -362,7 +369,11 @@ func (w *world) arrive(h hook, after time.Duration) {
 // sweeping lets the sweep run again and again: often while there is something for it to do.
 func (w *world) sweeping() {
 	w.job("sweep", func(ctx context.Context, p *process) {
-		if _, err := p.sweep.Apply(ctx); err != nil {
+		swept, err := p.sweep.Apply(ctx)
+		if err == nil && p.replay != nil {
+			_, err = p.replay.Advance(ctx, swept.Replaying)
+		}
+		if err != nil {
 			w.note(p.name, "fails", string(fault.ClassOf(err)), none)
 		}
 	})
@@ -400,14 +411,26 @@ func (w *world) pause() time.Duration {
 			return least
 		}
 	}
+	if len(w.replaying()) > 0 {
+		return least
+	}
 	return idle
 }
 
-// list has batch list a platform.
+// list has batch list a platform. Where its budget is used up the next run goes on.
 func (w *world) list(name string) {
-	w.job("batch", func(ctx context.Context, p *process) {
-		if _, err := p.batch.Apply(ctx, name); err != nil {
+	again := false
+	w.listing++
+	w.serve("batch", func(ctx context.Context, p *process) {
+		listed, err := p.batch.Apply(ctx, name)
+		if err != nil {
 			w.note(p.name, "fails", string(fault.ClassOf(err)), none)
+		}
+		again = err == nil && !listed.Complete || p.gates != nil && w.calm && err != nil
+	}, func() {
+		if w.listing--; again {
+			w.listing++
+			w.later(20*time.Second, func() { w.listing--; w.list(name) })
 		}
 	})
 }
