@@ -34,6 +34,7 @@ type Profile struct {
 	Coarse    bool                     `json:"coarse,omitempty"`    // NetSuite's and Zendesk's clocks count seconds
 	Skew      map[string]time.Duration `json:"skewNs,omitempty"`    // of the platforms' clocks
 	Limits    map[string]int           `json:"limits,omitempty"`    // calls that platforms take, at once or in their window; none = what comes
+	Trip      int                      `json:"trip,omitempty"`      // failures in a row that open a breaker, if that is not usual
 	Says      bool                     `json:"says,omitempty"`      // answers say what is left of them
 	Rests     bool                     `json:"rests,omitempty"`     // processes hand back what they do not use
 	Replays   bool                     `json:"replays,omitempty"`   // there are replays
@@ -204,15 +205,18 @@ func Plan(seed uint64) Case {
 func (c *Case) limited(end time.Duration) {
 	rng := rand.New(rand.NewPCG(c.Seed, 0xb0d9e7))
 	p := &c.Profile
+	add := func(n int, what string) {
+		for range n {
+			c.Acts = append(c.Acts, Act{N: len(c.Acts), At: time.Duration(rng.Int64N(int64(end))), Do: what, On: pick(rng, platforms[:]...), Pick: rng.Uint64()})
+		}
+	}
 	if rng.IntN(3) > 0 {
-		p.Limits = map[string]int{record.NetSuite: 2 + rng.IntN(3), record.Salesforce: 25, record.Zendesk: 6 + rng.IntN(20), record.ServiceNow: 1000}
-		p.Says, p.Rests = rng.IntN(2) == 0, rng.IntN(2) == 0
+		p.Limits = map[string]int{record.NetSuite: 1 + rng.IntN(4), record.Salesforce: 25, record.Zendesk: 6 + rng.IntN(20), record.ServiceNow: 1000}
+		p.Says, p.Rests, p.Trip = rng.IntN(2) == 0, rng.IntN(2) == 0, pick(rng, 0, 1, 2)
+		add(2+rng.IntN(2), "rush")
 	}
-	if p.Replays = rng.IntN(3) > 0; !p.Replays {
-		return
-	}
-	for range 2 + rng.IntN(4) {
-		c.Acts = append(c.Acts, Act{N: len(c.Acts), At: time.Duration(rng.Int64N(int64(end))), Do: "replay", On: pick(rng, platforms[:]...), Pick: rng.Uint64()})
+	if p.Replays = rng.IntN(3) > 0; p.Replays {
+		add(2+rng.IntN(4), "replay")
 	}
 	slices.SortStableFunc(c.Acts, func(a, b Act) int { return cmp.Compare(a.At, b.At) })
 }

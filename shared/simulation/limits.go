@@ -16,6 +16,7 @@ import (
 type limit struct {
 	budget.Limit
 	busy    int
+	peak    int
 	arrived []time.Time    // within the window
 	breaker budget.Breaker // as it stands in the store
 	hungry  time.Time      // since when calls for live changes have found the budget used up, zero = they have not
@@ -112,7 +113,7 @@ func (p *process) share() {
 	w := p.w
 	off := time.Duration(w.c.chance("clock", p.name, 0)%1000)*time.Millisecond - 500*time.Millisecond
 	p.gates = budget.NewShared(memory{p}, budget.Options{
-		Worker: p.name, Now: func() time.Time { return w.now.Add(off) }, Rand: w.jitter, Patience: 5 * time.Second,
+		Worker: p.name, Now: func() time.Time { return w.now.Add(off) }, Rand: w.jitter, Trip: w.c.Profile.Trip, Patience: 5 * time.Second,
 		Watch: w.watch, Wait: func(d time.Duration) { w.wait(&p.task, d) },
 	})
 	for _, s := range w.sites {
@@ -170,8 +171,13 @@ func (o port) call(ctx context.Context, kind, what string, do func() error) erro
 	name := o.name + "." + kind
 	f, n := p.plans(name, kind, what)
 	latency := 25 * time.Millisecond * time.Duration(1+w.c.chance("latency", name, n)%8)
+	if o.name == record.NetSuite {
+		latency *= 8
+	}
 	if f == slow {
 		w.wait(&p.task, frozen)
+	}
+	if f == slow || w.down(o.name) {
 		latency = still
 	}
 	leave, err := p.gates.Gate(o.name).Enter(context.WithoutCancel(ctx), budget.Call{Write: kind == "write"})
@@ -202,6 +208,7 @@ func (o port) call(ctx context.Context, kind, what string, do func() error) erro
 			}
 			w.later(ends, func() { l.busy-- })
 		}
+		l.peak = max(l.peak, l.used(w.now))
 		if w.c.Profile.Says && l.Window > 0 {
 			said = []budget.Reading{{Limit: l.Name, Max: l.Max, Left: l.Max - l.used(w.now)}}
 		}

@@ -72,6 +72,10 @@ func (w *world) act(a Act) {
 			s = other
 			w.edit(s, rng, did)
 		}
+	case "rush": // somebody has a program edit many
+		for range 12 {
+			w.later(time.Duration(rng.IntN(5000))*time.Millisecond, func() { w.edit(s, rng, did) })
+		}
 	case "clash": // the same field of the same record everywhere, at one moment
 		for _, c := range w.copies(s, rng) {
 			s = c.site

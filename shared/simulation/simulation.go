@@ -165,6 +165,11 @@ func (s *Simulator) Play(c Case, keep bool) Outcome {
 	if c.Profile.Replays {
 		w.replayed()
 	}
+	for _, s := range w.sites {
+		if s.limit != nil {
+			w.gates[fmt.Sprintf("peak %s %d/%d",s.name,s.limit.peak,s.limit.Max)]++
+		}
+	}
 	w.abandon()
 	return Outcome{Case: c, Hash: w.sum(), Problems: w.problems, History: w.lines, Took: w.now.Sub(w.origin), Calls: w.calls, Writes: w.written(), Edges: w.counts, Faults: w.fired, Gates: w.gates, Replays: w.replays}
 }
