@@ -332,3 +332,18 @@ func TestShortWindow(t *testing.T) {
 		t.Errorf("%d calls in a minute, %v", len(made), got)
 	}
 }
+
+// Where time is not real, a call that waits for its turn takes the time that it is told to pass, and none of the machine's.
+func TestWaitInVirtualTime(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+	waited := time.Duration(0)
+	g := budget.Local("netsuite", budget.Rules{Limits: []budget.Limit{{Name: budget.Calls, Max: 1}}}, budget.Options{Worker: "one", Now: func() time.Time { return now }, Patience: time.Hour,
+		Wait: func(d time.Duration) { waited, now = waited+d, now.Add(d) }})
+	if _, err := g.Enter(t.Context(), budget.Call{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.Enter(t.Context(), budget.Call{}); !budget.Refused(err) || waited != time.Hour {
+		t.Errorf("%v after %s, want a refusal after an hour", err, waited)
+	}
+}

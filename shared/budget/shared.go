@@ -29,11 +29,13 @@ type Saved struct {
 type Options struct {
 	Worker   string // differs between all processes that share
 	Now      func() time.Time
-	Rand     *rand.Rand            // jitter, nil = none; used by one goroutine at a time
-	Trip     int                   // failures in a row that open the breaker; 0 = 5
-	Patience time.Duration         // how long a call waits for its turn; 0 = it does not
-	Watch    func(Notice)          // nil = nobody
-	Wait     func(d time.Duration) // lets time pass for a call that waits; nil = real time. Where time is not real, no request to the store is cut off
+	Rand     *rand.Rand    // jitter, nil = none; used by one goroutine at a time
+	Trip     int           // failures in a row that open the breaker; 0 = 5
+	Patience time.Duration // how long a call waits for its turn; 0 = it does not
+	Watch    func(Notice)  // nil = nobody
+	// Wait lets time pass for a call that waits for its turn; nil = real time. Where time is not real no request to the store
+	// is cut off: that is for the Memory to do.
+	Wait func(d time.Duration)
 }
 
 // Notice is one thing that a gate did.

@@ -21,6 +21,27 @@ func TestReadInTheSecondOfAnEcho(t *testing.T) {
 	}
 }
 
+// A platform whose clock is ahead echoes a write, as it was, before the echo of the write before comes: that does not pass for
+// what the platform makes of the last one, and somebody who sets it later is heard.
+func TestLateEchoUnderAClockAhead(t *testing.T) {
+	t.Parallel()
+	now, ahead := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC), 3*time.Minute
+	a, b := TextValue("a"), TextValue("b")
+	v := View{Ref: Ref{Platform: NetSuite, Object: "customer", ID: "1"}}
+	echo := func(v View, at time.Time, said Value) View {
+		v, _ = Observe(v, Observation{Ref: v.Ref, Version: Version{At: at.Add(ahead)}, Echo: map[string]Value{"phone": said}})
+		return v
+	}
+	v = Confirm(v, v, map[string]Value{"phone": a}, Version{}, now, "one")
+	second := now.Add(10 * time.Minute)
+	v = Confirm(v, v, map[string]Value{"phone": b}, Version{}, second, "two")
+	v = echo(echo(v, second, b), now, a)
+	v, _ = Observe(v, Observation{Ref: v.Ref, Version: Version{At: now.Add(time.Hour)}, Fields: map[string]Value{"phone": a}})
+	if holds, origin := v.Holds("phone"); holds != a || origin != FromPlatform {
+		t.Errorf("it holds %v from %q, want what somebody set", holds, origin)
+	}
+}
+
 // The echo of one write passes for what the platform makes of the next one's value, until the next one's echo shows that it
 // keeps it: somebody who sets the earlier value later on is heard.
 func TestEchoOfTheWriteBefore(t *testing.T) {

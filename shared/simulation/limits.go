@@ -16,7 +16,6 @@ import (
 type limit struct {
 	budget.Limit
 	busy    int
-	peak    int
 	arrived []time.Time    // within the window
 	breaker budget.Breaker // as it stands in the store
 	hungry  time.Time      // since when calls for live changes have found the budget used up, zero = they have not
@@ -48,6 +47,13 @@ func (l *limit) used(now time.Time) int {
 	}
 	l.arrived = slices.DeleteFunc(l.arrived, func(at time.Time) bool { return !at.Add(l.Window).After(now) })
 	return len(l.arrived)
+}
+
+// breakerOf is the breaker in a budget as it is stored.
+func breakerOf(state []byte) (budget.Breaker, error) {
+	var s struct{ Breaker budget.Breaker }
+	err := json.Unmarshal(state, &s)
+	return s.Breaker, err
 }
 
 // saving is a write of a platform's budget.
@@ -98,14 +104,14 @@ func (p *process) saved() {
 	if p.saving == nil {
 		return
 	}
-	var s struct{ Breaker budget.Breaker }
-	if err := json.Unmarshal(p.saving.state, &s); err != nil {
+	b, err := breakerOf(p.saving.state)
+	if err != nil {
 		p.w.wrong("cannot read a budget: %v", err)
 	}
-	if s.Breaker.Open != p.saving.breaker.Open {
-		p.w.gates[map[bool]string{true: "breaker opens", false: "breaker closes"}[s.Breaker.Open]]++
+	if b.Open != p.saving.breaker.Open {
+		p.w.gates[map[bool]string{true: "breaker opens", false: "breaker closes"}[b.Open]]++
 	}
-	p.saving.breaker = s.Breaker
+	p.saving.breaker = b
 }
 
 // share gives a process the gates of the platforms. Its clock is up to half a second off.
@@ -208,7 +214,6 @@ func (o port) call(ctx context.Context, kind, what string, do func() error) erro
 			}
 			w.later(ends, func() { l.busy-- })
 		}
-		l.peak = max(l.peak, l.used(w.now))
 		if w.c.Profile.Says && l.Window > 0 {
 			said = []budget.Reading{{Limit: l.Name, Max: l.Max, Left: l.Max - l.used(w.now)}}
 		}

@@ -72,6 +72,16 @@ func TestSeeds(t *testing.T) {
 			}
 		}
 	}
+	for _, what := range []string{"live passed", "approval passed", "reconcile passed", "replay passed", "not called: budget", "not called: breaker", "not called: pause", "not called: store", "breaker opens", "breaker closes"} {
+		if r.Gates[what] == 0 {
+			t.Errorf("%s: never, in %d seeds", what, r.Seeds)
+		}
+	}
+	for _, what := range []string{"done", "cancelled", "records", "records read again"} {
+		if r.Replays[what] == 0 {
+			t.Errorf("replays: %s: none, in %d seeds", what, r.Seeds)
+		}
+	}
 }
 
 // What the simulation has found once stays found. A history is kept as it was shrunk, so that it does not depend on what
