@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"math/rand/v2"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -126,6 +128,7 @@ func (s *Shared) Rest(ctx context.Context) {
 		gates = append(gates, g)
 	}
 	s.mu.Unlock()
+	slices.SortFunc(gates, func(a, b *Guard) int { return strings.Compare(a.platform, b.platform) })
 	for _, g := range gates {
 		g.rest(ctx)
 	}

@@ -307,7 +307,8 @@ func (f *Flow) shown(ctx context.Context, r ledger.Replay) Shown {
 		calls[p] += n
 	}
 	minutes := 0
-	for p, n := range calls {
+	for _, p := range slices.Sorted(maps.Keys(calls)) {
+		n := calls[p]
 		room, limited := f.room(ctx, p)
 		if !limited {
 			continue
