@@ -121,11 +121,14 @@ func saidBack(v View, o Observation) map[string]Wrote {
 		said := v.Said[f]
 		people := said.Value == value && said.Version.Compare(w.Base) > 0
 		switch {
-		case !wrote || people || !w.echoed(o.Version):
-		case value == w.Value: // as above
-			if w.Back.Value != value && !w.Back.At.IsZero() {
+		case !wrote || people || w.Told || w.When.IsZero() || o.Version.Compare(w.Base) <= 0:
+		case value == w.Value:
+			// As above. The version of a platform whose clock is ahead seems too late for an echo. It is remembered all the same, or
+			// that of an earlier write may come afterwards and pass for this one's.
+			if w.Back.Value != value && (!w.Back.At.IsZero() || !w.echoed(o.Version)) {
 				set(f, w, Back{value, o.Version})
 			}
+		case !w.echoed(o.Version):
 		case w.Back.Value == w.Value || slices.Contains(v.Past[f], value):
 		case w.When.Equal(last) && (w.Back.At.IsZero() || o.Version.Compare(w.Back.At) < 0):
 			set(f, w, Back{value, o.Version})
