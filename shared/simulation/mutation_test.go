@@ -48,16 +48,10 @@ var mutations = []mutation{
 
 // mutationsOfVendors are broken lines of connectors, and of what is between them and the flows. The histories of PlanTwins catch them.
 var mutationsOfVendors = []mutation{
-	{"a write without an answer counts as not done", "shared/vendorhttp/vendorhttp.go",
-		"\tif r.Write && sent {\n\t\treturn fault.Unknown\n\t}\n\treturn fault.Down", "\treturn fault.Down"},
 	{"NetSuite's webhooks are all of our own changes", "shared/netsuite/webhook.go",
 		"n.Ours = e.context == \"RESTWEBSERVICES\" && e.user != \"\" && e.user == c.cfg.IntegrationUser", "n.Ours = true"},
-	{"a merge in Salesforce is a deletion", "shared/salesforce/read.go", "n.Into, _ = row[\"MasterRecordId\"].(string)", "n.Into = \"\""},
-	{"ServiceNow's external id is not looked for before a creation", "shared/servicenow/write.go",
-		"if found, err := c.Find(ctx, w.Ref.Object, w.External); err == nil {\n\t\t\treturn c.save(ctx, w.Ref.Object, found.ID, body)\n\t\t} else if !fault.Is(err, fault.NotFound) {\n\t\t\treturn platform.Written{Err: err}\n\t\t}\n", ""},
 	{"NetSuite's records do not get their external id", "shared/netsuite/record.go", "key, what = \"eid:\"+w.External,", "key, what = \"eid:x\"+w.External,"},
-	{"a listing of NetSuite goes on after its newest record", "shared/netsuite/changes.go", "timestamp(t.Add(-c.back(t)))", "timestamp(t.Add(resolution))"},
-	{"Salesforce's listings leave out what was deleted", "shared/salesforce/read.go", "c.query(ctx, \"changes\", \"queryAll\",", "c.query(ctx, \"changes\", \"query\","},
+	{"ServiceNow's webhooks are all of our own changes", "shared/servicenow/webhook.go", "n.Ours = n.Actor != \"\" && n.Actor == c.cfg.Credentials.IntegrationUser", "n.Ours = true"},
 	{"a deletion in ServiceNow is a hint", "shared/servicenow/webhook.go", "\t\tn.Gone = true\n", "\t\tn.Gone = false\n"},
 }
 

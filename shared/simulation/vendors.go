@@ -34,13 +34,14 @@ type vendors struct {
 	queued   map[string]bool           // webhooks of which something went into the queue
 	seen     map[record.Ref]bool       // native records that ever were, as far as anybody looked
 	order    []record.Ref              // in which they were seen
+	grown    map[record.Ref]bool       // into which others were merged
 	deleting *record.Ref               // what somebody is deleting
 	deleted  map[record.Ref]string     // what people have deleted → the webhook that tells of it first, or "nothing"
 }
 
 // newVendors boots the twins of a world. Calls over their limits are for the tests of budgets: they have none here.
 func newVendors(w *world) (*vendors, error) {
-	v := &vendors{w: w, queued: map[string]bool{}, seen: map[record.Ref]bool{}, deleted: map[record.Ref]string{}}
+	v := &vendors{w: w, queued: map[string]bool{}, seen: map[record.Ref]bool{}, deleted: map[record.Ref]string{}, grown: map[record.Ref]bool{}}
 	clocks := map[string]func() time.Time{}
 	for _, s := range w.sites {
 		clocks[s.name] = s.clock
