@@ -396,7 +396,8 @@ func Rightful(s State, rules record.Rules, decisions []record.Decision) []Except
 				add(Exception{Type: c.Doubt.Type, Platform: p, Native: v.Ref.String(), Field: f,
 					Detail: c.Doubt.Detail, Remedy: "correct the value on " + p + ", or extend the mapping; the field is held until then", Trace: c.Doubt.Trace})
 			}
-			if w := v.Wrote[f]; w.Insists(c.Value) && w.Value == r.Golden[f].Value {
+			holds, _ := v.Holds(f)
+			if w := v.Wrote[f]; w.Insists(holds) && w.Value == r.Golden[f].Value {
 				add(Exception{Type: "conflict", Platform: p, Native: v.Ref.String(), Field: f, Trace: w.Trace,
 					Detail: fmt.Sprintf("it was put back %d times and is there again; nothing is written to it until one of the two values changes", w.Over.Again+1),
 					Remedy: "find who sets it on " + p + ": a person, or a rule of the platform that changes what it is given"})

@@ -247,7 +247,7 @@ func contributions(out []Contribution, r Record, platforms []string, field strin
 			continue
 		}
 		said := v.Said[field]
-		c := Contribution{p, value, said.Since(), said.Trace, said.Actor, origin, v.Gone(), v.blank(field)}
+		c := Contribution{p, value, v.Since(field), said.Trace, said.Actor, origin, v.Gone(), v.blank(field)}
 		if w, wrote := v.Wrote[field]; wrote && origin == FromSorrel {
 			c.Value = w.Value // not what the platform made of it
 			if w.Base.Compare(c.Version) >= 0 {
@@ -381,7 +381,7 @@ func completeness(v View, set []string) (filled int, newest time.Time) {
 func (v View) spoken(field string) (Golden, bool) {
 	value, origin := v.Holds(field)
 	if origin == FromPlatform {
-		return Golden{Value: value, From: v.Platform, Version: v.Said[field].Since(), Trace: v.Said[field].Trace}, true
+		return Golden{Value: value, From: v.Platform, Version: v.Since(field), Trace: v.Said[field].Trace}, true
 	}
 	over := v.Wrote[field].Over
 	return Golden{Value: over.Value, From: v.Platform, Version: Version{At: over.Said}, Trace: over.Trace}, !over.Value.IsAbsent()

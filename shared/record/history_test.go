@@ -121,11 +121,11 @@ func (w *world) step() {
 }
 
 // returned reports whether people went back to a former value somewhere. A platform that repeats such a value with its
-// whole record says it anew, as far as is known (see Cell.Since), and that may change what is newest.
+// whole record says it anew, as far as is known (see View.Since), and that may change what is newest.
 func (w *world) returned() bool {
 	for _, v := range w.r.Views {
-		for _, c := range v.Said {
-			if len(c.Spans) > 1 && c.Since() == c.Version && c.Spans[c.Value].First != c.Version {
+		for f, c := range v.Said {
+			if len(c.Spans) > 1 && v.Since(f) == c.Version && c.Spans[c.Value].First != c.Version {
 				return true
 			}
 		}

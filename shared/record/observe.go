@@ -45,10 +45,11 @@ func Observe(v View, o Observation) (View, bool) {
 			continue
 		}
 		cell := Cell{Value: value, Version: o.Version, Trace: o.Trace, Ours: o.Ours, Actor: o.Actor}
-		if o.Timed[f] {
+		w, wrote := v.Wrote[f]
+		if o.Timed[f] && (!wrote || o.Version.Compare(w.Base) > 0) { // since when something was said before our write is asked no more
 			cell.Spans = map[Value]Span{value: {o.Version, o.Version}}
 		}
-		merged := mergeCells(v.Said[f], cell)
+		merged := mergeCells(v.Said[f], cell, w)
 		if !merged.same(v.Said[f]) {
 			changed = true
 		}
@@ -59,7 +60,7 @@ func Observe(v View, o Observation) (View, bool) {
 	}
 	for f, d := range o.Doubts {
 		d.Version, d.Trace = o.Version, o.Trace
-		merged := mergeCells(v.Said[f], Cell{Doubt: &d})
+		merged := mergeCells(v.Said[f], Cell{Doubt: &d}, Wrote{})
 		if !merged.same(v.Said[f]) {
 			changed = true
 		}
@@ -149,10 +150,10 @@ const (
 	maxPast    = 4           // values of a field that View.Past remembers: the newest
 )
 
-// mergeCells is the join of two cells: associative, commutative, idempotent.
-func mergeCells(a, b Cell) Cell {
+// mergeCells is the join of two cells of a field whose last write is w: associative, commutative, idempotent.
+func mergeCells(a, b Cell, w Wrote) Cell {
 	out := mergeValues(a, b)
-	out.Spans = mergeSpans(a.Spans, b.Spans)
+	out.Spans = mergeSpans(a.Spans, b.Spans, w)
 	out.Doubt = newerDoubt(a.Doubt, b.Doubt)
 	if out.Doubt != nil && !out.Value.IsAbsent() && out.Version.Compare(out.Doubt.Version) > 0 {
 		out.Doubt = nil
@@ -186,7 +187,7 @@ func mergeValues(a, b Cell) Cell {
 	return a
 }
 
-func mergeSpans(a, b map[Value]Span) map[Value]Span {
+func mergeSpans(a, b map[Value]Span, w Wrote) map[Value]Span {
 	if len(b) == 0 {
 		return a
 	}
@@ -196,9 +197,7 @@ func mergeSpans(a, b map[Value]Span) map[Value]Span {
 	}
 	for v, s := range b {
 		if was, known := out[v]; known {
-			if was.First.Compare(s.First) < 0 {
-				s.First = was.First
-			}
+			s.First = w.first(v, was, s)
 			if was.Last.Compare(s.Last) > 0 {
 				s.Last = was.Last
 			}
@@ -213,6 +212,18 @@ func mergeSpans(a, b map[Value]Span) map[Value]Span {
 			}
 		}
 		delete(out, oldest)
+	}
+	return out
+}
+
+// first is when value began to be said in either of two spans: after w, or else ever.
+func (w Wrote) first(value Value, a, b Span) Version {
+	out := a.First
+	for _, at := range []Version{a.Last, b.First, b.Last} {
+		switch later, known := w.parts(value, at), w.parts(value, out); {
+		case later && !known, later == known && at.Compare(out) < 0:
+			out = at
+		}
 	}
 	return out
 }
@@ -285,7 +296,7 @@ func ConfirmAmong(v, before View, fields map[string]Value, tried map[string][]Va
 		old := wrote[f]
 		over := old.Over
 		if was, origin := before.Holds(f); origin == FromPlatform && was != value {
-			over = Over{Value: was, Said: before.Said[f].Since().At, Trace: before.Said[f].Trace}
+			over = Over{Value: was, Said: before.Since(f).At, Trace: before.Said[f].Trace}
 			if old.Over.Value == was && old.Value == value && now.Sub(old.When) < insisting {
 				over.Again = old.Over.Again + 1
 			}

@@ -27,26 +27,12 @@ type Cell struct {
 	Spans   map[Value]Span // when each value was said, for timed fields only
 }
 
-// Span is when a value was said first and last.
+// Span is when a value was said first and last. What was said before our last write of another value no longer counts as
+// first, once it is said after it.
 type Span struct{ First, Last Version }
 
 // maxSpans bounds the values remembered per field; the longest unsaid is forgotten first.
 const maxSpans = 8
-
-// Since is when Value began to be said, as far as is known: a platform that says its whole record again after
-// another field changed says nothing new. For an untimed field it is Version.
-func (c Cell) Since() Version {
-	mine, timed := c.Spans[c.Value]
-	if !timed {
-		return c.Version
-	}
-	for v, other := range c.Spans {
-		if v != c.Value && other.Last.Compare(mine.First) >= 0 {
-			return c.Version // something else was said in between
-		}
-	}
-	return mine.First
-}
 
 // Doubt is something a platform said that cannot be used: it holds the field until something newer is said.
 type Doubt struct {
@@ -95,6 +81,12 @@ const enough = 3
 
 // insisting is how long after a put-back the same value counts as back again.
 const insisting = time.Hour
+
+// parts reports whether value, said at a version, is somebody's answer to this write: it is another value, and surely was
+// set after it. Where the platform told no version of the write, our clock has to do, and clocks differ a little.
+func (w Wrote) parts(value Value, at Version) bool {
+	return w.Value != value && at.Compare(w.Base) > 0 && (w.Told || w.When.IsZero() || at.At.After(w.When.Add(echoWithin)))
+}
 
 // Insists reports whether the platform says a value again that we have put back often enough.
 func (w Wrote) Insists(said Value) bool {
@@ -145,6 +137,24 @@ func (v View) Holds(field string) (Value, Origin) {
 		return said.Value, FromSorrel
 	}
 	return said.Value, FromPlatform
+}
+
+// Since is when the value that is said in a field began to be said, as far as is known: a platform that says its whole
+// record again after another field changed says nothing new, but whoever sets a value again that we have written over does.
+// For an untimed field it is the version of the value.
+func (v View) Since(field string) Version {
+	c := v.Said[field]
+	mine, timed := c.Spans[c.Value]
+	w, wrote := v.Wrote[field]
+	if !timed || wrote && w.parts(c.Value, mine.Last) && !w.parts(c.Value, mine.First) { // it was said again before the write was confirmed
+		return c.Version
+	}
+	for said, other := range c.Spans {
+		if said != c.Value && other.Last.Compare(mine.First) >= 0 {
+			return c.Version // something else was said in between
+		}
+	}
+	return mine.First
 }
 
 // blank reports whether a field is empty on a platform and nobody is known to have emptied it: it was never seen to hold
