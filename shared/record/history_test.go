@@ -193,7 +193,10 @@ func (w *world) edit(p string) {
 	for _, f := range fields {
 		if s.clouded[f] = w.chance(12); !s.clouded[f] {
 			delete(s.clouded, f)
-			s.fields[f] = s.normal(pick(w, values))
+			if _, some := s.set[f]; !some || !w.chance(3) { // else the same again, whatever we wrote over it
+				s.set[f] = pick(w, values)
+			}
+			s.fields[f] = s.normal(s.set[f])
 		}
 		w.note("%s edits %s: %v (unusable %v)", p, f, s.fields[f], s.clouded[f])
 	}

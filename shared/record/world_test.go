@@ -25,7 +25,8 @@ type side struct {
 	born    time.Time
 	last    time.Time // its newest version
 	fields  map[string]Value
-	clouded map[string]bool // fields that hold something unusable
+	set     map[string]Value // what somebody there set last, by field
+	clouded map[string]bool  // fields that hold something unusable
 	normal  func(Value) Value
 	knows   bool // the mapping knows what the platform makes of a value
 	told    bool // an answer to a write tells its version, and shows what was made of it
@@ -80,7 +81,7 @@ func newWorld(seed uint64, start Record) *world {
 	w.rules = w.drawRules()
 	w.storm = w.chance(2)
 	for _, p := range everyPlatform {
-		s := &side{name: p, object: "customer", fields: map[string]Value{}, clouded: map[string]bool{}, refuses: map[string]Value{},
+		s := &side{name: p, object: "customer", fields: map[string]Value{}, set: map[string]Value{}, clouded: map[string]bool{}, refuses: map[string]Value{},
 			normal: pick(w, normalisers), knows: w.chance(2), told: w.chance(2), ours: w.chance(2), full: w.chance(2)}
 		if !s.knows && !s.told && !s.ours { // nobody could tell its echo from an edit
 			s.knows = true
