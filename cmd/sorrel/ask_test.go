@@ -6,21 +6,27 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"sorrel/shared/trigger"
 )
 
-// server answers the nth request by the nth of its answers: a status, or 0 for a connection that breaks off.
-func server(t *testing.T, answers ...int) (asking, *[]string) {
+// server answers the nth request by the nth of its answers: a status, or 0 for a connection that breaks off. asked tells the key
+// and the body of each request.
+func server(t *testing.T, answers ...int) (a asking, asked func() []string) {
 	t.Helper()
+	var mu sync.Mutex
 	var keys []string
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
+		mu.Lock()
 		status := answers[min(len(keys), len(answers)-1)]
 		keys = append(keys, r.Header.Get(trigger.KeyHeader)+" "+string(body))
+		mu.Unlock()
 		switch {
 		case status == 0:
 			panic(http.ErrAbortHandler)
@@ -31,7 +37,7 @@ func server(t *testing.T, answers ...int) (asking, *[]string) {
 		_, _ = io.WriteString(w, `{"title":"Conflict","detail":"so it is"}`)
 	}))
 	t.Cleanup(s.Close)
-	return asking{URL: s.URL}, &keys
+	return asking{URL: s.URL}, func() []string { mu.Lock(); defer mu.Unlock(); return slices.Clone(keys) }
 }
 
 // What changes something carries one key however often it is sent, and is sent again where that may help.
@@ -54,18 +60,19 @@ func TestChangesAreSentAgainWithTheirKey(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			a, keys := server(t, c.answers...)
+			a, asked := server(t, c.answers...)
 			var out map[string]string
 			_, err := a.ask(t.Context(), screen{out: io.Discard}, question{method: c.method, path: "/v1/x", as: "ada", body: map[string]int{"n": 1}}, &out)
 			if c.fails == "" && err != nil || c.fails != "" && (err == nil || !strings.Contains(err.Error(), c.fails)) {
 				t.Errorf("%v, want %q", err, c.fails)
 			}
-			if len(*keys) != c.sent {
-				t.Fatalf("sent %d times: %q", len(*keys), *keys)
+			keys := asked()
+			if len(keys) != c.sent {
+				t.Fatalf("sent %d times: %q", len(keys), keys)
 			}
-			for _, k := range *keys {
-				if k != (*keys)[0] || c.method != "GET" == strings.HasPrefix(k, " ") || !strings.HasSuffix(k, `{"n":1}`) {
-					t.Errorf("%s with %q after %q", c.method, k, (*keys)[0])
+			for _, k := range keys {
+				if k != keys[0] || c.method != "GET" == strings.HasPrefix(k, " ") || !strings.HasSuffix(k, `{"n":1}`) {
+					t.Errorf("%s with %q after %q", c.method, k, keys[0])
 				}
 			}
 		})
@@ -81,10 +88,10 @@ func TestNobodyAnswers(t *testing.T) {
 	if _, err := (asking{URL: gone.URL}).ask(t.Context(), screen{out: io.Discard}, q, &bytes.Buffer{}); err == nil || !strings.Contains(err.Error(), "no Sorrel process answers") {
 		t.Errorf("%v", err)
 	}
-	a, keys := server(t, 503)
+	a, asked := server(t, 503)
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
-	if _, err := a.ask(ctx, screen{out: io.Discard}, q, &bytes.Buffer{}); err == nil || len(*keys) != 1 {
-		t.Errorf("%v after %d", err, len(*keys))
+	if _, err := a.ask(ctx, screen{out: io.Discard}, q, &bytes.Buffer{}); err == nil || len(asked()) != 1 {
+		t.Errorf("%v after %d", err, len(asked()))
 	}
 }

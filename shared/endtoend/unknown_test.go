@@ -18,6 +18,7 @@ import (
 	"sorrel/shared/boot"
 	"sorrel/shared/cloud"
 	"sorrel/shared/fault"
+	"sorrel/shared/flow/intake"
 	"sorrel/shared/platform"
 	"sorrel/shared/policy"
 	"sorrel/shared/queue"
@@ -51,6 +52,7 @@ type killing struct {
 	urls   map[string]boot.Endpoint
 	hooks  string // where webhooks are received
 	world  *boot.World
+	intake atomic.Pointer[intake.Flow] // of the world: twins tell things at any time
 	dead   *atomic.Bool
 	cancel context.CancelFunc
 	ctx    context.Context
@@ -133,12 +135,12 @@ func (k *killing) receive(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if strings.HasSuffix(r.URL.Path, "/events") {
-		if err := k.world.Intake().ApplyEvent(context.WithoutCancel(r.Context()), body); err != nil {
+		if err := k.intake.Load().ApplyEvent(context.WithoutCancel(r.Context()), body); err != nil {
 			w.WriteHeader(http.StatusInternalServerError)
 		}
 		return
 	}
-	a := k.world.Intake().Apply(context.WithoutCancel(r.Context()), strings.TrimPrefix(r.URL.Path, "/webhooks/"),
+	a := k.intake.Load().Apply(context.WithoutCancel(r.Context()), strings.TrimPrefix(r.URL.Path, "/webhooks/"),
 		platform.Request{Header: r.Header, Query: r.URL.Query(), ContentType: r.Header.Get("Content-Type"), Body: body})
 	w.Header().Set("Content-Type", a.ContentType)
 	w.WriteHeader(a.Status)
@@ -153,6 +155,7 @@ func (k *killing) start() {
 	if k.world, err = boot.Over(mortal{k.store, k.dead}, k.queues, k.now, k.set, k.urls, telemetry.New(nil, k.now, k.hear)); err != nil {
 		k.Fatal(err)
 	}
+	k.intake.Store(k.world.Intake())
 	k.ctx, k.cancel = context.WithCancel(context.Background())
 	k.Cleanup(k.cancel)
 }
