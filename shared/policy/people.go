@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"sorrel/shared/contract/source"
+	"sorrel/shared/fault"
 )
 
 const (
@@ -35,6 +36,24 @@ type staff struct {
 func (s *Set) Person(name string) (Person, bool) {
 	p, ok := s.staff.people[name]
 	return p, ok
+}
+
+// Acting finds who acts by a name: what they may do stands in the configuration, not in the request. Nobody, a name that
+// nobody has, and a person without the role are fault.Forbidden, of an operation.
+func (s *Set) Acting(op, name, role string) (Person, error) {
+	p, known := s.Person(name)
+	e := fault.Error{Class: fault.Forbidden, Op: op}
+	switch {
+	case name == "":
+		e.Detail, e.Remedy = "nobody is named who does this", "say who you are"
+	case !known:
+		e.Detail, e.Remedy = "nobody of this name is known: "+name, "have people.yaml of the configuration list you with your roles"
+	case !slices.Contains(p.Roles, role):
+		e.Detail, e.Remedy = p.Name+" does not have the role "+role, "ask somebody who has it in people.yaml"
+	default:
+		return p, nil
+	}
+	return p, &e
 }
 
 // PersonAt finds the person who is a user on a platform, or on "aws".

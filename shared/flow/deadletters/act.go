@@ -44,25 +44,11 @@ func refuse(c fault.Class, id, detail, remedy string) error {
 	return &fault.Error{Class: c, Op: "deadletters", ID: id, Detail: detail, Remedy: remedy}
 }
 
-// may finds who acts among the people of the configuration: what they may do stands there, not in the request.
-func (f *Flow) may(by policy.Person) (policy.Person, error) {
-	p, known := f.d.Config.Person(by.Name)
-	switch {
-	case by.Name == "":
-		return p, refuse(fault.Forbidden, "", "nobody is named who does this", "say who you are")
-	case !known:
-		return p, refuse(fault.Forbidden, "", "nobody of this name is known: "+by.Name, "have people.yaml of the configuration list you with your roles")
-	case !slices.Contains(p.Roles, Role):
-		return p, refuse(fault.Forbidden, "", p.Name+" does not have the role "+Role, "ask somebody who has it in people.yaml")
-	}
-	return p, nil
-}
-
 // Redrive sends letters to the queues that they came from, the oldest of each group first, and takes them off their dead-letter
 // queues then. It does a bounded number; Left says whether to ask again.
 func (f *Flow) Redrive(ctx context.Context, by policy.Person, c Choice) (Redriven, error) {
 	out := Redriven{Redriven: []string{}, Poison: []string{}}
-	who, err := f.may(by)
+	who, err := f.d.Config.Acting("deadletters", by.Name, Role)
 	if err != nil {
 		return out, err
 	}
@@ -184,7 +170,7 @@ const discardedEvent = "dead-letter-discarded"
 // Discard takes a letter off its queue for good. The audit log keeps who did it, why, and the digest of the body, before
 // the letter goes.
 func (f *Flow) Discard(ctx context.Context, by policy.Person, id, reason string) (Discarded, error) {
-	who, err := f.may(by)
+	who, err := f.d.Config.Acting("deadletters", by.Name, Role)
 	if err != nil {
 		return Discarded{}, err
 	}

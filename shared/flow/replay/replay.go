@@ -80,18 +80,6 @@ func refuse(c fault.Class, id, detail, remedy string) error {
 	return &fault.Error{Class: c, Op: "replay", ID: id, Detail: detail, Remedy: remedy}
 }
 
-// may finds who acts among the people of the configuration: what they may do stands there, not in the request.
-func (f *Flow) may(by policy.Person) (policy.Person, error) {
-	p, known := f.d.Config.Person(by.Name)
-	switch {
-	case !known:
-		return p, refuse(fault.Forbidden, "", "nobody of this name is known: "+by.Name, "have people.yaml of the configuration list you with your roles")
-	case !slices.Contains(p.Roles, Role):
-		return p, refuse(fault.Forbidden, "", p.Name+" does not have the role "+Role, "ask somebody who has it in people.yaml")
-	}
-	return p, nil
-}
-
 // valid refuses a selection that says nothing, or what nobody knows.
 func (f *Flow) valid(s ledger.Selection) error {
 	bad := func(field, detail, remedy string) error {
@@ -115,7 +103,7 @@ func (f *Flow) valid(s ledger.Selection) error {
 // Plan makes a plan. Where that takes longer than a person waits, it comes back while it is being planned, and the schedule
 // goes on with it.
 func (f *Flow) Plan(ctx context.Context, by policy.Person, s ledger.Selection) (Shown, error) {
-	who, err := f.may(by)
+	who, err := f.d.Config.Acting("replay", by.Name, Role)
 	if err != nil {
 		return Shown{}, err
 	}
@@ -213,7 +201,7 @@ var errStands = fmt.Errorf("it stands so already")
 
 // act changes a replay for a person, with a line in the general audit log.
 func (f *Flow) act(ctx context.Context, by policy.Person, id, action string, change func(*ledger.Replay) error) (Shown, error) {
-	who, err := f.may(by)
+	who, err := f.d.Config.Acting("replay", by.Name, Role)
 	if err != nil {
 		return Shown{}, err
 	}
