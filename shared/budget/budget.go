@@ -42,6 +42,10 @@ func (c Class) String() string {
 	return string(c)
 }
 
+// Awaited reports whether people on a platform wait for what is due: for changes and approvals. What listings, comparisons
+// and replays made due may wait.
+func (c Class) Awaited() bool { return c == Live || c == Approval }
+
 // rank is 0 for the most urgent class.
 func (c Class) rank() int {
 	for i, of := range Classes() {

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"sorrel/shared/budget"
 	"sorrel/shared/record"
 )
 
@@ -16,8 +15,7 @@ import (
 // platform would miss what they are promised.
 const LagTold = 2 * time.Minute
 
-// Lag is how far people on a platform are behind: of what is due there, the changes and approvals. What listings,
-// comparisons and replays made due may wait.
+// Lag is how far people on a platform are behind: of what is due there, what they wait for.
 type Lag struct {
 	Records  int            `json:"records"`
 	Since    time.Time      `json:"since,omitzero"` // they see everything as it was then, or newer
@@ -27,7 +25,7 @@ type Lag struct {
 
 // Add counts one piece of due work.
 func (g *Lag) Add(p Pending) {
-	if p.Class != budget.Live && p.Class != budget.Approval {
+	if !p.Class.Awaited() {
 		return
 	}
 	g.Records++

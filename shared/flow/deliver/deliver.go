@@ -131,7 +131,7 @@ func (f *Flow) Apply(ctx context.Context, batch []queue.Received) []string {
 
 // late says what people on a platform have missed, where a write comes so late that operators were told.
 func late(d ledger.Due, now time.Time) string {
-	if now.Sub(d.Since) <= ledger.LagTold || d.Class != budget.Live && d.Class != budget.Approval {
+	if now.Sub(d.Since) <= ledger.LagTold || !d.Class.Awaited() {
 		return ""
 	}
 	return fmt.Sprintf("late: missed there since %s, one write for %d", d.Since.UTC().Format(time.RFC3339), max(1, len(d.Traces)))
@@ -608,10 +608,11 @@ func (f *Flow) finish(ctx context.Context, j *job, w platform.Written, written b
 		switch {
 		case written:
 			f.d.Telemetry.Count("Written", j.platform, 1)
-			if class := j.before.Due[j.platform].Class; class == budget.Live || class == budget.Approval { // nobody waits for the others
-				f.d.Telemetry.Took("Freshness", j.platform, f.d.Now().Sub(j.before.Due[j.platform].Since))
+			due, now := j.before.Due[j.platform], f.d.Now()
+			if due.Class.Awaited() {
+				f.d.Telemetry.Took("Freshness", j.platform, now.Sub(due.Since))
 			}
-			f.tell(ctx, j, "written", late(j.before.Due[j.platform], f.d.Now()), slices.Sorted(maps.Keys(j.patch.Fields)), nil)
+			f.tell(ctx, j, "written", late(due, now), slices.Sorted(maps.Keys(j.patch.Fields)), nil)
 		default:
 			f.d.Telemetry.Count("NothingToWrite", j.platform, 1)
 			f.tell(ctx, j, "unchanged", "", nil, nil)
