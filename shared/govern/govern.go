@@ -69,10 +69,9 @@ func settle(ctx context.Context, l *ledger.Ledger, set *policy.Set, before, afte
 	}
 	after.Release(was)
 	after.Record.Held = needed(after.Record, rules, forms)
-	again(before, &after, rules, forms, out.Changes)
 	news := cause.News || len(out.Changes) > 0 || len(events) > 0 || len(out.Events) > 0
 	if len(out.Changes) > 0 {
-		overtaken(before, &after, rules, forms)
+		overtaken(before, &after, rules, forms, out.Changes)
 	}
 	due := after.MarkDue(rules, set.As, cause.Trace, cause.Class, cause.Now, news)
 	if !before.Exists() && cause.Patience > 0 && len(set.Match(entity)) > 0 {
@@ -86,30 +85,6 @@ func settle(ctx context.Context, l *ledger.Ledger, set *policy.Set, before, afte
 	return Settled{Due: due, Outcome: out, Entry: ledger.Entry{Before: before, After: after, Links: map[record.Ref]record.ID{},
 		Relinks: map[record.Ref]record.ID{}, Changes: out.Changes, Events: out.Events, Closed: out.Closed, Claims: claims,
 		Exceptions: exceptions, By: cause.By, Now: cause.Now, Trace: cause.Trace}}, nil
-}
-
-// again notes the fields that were due on a platform and are so no more, only because the golden value came back to what
-// the platform is known to hold. A worker may have written the value in between and have died before it could say so: then
-// the platform holds something else, and nobody would ever compare. So it is read back.
-func again(before ledger.State, after *ledger.State, rules record.Rules, forms record.Forms, changes []record.Change) {
-	for p, due := range after.Due {
-		as := forms(p)
-		if _, was := before.Due[p]; !was || len(changes) == 0 || as == nil {
-			continue
-		}
-		was, is := record.Project(before.Record, rules, p, as), record.Project(after.Record, rules, p, as)
-		for _, c := range changes {
-			_, wasDue := was.Fields[c.Field]
-			_, isDue := is.Fields[c.Field]
-			_, kept := is.Kept[c.Field]
-			held, _ := before.Record.Views[p].Holds(c.Field)
-			holds, _ := after.Record.Views[p].Holds(c.Field)
-			if wasDue && !isDue && !kept && held == holds {
-				due.ReadBack(c.Field)
-				after.Due[p] = due
-			}
-		}
-	}
 }
 
 // suspected tells of each record that this one was not thought to be before.
@@ -156,25 +131,40 @@ func retry(r *record.Record, now time.Time) {
 	}
 }
 
-// overtaken remembers the values that were due for a platform and are not any more, because golden has changed: a delivery
-// may have written them and died. Should the platform say them, nobody there has set them. It costs no commit of its own.
-func overtaken(before ledger.State, after *ledger.State, rules record.Rules, forms record.Forms) {
+// overtaken looks after what was due for a platform before golden changed, since a delivery may have written it and died
+// before it could say so. It costs no commit of its own.
+//
+// What is still due in another value is remembered as tried: should the platform say it, nobody there has set it. What is
+// due no more, only because golden came back to what the platform is known to hold, is read back: else nobody would ever
+// compare.
+func overtaken(before ledger.State, after *ledger.State, rules record.Rules, forms record.Forms, changes []record.Change) {
 	for p := range before.Due {
-		d, still := after.Due[p]
+		due, still := after.Due[p]
 		as := forms(p)
 		if !still || as == nil {
 			continue
 		}
+		was, is := record.Project(before.Record, rules, p, as), record.Project(after.Record, rules, p, as)
+		for _, c := range changes {
+			_, wasDue := was.Fields[c.Field]
+			_, isDue := is.Fields[c.Field]
+			_, kept := is.Kept[c.Field]
+			held, _ := before.Record.Views[p].Holds(c.Field)
+			holds, _ := after.Record.Views[p].Holds(c.Field)
+			if wasDue && !isDue && !kept && held == holds {
+				due.ReadBack(c.Field)
+			}
+		}
 		old := map[string]record.Value{}
-		for field, v := range record.Project(before.Record, rules, p, as).Fields {
-			if was := as(field, v); was != as(field, after.Record.Wanted(p, field)) {
-				old[field] = was
+		for field, v := range was.Fields {
+			if tried := as(field, v); tried != as(field, after.Record.Wanted(p, field)) {
+				old[field] = tried
 			}
 		}
 		if len(old) > 0 {
-			d.Try(old)
-			after.Due[p] = d
+			due.Try(old)
 		}
+		after.Due[p] = due
 	}
 }
 
