@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -193,6 +192,14 @@ func (l *Ledger) Reconcile(ctx context.Context, s *State, now time.Time, rightfu
 // Park records an exception that belongs to no record, such as an unmatched native record or a message that
 // cannot be understood. Parking it again keeps its beginning and what people did to it; one that was resolved reopens.
 func (l *Ledger) Park(ctx context.Context, x Exception) error {
+	return l.apart(ctx, "ledger.park", x, func(x, old Exception, some bool, now time.Time) (Exception, bool) {
+		return x.met(old, some, now), true
+	})
+}
+
+// apart changes an exception that belongs to no record, until nobody else does at the same time. change gets it as it is
+// given and as it is stored, if it is, and says whether there is anything to write.
+func (l *Ledger) apart(ctx context.Context, op string, x Exception, change func(x, old Exception, some bool, now time.Time) (Exception, bool)) error {
 	x.Identify()
 	return l.again(func() error {
 		known, err := l.stored(ctx, x.ID)
@@ -200,29 +207,20 @@ func (l *Ledger) Park(ctx context.Context, x Exception) error {
 			return err
 		}
 		old, some := known[x.ID]
-		now := x.met(old, some, l.now().UTC())
+		next, news := change(x, old, some, l.now().UTC())
+		if !news {
+			return nil
+		}
 		var b batch
-		b.put(store.Op{Key: exceptionKey(x.ID), IfRev: now.rev, Absent: !some}, now)
-		return l.commit(ctx, "ledger.park", x.ID, &b)
+		b.put(store.Op{Key: exceptionKey(x.ID), IfRev: old.rev, Absent: !some, Expires: next.expires(next.Resolved)}, next)
+		return l.commit(ctx, op, x.ID, &b)
 	})
 }
 
 // Unpark resolves an exception that was parked and is over, whatever people did to it. One that was never parked stays so.
 func (l *Ledger) Unpark(ctx context.Context, x Exception) error {
-	x.Identify()
-	return l.again(func() error {
-		known, err := l.stored(ctx, x.ID)
-		if err != nil {
-			return err
-		}
-		old, some := known[x.ID]
-		if !some || old.Status == ExceptionResolved {
-			return nil
-		}
-		now := old.over(l.now().UTC())
-		var b batch
-		b.put(store.Op{Key: exceptionKey(x.ID), IfRev: old.rev, Expires: now.expires(now.Resolved)}, now)
-		return l.commit(ctx, "ledger.unpark", x.ID, &b)
+	return l.apart(ctx, "ledger.unpark", x, func(_, old Exception, some bool, now time.Time) (Exception, bool) {
+		return old.over(now), some && old.Status != ExceptionResolved
 	})
 }
 
@@ -306,16 +304,9 @@ func (l *Ledger) Understood(ctx context.Context, r record.Ref, now time.Time) ([
 
 // Exception reads one exception.
 func (l *Ledger) Exception(ctx context.Context, id string) (Exception, error) {
-	none := &fault.Error{Class: fault.NotFound, Op: "ledger.exception", ID: id, Detail: "no such exception", Remedy: "sorrel exceptions lists those that are open"}
-	if id == "" {
-		return Exception{}, none
-	}
-	e, err := l.store.Get(ctx, exceptionKey(id))
-	if errors.Is(err, store.ErrNotFound) {
-		return Exception{}, none
-	}
+	e, err := l.one(ctx, exceptionKey(id), &fault.Error{Class: fault.NotFound, Op: "ledger.exception", ID: id, Detail: "no such exception", Remedy: "sorrel exceptions lists those that are open"})
 	if err != nil {
-		return Exception{}, classify("ledger.exception", id, err)
+		return Exception{}, err
 	}
 	return readException(e)
 }

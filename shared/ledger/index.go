@@ -72,19 +72,12 @@ func (l *Ledger) Proposals(ctx context.Context, all bool) ([]ProposalEntry, erro
 
 // Proposal reads one proposal.
 func (l *Ledger) Proposal(ctx context.Context, id string) (ProposalEntry, error) {
-	none := &fault.Error{Class: fault.NotFound, Op: "ledger.proposal", ID: id, Detail: "no such proposal", Remedy: "sorrel proposals lists those that are open"}
-	if id == "" {
-		return ProposalEntry{}, none
-	}
-	e, err := l.store.Get(ctx, proposalKey(id))
-	if errors.Is(err, store.ErrNotFound) {
-		return ProposalEntry{}, none
-	}
 	var p ProposalEntry
-	if err == nil {
-		err = json.Unmarshal(e.Value, &p)
+	e, err := l.one(ctx, proposalKey(id), &fault.Error{Class: fault.NotFound, Op: "ledger.proposal", ID: id, Detail: "no such proposal", Remedy: "sorrel proposals lists those that are open"})
+	if err != nil {
+		return p, err
 	}
-	return p, classify("ledger.proposal", id, err)
+	return p, classify("ledger.proposal", id, json.Unmarshal(e.Value, &p))
 }
 
 // Timer is a record that changes by the mere passing of time, and when.

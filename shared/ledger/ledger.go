@@ -284,6 +284,18 @@ func (l *Ledger) follow(ctx context.Context, ids []record.ID, asked map[store.Ke
 	}
 }
 
+// one gets what people ask for by id, an empty one included. What is not there is none.
+func (l *Ledger) one(ctx context.Context, k store.Key, none *fault.Error) (store.Entry, error) {
+	if none.ID == "" {
+		return store.Entry{}, none
+	}
+	e, err := l.store.Get(ctx, k)
+	if errors.Is(err, store.ErrNotFound) {
+		return store.Entry{}, none
+	}
+	return e, classify(none.Op, none.ID, err)
+}
+
 // Follow loads a record, or the one that it was merged into in the end.
 func (l *Ledger) Follow(ctx context.Context, id record.ID) (State, error) {
 	s, err := l.follow(ctx, []record.ID{id}, map[store.Key]struct{}{}, map[store.Key]store.Entry{})

@@ -3,7 +3,6 @@ package ledger
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -179,16 +178,9 @@ func (l *Ledger) SaveReplay(ctx context.Context, r Replay, page []PlanEntry, lin
 
 // Replay reads a replay.
 func (l *Ledger) Replay(ctx context.Context, id string) (Replay, error) {
-	none := &fault.Error{Class: fault.NotFound, Op: "ledger.replay", ID: id, Detail: "no such replay", Remedy: "sorrel replay list"}
-	if id == "" {
-		return Replay{}, none
-	}
-	e, err := l.store.Get(ctx, replayKey(id))
-	if errors.Is(err, store.ErrNotFound) {
-		return Replay{}, none
-	}
+	e, err := l.one(ctx, replayKey(id), &fault.Error{Class: fault.NotFound, Op: "ledger.replay", ID: id, Detail: "no such replay", Remedy: "sorrel replay list"})
 	if err != nil {
-		return Replay{}, classify("ledger.replay", id, err)
+		return Replay{}, err
 	}
 	return readReplay(e)
 }
@@ -233,12 +225,9 @@ func (l *Ledger) Replaying(ctx context.Context) ([]string, error) {
 
 // PlanPage reads a page of a replay's plan, which has Plan.Pages of them.
 func (l *Ledger) PlanPage(ctx context.Context, id string, page int) ([]PlanEntry, error) {
-	e, err := l.store.Get(ctx, pageKey(id, page))
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, &fault.Error{Class: fault.NotFound, Op: "ledger.plan", ID: id, Detail: "the plan has no such page"}
-	}
+	e, err := l.one(ctx, pageKey(id, page), &fault.Error{Class: fault.NotFound, Op: "ledger.plan", ID: id, Detail: "the plan has no such page"})
 	if err != nil {
-		return nil, classify("ledger.plan", id, err)
+		return nil, err
 	}
 	var out []PlanEntry
 	if err := json.Unmarshal(e.Value, &out); err != nil {
