@@ -19,6 +19,7 @@ import (
 
 	"sorrel/shared/boot"
 	"sorrel/shared/cloud/cliconfig"
+	"sorrel/shared/deadline"
 	"sorrel/shared/fault"
 	"sorrel/shared/flow/intake"
 	"sorrel/shared/local"
@@ -169,7 +170,7 @@ func (a asking) send(ctx context.Context, q question, body []byte) (*http.Respon
 		}
 		resp, answer, err := once(req)
 		again, wait := repeat(resp, err, n)
-		if again && key != "" && n < sends && pause(ctx, wait) == nil {
+		if again && key != "" && n < sends && deadline.Fits(ctx, wait) && deadline.Pause(ctx, wait) == nil {
 			continue
 		}
 		if err == nil {
@@ -221,21 +222,6 @@ func repeat(resp *http.Response, err error, n int) (bool, time.Duration) {
 		return said == nil, wait
 	}
 	return false, 0
-}
-
-// pause waits, unless that is longer than there is time.
-func pause(ctx context.Context, d time.Duration) error {
-	if end, some := ctx.Deadline(); some && time.Until(end) < d {
-		return context.DeadlineExceeded
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 type twinsCommand struct {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"sorrel/shared/bench/load"
+	"sorrel/shared/deadline"
 )
 
 // arrivals watches in which order revisions of an order reach the targets.
@@ -110,13 +111,6 @@ func pacer(rate float64) func(context.Context) error {
 		if wait <= 0 {
 			return nil
 		}
-		t := time.NewTimer(wait)
-		defer t.Stop()
-		select {
-		case <-t.C:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+		return deadline.Pause(ctx, wait)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"sorrel/shared/bench/load"
 	"sorrel/shared/bench/peer"
 	"sorrel/shared/boot"
+	"sorrel/shared/deadline"
 	"sorrel/shared/record"
 )
 
@@ -227,12 +228,7 @@ func (r *BacklogReport) start(ctx context.Context, c childConfig, work time.Dura
 			default:
 				r.Elsewhere++
 			}
-			pause := time.NewTimer(time.Millisecond)
-			select {
-			case <-probing.Done():
-			case <-pause.C:
-			}
-			pause.Stop()
+			_ = deadline.Pause(probing, time.Millisecond) // the loop asks whether that has ended
 		}
 	})
 	p, err := peer.Start(ctx, ChildArgs(), c)
@@ -264,12 +260,7 @@ func (r *BacklogReport) start(ctx context.Context, c childConfig, work time.Dura
 		}
 	}
 	if works {
-		t := time.NewTimer(work)
-		defer t.Stop()
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-		}
+		_ = deadline.Pause(ctx, work) // its peak counts, however long it worked
 	}
 	s.peak = float64(p.Usage().Peak) / (1 << 20)
 	return s, nil

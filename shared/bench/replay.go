@@ -23,6 +23,7 @@ import (
 	"sorrel/shared/bench/peer"
 	"sorrel/shared/boot"
 	"sorrel/shared/budget"
+	"sorrel/shared/deadline"
 	"sorrel/shared/flow/link"
 	"sorrel/shared/flow/operate"
 	"sorrel/shared/flow/replay"
@@ -397,11 +398,11 @@ func (x *replayRun) measure(ctx context.Context) error {
 	ended := make(chan struct{})
 	working.Go(func() { defer close(ended); failed = x.edit(editing) })
 	working.Go(func() { x.watch(ctx) })
-	if err := x.pass(ctx, x.o.Idle/10); err != nil { // warming up counts for nothing
+	if err := deadline.Pause(ctx, x.o.Idle/10); err != nil { // warming up counts for nothing
 		return err
 	}
 	before := x.begin()
-	if err := x.pass(ctx, x.o.Idle); err != nil {
+	if err := deadline.Pause(ctx, x.o.Idle); err != nil {
 		return err
 	}
 	fmt.Fprintln(x.o.Progress, "  idle:", x.seen(before))
@@ -414,7 +415,7 @@ func (x *replayRun) measure(ctx context.Context) error {
 	is := x.stats()
 	fmt.Fprintln(x.o.Progress, "  with the replay:", x.seen(during))
 	after := x.begin()
-	if err := x.pass(ctx, x.o.Idle); err != nil {
+	if err := deadline.Pause(ctx, x.o.Idle); err != nil {
 		return err
 	}
 	stop()
@@ -432,7 +433,7 @@ func (x *replayRun) measure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := x.pass(ctx, 50*time.Millisecond); err != nil { // for watch to look once more
+	if err := deadline.Pause(ctx, 50*time.Millisecond); err != nil { // for watch to look once more
 		return err
 	}
 	x.mu.Lock()
@@ -460,18 +461,6 @@ func (x *replayRun) measure(ctx context.Context) error {
 
 func (x *replayRun) check(name string, got, want int) {
 	x.report.Checks = append(x.report.Checks, Check{name, got, want})
-}
-
-// pass lets time go by.
-func (x *replayRun) pass(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // begin opens a phase.
@@ -536,7 +525,7 @@ func (x *replayRun) shown(platform, id, field string) any {
 
 // watch looks every few milliseconds what has arrived.
 func (x *replayRun) watch(ctx context.Context) {
-	for x.pass(ctx, 5*time.Millisecond) == nil {
+	for deadline.Pause(ctx, 5*time.Millisecond) == nil {
 		x.mu.Lock()
 		now := time.Now()
 		x.waiting = slices.DeleteFunc(x.waiting, func(a arrival) bool {
@@ -565,7 +554,7 @@ func (x *replayRun) replay(ctx context.Context, during *phase) (map[string]int, 
 	defer cancel()
 	began := time.Now()
 	shown, err := x.ask(ctx, http.MethodPost, "", ledger.Selection{Entity: "customer"})
-	for err == nil && shown.State == ledger.ReplayPlanning && x.pass(ctx, 200*time.Millisecond) == nil {
+	for err == nil && shown.State == ledger.ReplayPlanning && deadline.Pause(ctx, 200*time.Millisecond) == nil {
 		shown, err = x.ask(ctx, http.MethodGet, "/"+shown.ID, nil)
 	}
 	if err != nil {
@@ -584,7 +573,7 @@ func (x *replayRun) replay(ctx context.Context, during *phase) (map[string]int, 
 	busiest, minute := map[string]int{}, []map[string]twin.Stats{x.stats()}
 	told := time.Now()
 	for {
-		if err := x.pass(ctx, time.Second); err != nil {
+		if err := deadline.Pause(ctx, time.Second); err != nil {
 			return nil, fmt.Errorf("bench replay: %d of %d records handled: %w", shown.Did.Handled, x.o.Records, err)
 		}
 		now := x.stats()

@@ -19,6 +19,7 @@ import (
 	"sorrel/shared/bench/load"
 	"sorrel/shared/bench/peer"
 	"sorrel/shared/boot"
+	"sorrel/shared/deadline"
 	"sorrel/shared/flow/deadletters"
 	"sorrel/shared/flow/operate"
 	"sorrel/shared/record"
@@ -445,14 +446,7 @@ func (s *soak) saved(rev int) time.Time {
 // lived waits for the moment of a kill. It reports false if that does not come any more.
 func (s *soak) lived(ctx context.Context, k int) bool {
 	if s.o.Rate > 0 {
-		t := time.NewTimer(s.lives[k])
-		defer t.Stop()
-		select {
-		case <-ctx.Done():
-			return false
-		case <-t.C:
-			return true
-		}
+		return deadline.Pause(ctx, s.lives[k]) == nil
 	}
 	for s.acked.Load() < s.killAt[k] {
 		select {
@@ -472,12 +466,8 @@ func (s *soak) until2xx(ctx context.Context, c *load.Caller, body []byte, forged
 			return status, nil
 		}
 		s.retries.Add(1)
-		t := time.NewTimer(20 * time.Millisecond)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-			return 0, fmt.Errorf("bench soak: gave up sending: last answer %d, %v: %w", status, err, ctx.Err())
+		if ended := deadline.Pause(ctx, 20*time.Millisecond); ended != nil {
+			return 0, fmt.Errorf("bench soak: gave up sending: last answer %d, %v: %w", status, err, ended)
 		}
 	}
 }
@@ -511,12 +501,8 @@ func drain(ctx context.Context, url func() string) (operate.Status, error) {
 		if idle == 2 { // a message between two queues may have been missed once
 			return status, nil
 		}
-		t := time.NewTimer(200 * time.Millisecond)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-			return status, fmt.Errorf("bench: still %d messages and due entries: %w", left, ctx.Err())
+		if err := deadline.Pause(ctx, 200*time.Millisecond); err != nil {
+			return status, fmt.Errorf("bench: still %d messages and due entries: %w", left, err)
 		}
 	}
 }

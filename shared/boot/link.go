@@ -2,9 +2,9 @@ package boot
 
 import (
 	"context"
-	"time"
 
 	"sorrel/shared/cloud"
+	"sorrel/shared/deadline"
 	"sorrel/shared/flow/link"
 	"sorrel/shared/policy"
 )
@@ -22,16 +22,7 @@ func Linking(ctx context.Context, account *cloud.Account, table, secret string, 
 func (w *World) Link(scratch link.Scratch, progress func(link.Progress)) *link.Flow {
 	d := link.Deps{Ledger: w.Ledger, Config: w.Config, Sources: map[string]link.Source{}, Scratch: scratch, Progress: progress,
 		Now: w.Now, NewID: w.newID,
-		Wait: func(ctx context.Context, d time.Duration) error {
-			t := time.NewTimer(d)
-			defer t.Stop()
-			select {
-			case <-t.C:
-				return nil
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}}
+		Wait: deadline.Pause}
 	for name, c := range w.Connectors {
 		d.Sources[name] = c
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"sorrel/shared/deadline"
 	"sorrel/shared/fault"
 )
 
@@ -63,23 +64,12 @@ func newCaller(c Calls) *caller {
 		out.timeout = defaultTimeout
 	}
 	if out.wait == nil {
-		out.wait = timer
+		out.wait = deadline.Pause
 	}
 	if out.rand == nil {
 		out.rand = rand.Reader
 	}
 	return out
-}
-
-func timer(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // token returns 120 random bits as 20 characters that are safe everywhere.

@@ -39,6 +39,18 @@ func Fits(ctx context.Context, d time.Duration) bool {
 	return !limited || time.Until(at) >= d
 }
 
+// Pause waits for d, or until ctx ends: then it says why.
+func Pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // Share returns a context for one of n pieces of work that follow each other: an equal part of the time left.
 func Share(ctx context.Context, n int) (context.Context, context.CancelFunc) {
 	if at, limited := ctx.Deadline(); limited && n > 1 {

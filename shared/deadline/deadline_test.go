@@ -52,3 +52,18 @@ func TestWithoutEnd(t *testing.T) {
 		}
 	}
 }
+
+func TestPause(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		if err := deadline.Pause(t.Context(), time.Minute); err != nil || time.Since(began) != time.Minute {
+			t.Errorf("%v after %s", err, time.Since(began))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := deadline.Pause(ctx, time.Minute); err != context.DeadlineExceeded || time.Since(began) != time.Minute+time.Second {
+			t.Errorf("%v after %s", err, time.Since(began))
+		}
+	})
+}

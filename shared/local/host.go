@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 
 	"sorrel/shared/boot"
+	"sorrel/shared/deadline"
 	"sorrel/shared/fault"
 	"sorrel/shared/flow/intake"
 	"sorrel/shared/telemetry"
@@ -171,7 +172,7 @@ func (h *Host) once(ctx context.Context, q boot.Queue, handle func(context.Conte
 	got, err := q.Receive(polling, 10, wait)
 	if err != nil || len(got) == 0 {
 		if err != nil && ctx.Err() == nil {
-			pause(ctx, time.Second)
+			_ = deadline.Pause(ctx, time.Second)
 		}
 		return err
 	}
@@ -200,13 +201,4 @@ func (h *Host) once(ctx context.Context, q boot.Queue, handle func(context.Conte
 		return nil
 	}
 	return q.Delete(in, done...)
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
 }

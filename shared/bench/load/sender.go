@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"sorrel/shared/deadline"
 )
 
 // Options of a sender.
@@ -97,7 +99,7 @@ func (s *Sender) Closed(ctx context.Context, d time.Duration, paced bool) (Sent,
 		for ctx.Err() == nil {
 			which, ready := l.pick(paced)
 			if !ready {
-				pause(ctx, 200*time.Microsecond)
+				_ = deadline.Pause(ctx, 200*time.Microsecond)
 				continue
 			}
 			if err := l.event(which, time.Time{}); err != nil {
@@ -120,7 +122,7 @@ func (s *Sender) Count(ctx context.Context, n int) (Sent, error) {
 					}
 					break
 				}
-				if pause(ctx, 200*time.Microsecond); ctx.Err() != nil {
+				if deadline.Pause(ctx, 200*time.Microsecond) != nil {
 					return ctx.Err()
 				}
 			}
@@ -142,7 +144,7 @@ func (s *Sender) Open(ctx context.Context, d time.Duration, rate float64) (Sent,
 			}
 			from := due
 			if wait := due.Sub(s.o.Now()); wait > 0 {
-				if pause(ctx, wait); ctx.Err() != nil {
+				if deadline.Pause(ctx, wait) != nil {
 					return ctx.Err()
 				}
 				from = time.Time{}
@@ -315,15 +317,6 @@ func answer(in *bufio.Reader) (int, error) {
 		return 0, err
 	}
 	return status, nil
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
 }
 
 // Caller posts single webhooks over one connection. It belongs to one goroutine.
