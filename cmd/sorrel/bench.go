@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -38,10 +37,7 @@ func (m measuring) run(ctx context.Context, s screen, measure func(context.Conte
 	if err != nil {
 		return err
 	}
-	if m.JSON {
-		return s.json(r)
-	}
-	return r.Print(s.out)
+	return s.report(r, m.JSON, nil)
 }
 
 type benchIntake struct {
@@ -82,10 +78,7 @@ type benchSoak struct {
 func (c benchSoak) Run(ctx binding, s screen) error {
 	r, err := bench.Soak(ctx, bench.SoakOptions{Webhooks: c.Webhooks, Kills: c.Kills, Duplicates: c.Duplicates, Reordered: c.Reordered,
 		Failing: c.Failing, Lost: c.Lost, Refusing: c.Refusing, Latency: c.Latency, Rate: c.Rate, Hearing: c.Hearing, Seed: c.Seed, Progress: s.err})
-	if c.JSON {
-		return errors.Join(s.json(r), err)
-	}
-	return errors.Join(r.Print(s.out), err)
+	return s.report(r, c.JSON, err)
 }
 
 type benchBacklog struct {
@@ -101,10 +94,7 @@ func (c benchBacklog) Run(ctx binding, s screen) error {
 	if len(r.Checks) == 0 {
 		return err
 	}
-	if c.JSON {
-		return errors.Join(s.json(r), err)
-	}
-	return errors.Join(r.Print(s.out), err)
+	return s.report(r, c.JSON, err)
 }
 
 type benchCost struct {
@@ -119,10 +109,7 @@ func (c benchCost) Run(ctx binding, s screen) error {
 	if len(r.Changes) == 0 {
 		return err
 	}
-	if c.JSON {
-		return errors.Join(s.json(r), err)
-	}
-	return errors.Join(r.Print(s.out), err)
+	return s.report(r, c.JSON, err)
 }
 
 type benchSimulate struct {
@@ -141,10 +128,7 @@ func (c benchSimulate) Run(ctx binding, s screen) error {
 	}
 	debug.SetGCPercent(400) // a history is small and soon over: collecting less often makes it a quarter faster
 	r, err := sim.Run(ctx, simulation.Options{Seed: c.Seed, Seeds: c.Seeds, Workers: runtime.GOMAXPROCS(0), Whole: c.Whole, Twins: c.Twins, Progress: s.err})
-	if c.JSON {
-		return errors.Join(s.json(r), err)
-	}
-	return errors.Join(r.Print(s.out), err)
+	return s.report(r, c.JSON, err)
 }
 
 type benchReplay struct {
@@ -160,8 +144,5 @@ type benchReplay struct {
 // Run fails if live changes wait too long, a vendor's limit is overrun or anything is lost.
 func (c benchReplay) Run(ctx binding, s screen) error {
 	r, err := bench.Replay(ctx, bench.ReplayOptions{Records: c.Records, Rate: c.Rate, Idle: c.Idle, Factor: c.Factor, MaxRatio: c.MaxRatio, Seed: c.Seed, Progress: s.err})
-	if c.JSON {
-		return errors.Join(s.json(r), err)
-	}
-	return errors.Join(r.Print(s.out), err)
+	return s.report(r, c.JSON, err)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -29,6 +30,14 @@ func (s screen) json(v any) error {
 	enc := json.NewEncoder(s.out)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
+}
+
+// report shows what a command measured, for machines or for people, and passes on how that ended.
+func (s screen) report(r interface{ Print(io.Writer) error }, asJSON bool, err error) error {
+	if asJSON {
+		return errors.Join(s.json(r), err)
+	}
+	return errors.Join(r.Print(s.out), err)
 }
 
 func (s screen) fail(err error) int {

@@ -69,7 +69,7 @@ const (
 
 // Held reports whether every promise was kept.
 func (r BacklogReport) Held() bool {
-	return len(r.Checks) > 0 && !slices.ContainsFunc(r.Checks, func(c Check) bool { return !c.Held() })
+	return held(r.Checks)
 }
 
 // Print writes the report for people.
@@ -84,13 +84,7 @@ func (r BacklogReport) Print(w io.Writer) error {
 	row("accepting after the start, ms, worst", slices.Max(r.StartMS), slices.Max(r.FloorMS))
 	row("peak of resident memory, MB", r.PeakMB, r.FloorMB)
 	fmt.Fprintf(&b, "%-44s %9.0f\n\n", "… of the process that took them in, MB", r.FillMB)
-	for _, c := range r.Checks {
-		mark := "ok"
-		if !c.Held() {
-			mark = "BROKEN"
-		}
-		fmt.Fprintf(&b, "%-58s %7d %7d %s\n", c.Name, c.Got, c.Want, mark)
-	}
+	printChecks(&b, r.Checks)
 	_, err := io.WriteString(w, b.String())
 	return err
 }

@@ -125,14 +125,8 @@ func (r ReplayReport) Print(w io.Writer) error {
 	for _, l := range r.Platforms {
 		p("%-11s %9s %8s %9s %8d %6d  %s\n", l.Name, thousands(float64(l.Replayed)), thousands(float64(l.Calls)), thousands(float64(l.Busiest)), l.AtOnce, l.OverLimit, l.Allowed)
 	}
-	p("(calls while it was replayed, and in the busiest minute of it)\n\n%-58s %7s %7s\n", "checked", "found", "want")
-	for _, c := range r.Checks {
-		mark := "ok"
-		if !c.Held() {
-			mark = "BROKEN"
-		}
-		p("%-58s %7d %7d %s\n", c.Name, c.Got, c.Want, mark)
-	}
+	p("(calls while it was replayed, and in the busiest minute of it)\n\n")
+	printChecks(&b, r.Checks)
 	_, err := io.WriteString(w, b.String())
 	return err
 }

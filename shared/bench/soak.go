@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -88,6 +89,23 @@ type Check struct {
 // Held reports whether the promise was kept.
 func (c Check) Held() bool { return c.Got == c.Want }
 
+// held reports whether there are promises, and all were kept.
+func held(checks []Check) bool {
+	return len(checks) > 0 && !slices.ContainsFunc(checks, func(c Check) bool { return !c.Held() })
+}
+
+// printChecks writes promises as a table for people.
+func printChecks(b *strings.Builder, checks []Check) {
+	fmt.Fprintf(b, "%-58s %7s %7s\n", "checked", "found", "want")
+	for _, c := range checks {
+		mark := "ok"
+		if !c.Held() {
+			mark = "BROKEN"
+		}
+		fmt.Fprintf(b, "%-58s %7d %7d %s\n", c.Name, c.Got, c.Want, mark)
+	}
+}
+
 // SoakReport is what a soak did and found.
 type SoakReport struct {
 	Seed       uint64  `json:"seed"`
@@ -109,12 +127,7 @@ type SoakReport struct {
 
 // Held reports whether every promise was kept.
 func (r SoakReport) Held() bool {
-	for _, c := range r.Checks {
-		if !c.Held() {
-			return false
-		}
-	}
-	return len(r.Checks) > 0
+	return held(r.Checks)
 }
 
 // Print writes the report for people.
@@ -127,14 +140,7 @@ func (r SoakReport) Print(w io.Writer) error {
 		thousands(float64(r.Forged)), r.Kills, thousands(float64(r.Retries)))
 	p("listening again %.0f ms after a kill at most; load %.1f s, drained %.1f s later;\n%s writes to the providers; %s wake-ups redriven that kills alone had made dead letters\n\n", r.RestartMS, r.LoadSec, r.DrainSec,
 		thousands(float64(r.Writes)), thousands(float64(r.Redriven)))
-	p("%-58s %7s %7s\n", "checked", "found", "want")
-	for _, c := range r.Checks {
-		mark := "ok"
-		if !c.Held() {
-			mark = "BROKEN"
-		}
-		p("%-58s %7d %7d %s\n", c.Name, c.Got, c.Want, mark)
-	}
+	printChecks(&b, r.Checks)
 	_, err := io.WriteString(w, b.String())
 	return err
 }

@@ -175,36 +175,50 @@ func (w *world) copies(s *site, rng *rand.Rand) (out []spot) {
 	return out
 }
 
+// deed is what somebody does at the desk.
+type deed func(ctx context.Context, f *steward.Flow) error
+
+// decision is what somebody decides about a proposal, if there is one.
+func (w *world) decision(rng *rand.Rand, who policy.Person) (string, deed) {
+	open, err := w.god.Proposals(context.Background(), false)
+	if err != nil || len(open) == 0 {
+		return "", nil
+	}
+	slices.SortFunc(open, func(a, b ledger.ProposalEntry) int { return strings.Compare(a.ID, b.ID) })
+	p := pick(rng, open...)
+	v := steward.Verdict{Proposal: p.ID, Approve: rng.IntN(2) == 0, Revision: pick(rng, 0, p.Revision)}
+	return fmt.Sprintf("%s of %s: %t", p.ID, p.Record, v.Approve), func(ctx context.Context, f *steward.Flow) error { _, err := f.Decide(ctx, who, v); return err }
+}
+
+// handling is what somebody does about an exception, if there is one.
+func (w *world) handling(rng *rand.Rand, who policy.Person) (string, deed) {
+	open, err := w.god.Exceptions(context.Background(), false)
+	if err != nil || len(open) == 0 {
+		return "", nil
+	}
+	slices.SortFunc(open, func(a, b ledger.Exception) int { return strings.Compare(a.ID, b.ID) })
+	x := pick(rng, open...)
+	act := steward.Action{Exception: x.ID, Do: pick(rng, steward.Retry, steward.Accept, steward.Keep), Reason: "so it is"}
+	if x.Type == "possible-duplicate" {
+		act.Do = pick(rng, steward.Merge, steward.KeepApart)
+	}
+	return fmt.Sprintf("%s %s of %s", act.Do, x.Type, x.Record), func(ctx context.Context, f *steward.Flow) error { _, err := f.Act(ctx, who, act); return err }
+}
+
 // stewards act a while after they have looked: what they decide about may have changed meanwhile.
 func (w *world) stewards(a Act, rng *rand.Rand) {
-	ctx := context.Background()
-	var do func(ctx context.Context, f *steward.Flow) error
+	var do deed
 	var what string
-	stew, fiona := policy.Person{Name: "stew"}, policy.Person{Name: "fiona"}
+	stew := policy.Person{Name: "stew"}
 	switch a.Do {
 	case "decide":
-		open, err := w.god.Proposals(ctx, false)
-		if err != nil || len(open) == 0 {
+		if what, do = w.decision(rng, policy.Person{Name: "fiona"}); do == nil {
 			return
 		}
-		slices.SortFunc(open, func(a, b ledger.ProposalEntry) int { return strings.Compare(a.ID, b.ID) })
-		p := pick(rng, open...)
-		v := steward.Verdict{Proposal: p.ID, Approve: rng.IntN(2) == 0, Revision: pick(rng, 0, p.Revision)}
-		what = fmt.Sprintf("%s of %s: %t", p.ID, p.Record, v.Approve)
-		do = func(ctx context.Context, f *steward.Flow) error { _, err := f.Decide(ctx, fiona, v); return err }
 	case "handle":
-		open, err := w.god.Exceptions(ctx, false)
-		if err != nil || len(open) == 0 {
+		if what, do = w.handling(rng, stew); do == nil {
 			return
 		}
-		slices.SortFunc(open, func(a, b ledger.Exception) int { return strings.Compare(a.ID, b.ID) })
-		x := pick(rng, open...)
-		act := steward.Action{Exception: x.ID, Do: pick(rng, steward.Retry, steward.Accept, steward.Keep), Reason: "so it is"}
-		if x.Type == "possible-duplicate" {
-			act.Do = pick(rng, steward.Merge, steward.KeepApart)
-		}
-		what = fmt.Sprintf("%s %s of %s", act.Do, x.Type, x.Record)
-		do = func(ctx context.Context, f *steward.Flow) error { _, err := f.Act(ctx, stew, act); return err }
 	default:
 		ids := w.records()
 		if len(ids) == 0 {

@@ -6,10 +6,8 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"time"
 
-	"sorrel/shared/flow/steward"
 	"sorrel/shared/ledger"
 	"sorrel/shared/policy"
 	"sorrel/shared/record"
@@ -286,37 +284,15 @@ func (v *vendors) change(name string, rng *rand.Rand) {
 
 // stewards act a while after they have looked: what they decide about may have changed meanwhile.
 func (v *vendors) stewards(what string, rng *rand.Rand) {
-	w, ctx := v.w, context.Background()
 	who := policy.Person{Name: pick(rng, "fiona@northwind.example", "frank@northwind.example", "sarah@northwind.example", "stewart@northwind.example")}
 	after := time.Duration(rng.IntN(5000)) * time.Millisecond
+	choose := v.w.handling
 	if what == "decide" {
-		open, err := w.god.Proposals(ctx, false)
-		if err != nil || len(open) == 0 {
-			return
-		}
-		slices.SortFunc(open, func(a, b ledger.ProposalEntry) int { return strings.Compare(a.ID, b.ID) })
-		p := pick(rng, open...)
-		verdict := steward.Verdict{Proposal: p.ID, Approve: rng.IntN(2) == 0, Revision: pick(rng, 0, p.Revision)}
-		w.steward(after, what, fmt.Sprintf("%s of %s: %t", p.ID, p.Record, verdict.Approve), func(ctx context.Context, f *steward.Flow) error {
-			_, err := f.Decide(ctx, who, verdict)
-			return err
-		})
-		return
+		choose = v.w.decision
 	}
-	open, err := w.god.Exceptions(ctx, false)
-	if err != nil || len(open) == 0 {
-		return
+	if about, do := choose(rng, who); do != nil {
+		v.w.steward(after, what, about, do)
 	}
-	slices.SortFunc(open, func(a, b ledger.Exception) int { return strings.Compare(a.ID, b.ID) })
-	x := pick(rng, open...)
-	act := steward.Action{Exception: x.ID, Do: pick(rng, steward.Retry, steward.Accept, steward.Keep), Reason: "so it is"}
-	if x.Type == "possible-duplicate" {
-		act.Do = pick(rng, steward.Merge, steward.KeepApart)
-	}
-	w.steward(after, what, fmt.Sprintf("%s %s of %s", act.Do, x.Type, x.Record), func(ctx context.Context, f *steward.Flow) error {
-		_, err := f.Act(ctx, who, act)
-		return err
-	})
 }
 
 // records are all records that there are, the merged ones included.
@@ -341,14 +317,6 @@ func (v *vendors) records() []record.ID {
 // policy says; whatever we made there is one record's, and no record has two.
 func (v *vendors) check() {
 	w := v.w
-	open, err := w.god.Exceptions(context.Background(), false)
-	if err != nil {
-		w.wrong("cannot look: %v", err)
-	}
-	w.told = map[string]bool{}
-	for _, x := range open {
-		w.told[x.Native] = true
-	}
 	carried := map[string]record.Ref{}
 	for _, name := range platforms {
 		for _, object := range w.objects(name) {
