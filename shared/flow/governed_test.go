@@ -400,6 +400,35 @@ func TestPlatformMerge(t *testing.T) {
 	w.audited()
 }
 
+// Two records that were merged on a platform become one once nothing stands in the way any more, without
+// being spoken of.
+func TestPlatformMergeThatWaited(t *testing.T) {
+	t.Parallel()
+	w := worldOf(t, governedConfig(t))
+	w.push(w.netsuite.set("account", "1", map[string]any{"name": "Ernst Handel", "taxId": "ATU12345678", "active": true}))
+	w.settle()
+	w.push(w.salesforce.set("account", "s2", map[string]any{"name": "Handel, Ernst", "industry": "food", "active": true}))
+	w.settle()
+	first := ledger.Mint("account", record.Ref{Platform: record.NetSuite, Object: "account", ID: "1"})
+	second := ledger.Mint("account", record.Ref{Platform: record.Salesforce, Object: "account", ID: "s2"})
+	w.clock.pass(3 * time.Second)
+	w.push(w.servicenow.remove("account", w.state(second).Record.Views[record.ServiceNow].ID, w.state(first).Record.Views[record.ServiceNow].ID))
+	w.settle()
+	for _, f := range []*fake{w.salesforce, w.zendesk, w.netsuite} {
+		if into := w.state(second).Record.Into; into != "" {
+			t.Fatalf("merged into %s although both are on %s", into, f.name)
+		}
+		w.clock.pass(3 * time.Second)
+		w.push(f.remove("account", w.state(first).Record.Views[f.name].ID, ""))
+		w.settle()
+	}
+	w.clock.pass(2 * time.Hour)
+	w.settle()
+	if into := w.state(second).Record.Into; into != first {
+		t.Errorf("the second record was merged into %q, want %q\n%s", into, first, w.tail())
+	}
+}
+
 // A delete does on the other platforms what policy says, and nothing else, and is not undone by a late event.
 func TestDeletes(t *testing.T) {
 	t.Parallel()

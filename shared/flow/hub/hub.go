@@ -612,11 +612,15 @@ func (f *Flow) timer(ctx context.Context, in message.Inbound, w *wakes) error {
 	if err != nil {
 		return err
 	}
-	return w.add(settled.Due, settled.Entry.After.Record.ID, in.CorrelationID, fmt.Sprintf("%s/%d", in.CorrelationID, now.UnixNano()))
+	after := settled.Entry.After.Record
+	if err := w.add(settled.Due, after.ID, in.CorrelationID, fmt.Sprintf("%s/%d", in.CorrelationID, now.UnixNano())); err != nil {
+		return err
+	}
+	return f.merged(ctx, after, in.CorrelationID, w, 0)
 }
 
 // merged makes one record of two whose native records were merged on a platform. Where they cannot be one yet, because
-// both have a native record somewhere else, people are told, and it is tried again whenever the record is governed.
+// both have a native record somewhere else, people are told, and it is tried again whenever the record is governed, each hour at least.
 func (f *Flow) merged(ctx context.Context, r record.Record, trace string, w *wakes, depth int) error {
 	if r.Into != "" {
 		return nil
