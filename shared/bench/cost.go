@@ -198,7 +198,7 @@ func costOf(ctx context.Context, o Options, name string, connections, orders, ev
 		return c, errors.Join(err, w.Close())
 	}
 	defer func() {
-		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 		defer cancel()
 		err = errors.Join(err, h.Close(stop), w.Close())
 	}()
@@ -240,7 +240,7 @@ func settled(ctx context.Context, t *load.Tracker, w *boot.World) error {
 	if err := drained(ctx, t); err != nil {
 		return err
 	}
-	return until(ctx, 30*time.Second, "empty queues", func() bool {
+	return until(ctx, patience, "empty queues", func() bool {
 		for _, q := range w.Queues {
 			if d, err := q.Depth(ctx); err != nil || d.Visible+d.InFlight > 0 {
 				return false

@@ -13,7 +13,7 @@ import (
 // `sorrel bench replay`, smaller. How fresh live edits are is reported, and judged on a machine of its own only.
 func TestReplay(t *testing.T) {
 	t.Parallel()
-	o := bench.ReplayOptions{Records: 300, Rate: 10, Idle: time.Second, Factor: 4, Limit: 2 * time.Minute, Dir: t.TempDir(), Progress: t.Output()}
+	o := bench.ReplayOptions{Records: 300, Rate: 4, Idle: time.Second, Factor: 4, Limit: 8 * time.Minute, Dir: t.TempDir(), Progress: t.Output()}
 	r, err := bench.Replay(t.Context(), o)
 	var table strings.Builder
 	if err := r.Print(&table); err != nil {
@@ -32,7 +32,7 @@ func TestReplay(t *testing.T) {
 		t.Errorf("nothing was measured: %+v", r)
 	}
 	for _, p := range r.Platforms {
-		if written := p.Name == record.NetSuite || p.Name == record.Zendesk; written != (p.Replayed > o.Records/2) || p.Calls < p.Replayed {
+		if written := p.Name == record.NetSuite || p.Name == record.Zendesk; written != (p.Replayed >= o.Records/2) || written != (p.Replayed > 0) || p.Calls < p.Replayed/2 {
 			t.Errorf("%+v", p)
 		}
 	}

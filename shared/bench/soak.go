@@ -492,7 +492,7 @@ func drain(ctx context.Context, url func() string) (operate.Status, error) {
 		if err != nil {
 			return status, err
 		}
-		left := 0
+		left := status.Rechecks
 		for _, p := range status.Platforms {
 			left += p.Due
 		}
@@ -508,7 +508,7 @@ func drain(ctx context.Context, url func() string) (operate.Status, error) {
 			return status, nil
 		}
 		if err := deadline.Pause(ctx, 200*time.Millisecond); err != nil {
-			return status, fmt.Errorf("bench: still %d messages and due entries: %w", left, err)
+			return status, fmt.Errorf("bench: still %d messages, due entries and records to read again: %w", left, err)
 		}
 	}
 }

@@ -90,13 +90,13 @@ func (s *Sender) Close() {
 	}
 }
 
-// Closed sends for d, the next request of a connection as soon as the last one is answered. With paced set an
+// Closed sends for d, and one request per connection at least: the next request of a connection as soon as the last one is answered. With paced set an
 // order's next event waits until a target has seen its last one, so that nothing can be merged on the way.
 func (s *Sender) Closed(ctx context.Context, d time.Duration, paced bool) (Sent, error) {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	return s.run(func(l *lane) error {
-		for ctx.Err() == nil {
+		for first := true; first || ctx.Err() == nil; first = false {
 			which, ready := l.pick(paced)
 			if !ready {
 				_ = deadline.Pause(ctx, 200*time.Microsecond)
@@ -270,7 +270,7 @@ func (l *lane) exchange(request []byte, start, from time.Time) (int, error) {
 }
 
 func (l *lane) dial() error {
-	conn, err := net.DialTimeout("tcp", l.o.Address(), 5*time.Second)
+	conn, err := net.DialTimeout("tcp", l.o.Address(), 30*time.Second)
 	if err != nil {
 		return fmt.Errorf("load: %w", err)
 	}

@@ -47,6 +47,9 @@ type Hello struct {
 	URL string `json:"url"`
 }
 
+// patience with a child on a machine that has other things to do.
+const patience = 2 * time.Minute
+
 // Start runs this very program with args, gives it config as one line of JSON on its standard input, and waits
 // until it says where it listens. The child ends when its standard input does, so none outlives the harness.
 func Start(ctx context.Context, args []string, config any) (*Peer, error) {
@@ -79,12 +82,13 @@ func Start(ctx context.Context, args []string, config any) (*Peer, error) {
 		}
 		_, _ = io.Copy(io.Discard, stdout) // ends with the child
 		p.waited <- p.cmd.Wait()
+		close(p.waited)
 	}()
 	if _, err := p.stdin.Write(append(line, '\n')); err != nil {
 		killed := p.Kill()
 		return nil, errors.Join(fmt.Errorf("bench peer: %w: %s", err, p.said()), killed)
 	}
-	limit := time.NewTimer(30 * time.Second)
+	limit := time.NewTimer(patience)
 	defer limit.Stop()
 	select {
 	case h := <-hello:
@@ -95,7 +99,7 @@ func Start(ctx context.Context, args []string, config any) (*Peer, error) {
 	case <-ctx.Done():
 		return nil, errors.Join(ctx.Err(), p.Kill())
 	case <-limit.C:
-		return nil, errors.Join(fmt.Errorf("bench peer %s was not ready within 30 s", strings.Join(args, " ")), p.Kill())
+		return nil, errors.Join(fmt.Errorf("bench peer %s was not ready within %s", strings.Join(args, " "), patience), p.Kill())
 	}
 }
 
@@ -120,7 +124,7 @@ func (p *Peer) Kill() error {
 // Stop lets the child end by itself.
 func (p *Peer) Stop() error {
 	_ = p.stdin.Close() // a broken pipe means that it has ended
-	limit := time.NewTimer(30 * time.Second)
+	limit := time.NewTimer(patience)
 	defer limit.Stop()
 	select {
 	case err := <-p.waited:
@@ -129,7 +133,7 @@ func (p *Peer) Stop() error {
 		}
 		return nil
 	case <-limit.C:
-		return errors.Join(errors.New("bench peer: did not end within 30 s"), p.Kill())
+		return errors.Join(fmt.Errorf("bench peer: did not end within %s", patience), p.Kill())
 	}
 }
 

@@ -51,6 +51,7 @@ type Status struct {
 	Queues     []QueueStatus      `json:"queues"`
 	Exceptions map[string]int     `json:"openExceptions"`
 	Proposals  Waiting            `json:"openProposals"`
+	Rechecks   int                `json:"rechecks"` // native records that will be read again
 	Metrics    telemetry.Snapshot `json:"metrics"`
 }
 
@@ -155,6 +156,12 @@ func (f *Flow) Status(ctx context.Context) (Status, error) {
 	}
 	for _, p := range proposals {
 		s.Proposals = Waiting{s.Proposals.Count + 1, max(s.Proposals.Oldest, now.Sub(p.Opened).Seconds())}
+	}
+	for _, err := range f.d.Ledger.Rechecks(ctx) {
+		if err != nil {
+			return Status{}, err
+		}
+		s.Rechecks++
 	}
 	s.Healthy = len(s.Concerns) == 0
 	return s, nil
