@@ -310,7 +310,7 @@ func (s *soak) crash(ctx context.Context) error {
 	}
 	took := ms(time.Since(began))
 	s.report.RestartMS = max(s.report.RestartMS, took)
-	fmt.Fprintf(s.o.Progress, "  kill -9 after %d acknowledgements, listening again after %.0f ms\n", s.acked.Load(), took)
+	fmt.Fprintf(s.o.Progress, "  kill -9 after %d acknowledgements and %d writes, listening again after %.0f ms\n", s.acked.Load(), s.writes(), took)
 	return nil
 }
 

@@ -13,9 +13,10 @@ import (
 // forATurn is how long a call waits for its turn before its work is put off: somewhat longer than calls take.
 const forATurn = 5 * time.Second
 
-// share makes the gates of the platforms, over the ledger: their budgets and breakers are those of all workers.
-func (w *World) share() {
-	w.gates = budget.NewShared(w.Ledger, budget.Options{Worker: w.newID(), Now: w.Now, Rand: newRand()(), Patience: forATurn, Watch: w.watch})
+// share makes the gates of the platforms, over the ledger: their budgets and breakers are those of all workers. place is
+// that of budget.Options.
+func (w *World) share(place string) {
+	w.gates = budget.NewShared(w.Ledger, budget.Options{Worker: w.newID(), Place: place, Now: w.Now, Rand: newRand()(), Patience: forATurn, Watch: w.watch})
 	w.Look = w.gates
 }
 

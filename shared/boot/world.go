@@ -154,7 +154,7 @@ func Lambda(ctx context.Context, function string, getenv func(string) string, ou
 	calls := cloud.Calls{Now: w.Now}
 	if c.Table != "" {
 		w.Ledger = ledger.New(account.Store(c.Table, cloud.StoreOptions{Calls: calls}), w.Now)
-		w.share()
+		w.share("")
 	}
 	if c.Inbound != "" {
 		w.Inbound = account.Queue(c.Inbound, calls)
@@ -212,7 +212,7 @@ func (w *World) embed(dir string) error {
 	}
 	w.close = append(w.close, s.Close)
 	w.Ledger = ledger.New(s, w.Now)
-	w.share()
+	w.share("this store") // its file is locked
 	w.tidy = func(ctx context.Context) error { _, err := s.Expire(ctx, 10_000); return err }
 	for _, settings := range localQueues() {
 		dead, err := durable.Open(filepath.Join(dir, "queues", cloud.DeadLetterName(settings.Name)), queue.Settings{Name: cloud.DeadLetterName(settings.Name)}, nil, w.Now)
@@ -283,7 +283,7 @@ func Endpointed(ctx context.Context, endpoints cloud.Endpoints, table string, se
 		w.Telemetry.Count("StoreWriteUnits", "", write)
 	}})
 	w.Ledger = ledger.New(s, w.Now)
-	w.share()
+	w.share("")
 	w.Connectors, err = connect(platforms, set, w)
 	return w, err
 }
@@ -294,7 +294,7 @@ func Reading(account *cloud.Account, table string, set *policy.Set) *World {
 	w := &World{Config: set, Now: time.Now}
 	w.finish(telemetry.New(nil, w.Now, nil))
 	w.Ledger = ledger.New(account.Store(table, cloud.StoreOptions{Calls: cloud.Calls{Now: w.Now}}), w.Now)
-	w.share()
+	w.share("")
 	return w
 }
 

@@ -4,7 +4,13 @@
 // enters it first and leaves it with what came of it.
 //
 // A vendor counts calls as they arrive, which is at some time between Enter and leave. So a call counts from its beginning
-// until a window after its end, and Sorrel's own calls are never over a declared limit.
+// until a window after its end, and Sorrel's own calls are never over a declared limit, but for what is said about places below.
+//
+// What a worker that crashed was given is free again when no call can be under way any more: of calls at once after Lease,
+// the time that a call may take and Margin, 25 seconds in all. Calls in a window count until it is over, or until an answer
+// to a call that began after that time says what is left. A process that is started again in the same place (see
+// Options.Place) has one call at once from the beginning, so that it goes on though it is killed again and again; each such
+// life is over a limit of calls at once by one at most, while calls of those before are still under way.
 //
 // What others use of the same limit is known from answers alone, and anew in each of the vendor's windows. From a worker's
 // first answer in a window on, it begins no call that does not fit into what is left, beside what the other workers were

@@ -628,7 +628,7 @@ func (t told) and(later told) told {
 // ask puts together a turn.
 func (g *Guard) ask(now time.Time, resting bool) Ask {
 	g.age(now)
-	a := Ask{Worker: g.o.Worker, Rules: g.rules, Used: maps.Clone(g.used), UnderWay: maps.Clone(g.underWay), Untold: maps.Clone(g.told.untold), Made: map[string]Demand{}, Busy: map[string]Demand{}, Want: map[string]Demand{},
+	a := Ask{Worker: g.o.Worker, Place: g.o.Place, Rules: g.rules, Used: maps.Clone(g.used), UnderWay: maps.Clone(g.underWay), Untold: maps.Clone(g.told.untold), Made: map[string]Demand{}, Busy: map[string]Demand{}, Want: map[string]Demand{},
 		Throttled: slices.Clone(g.told.throttled), Trip: g.told.trip, Probe: g.told.probe, Probing: g.probing, Resting: resting}
 	if g.o.Rand != nil && (a.Trip != "" || a.Probe == Bad) {
 		a.Jitter = g.o.Rand.Float64()

@@ -29,7 +29,10 @@ type Saved struct {
 
 // Options of Shared. Worker and Now are required.
 type Options struct {
-	Worker   string // differs between all processes that share
+	Worker string // differs between all processes that share
+	// Place is where only one worker can be at a time, such as a folder that is locked: who is there now knows that those
+	// before are gone, and goes on with what they held. Empty = nowhere.
+	Place    string
 	Now      func() time.Time
 	Rand     *rand.Rand    // jitter, nil = none; used by one goroutine at a time
 	Trip     int           // failures in a row that open the breaker; 0 = 5

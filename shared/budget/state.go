@@ -124,9 +124,10 @@ type Foreign struct {
 
 // Worker is what one worker holds.
 type Worker struct {
-	Until time.Time       `json:"until"`          // its calls start before
-	Ends  time.Time       `json:"ends"`           // and have ended by then
-	Calm  bool            `json:"calm,omitempty"` // it had its turn Calm before Until, else Lease
+	Until time.Time       `json:"until"`           // its calls start before
+	Ends  time.Time       `json:"ends"`            // and have ended by then
+	Calm  bool            `json:"calm,omitempty"`  // it had its turn Calm before Until, else Lease
+	Place string          `json:"place,omitempty"` // see Options.Place
 	Held  map[string]Held `json:"held,omitempty"`
 }
 
@@ -172,6 +173,7 @@ func (r Rules) orUsual() Rules {
 // Ask is a worker's turn: it tells what has happened and asks for calls. Demands are by limit.
 type Ask struct {
 	Worker    string
+	Place     string // see Options.Place
 	Rules     Rules
 	Used      map[string]int64  // calls that have ended since the worker began, of limits that are counted
 	UnderWay  map[string]int    // and those that have not
@@ -260,6 +262,7 @@ func (s State) Turn(a Ask, now time.Time) (State, Grant) {
 	s = s.clone()
 	s.declare(a.Rules.Limits)
 	me := s.report(a, now)
+	s.succeed(a, now)
 	s.forget(a.Worker, now)
 	s.judge(a, now)
 	g := Grant{Until: now.Add(Lease), Shares: map[string]Share{}}
@@ -287,7 +290,7 @@ func (s State) Turn(a Ask, now time.Time) (State, Grant) {
 		if counted(l.Window) {
 			sh = s.calls(c, l.Name, &h, a.Worker, want[l.Name], now)
 		} else {
-			sh = s.slots(c, l.Name, &h, a.Worker, a.Busy[l.Name], want[l.Name], now)
+			sh = s.slots(c, l.Name, &h, a, want[l.Name], now)
 		}
 		g.Shares[l.Name], me.Held[l.Name] = sh, h
 		calm = calm && sh.calm
@@ -295,7 +298,7 @@ func (s State) Turn(a Ask, now time.Time) (State, Grant) {
 	if calm {
 		g.Until = now.Add(Calm)
 	}
-	me.Until, me.Ends, me.Calm = g.Until, g.Until.Add(a.Rules.Hold), calm
+	me.Until, me.Ends, me.Calm, me.Place = g.Until, g.Until.Add(a.Rules.Hold), calm, a.Place
 	if a.Resting {
 		g.Until, me.Until, me.Ends, me.Calm = now, now, now.Add(a.Rules.Hold), false
 		if !slices.ContainsFunc(a.Rules.Limits, func(l Limit) bool { return l.Window == 0 && a.Busy[l.Name].sum() > 0 || a.UnderWay[l.Name] > 0 }) {
@@ -390,7 +393,9 @@ func (s *State) report(a Ask, now time.Time) *Worker {
 					held += w.Held[r.Limit].Slots
 				}
 			}
-			c.hear(r, held, now)
+			if c.hear(r, held, now) {
+				s.settle(r)
+			}
 		}
 	}
 	for name, n := range a.Untold {
@@ -411,6 +416,40 @@ func (s *State) report(a Ask, now time.Time) *Worker {
 		}
 	}
 	return me
+}
+
+// settle takes what silent workers did not hand back for calls that the vendor has counted, or that were never made: all
+// that they had under way had ended when the call began whose answer says what is left.
+func (s *State) settle(r Said) {
+	for _, w := range s.Workers {
+		if h, some := w.Held[r.Limit]; some && r.Left >= 0 && w.Ends.Add(Margin).Before(r.At) {
+			h.Upto = h.Used
+			w.Held[r.Limit] = h
+		}
+	}
+}
+
+// succeed ends the leases of those that were in the worker's place before it. What they had under way may last on.
+func (s *State) succeed(a Ask, now time.Time) {
+	for id, w := range s.Workers {
+		if a.Place == "" || w.Place != a.Place || id == a.Worker {
+			continue
+		}
+		w.Until, w.Ends, w.Calm = earliest(w.Until, now), earliest(w.Ends, now.Add(a.Rules.Hold)), false
+		for name, h := range w.Held {
+			h.Busy, h.Want, h.Asked, h.Short = nil, nil, time.Time{}, false
+			w.Held[name] = h
+		}
+		if s.Breaker.Probe == id {
+			s.Breaker.Probe, s.Breaker.ProbeEnds = "", time.Time{}
+		}
+	}
+}
+
+// before reports that a worker was in the place of the one that asks, and that one of its calls may be made anew: nobody
+// knows which have ended, and to wait for all would stop a process that is killed again and again.
+func (w *Worker) before(a Ask, window time.Duration, now time.Time) bool {
+	return a.Place != "" && w.Place == a.Place && (window == 0 || !w.Until.Add(window+Margin).After(now))
 }
 
 // forget drops workers that have been silent for long, or are too many. What they were given and did not hand back
@@ -521,12 +560,13 @@ func (c *Counter) most(now time.Time) int {
 }
 
 // hear takes in a reading. The vendor is believed in both directions, with two cautions: calls of ours that it cannot
-// have counted yet stay counted, and what others use is forgotten in the end, or nothing would ever be asked again.
-func (c *Counter) hear(r Said, slots int, now time.Time) {
+// have counted yet stay counted, and what others use is forgotten in the end, or nothing would ever be asked again. It
+// returns false for what says nothing about the present.
+func (c *Counter) hear(r Said, slots int, now time.Time) bool {
 	at := r.At.UTC().Truncate(time.Millisecond)
 	late := !at.After(c.Heard) // another worker told something later
 	if late && at.Before(c.Heard.Add(-Lease)) || at.After(now.Add(Margin)) {
-		return
+		return false
 	}
 	c.Heard = latest(c.Heard, at)
 	if r.Max > 0 && !late {
@@ -542,17 +582,17 @@ func (c *Counter) hear(r Said, slots int, now time.Time) {
 			start := reset.Add(-c.Window - Margin)
 			maps.DeleteFunc(c.Spent, func(part int64, _ int) bool { return !c.made(part).After(start) })
 		}
-		return
+		return true
 	}
 	theirs := max(0, c.whole()-r.Left) // calls that the vendor has counted
 	if !counted(c.Window) {
 		c.Others = others(theirs-slots, at, reset, window)
-		return
+		return true
 	}
 	if !reset.IsZero() && c.told() && c.Others.To.After(now) {
 		switch to := c.Others.To.Add(-Margin); {
 		case newer(reset, to):
-			return // it is of the window before
+			return false // it is of the window before
 		case !newer(to, reset):
 			theirs = max(theirs, c.Others.Calls)
 		}
@@ -565,6 +605,7 @@ func (c *Counter) hear(r Said, slots int, now time.Time) {
 	} else if f := others(theirs-c.spent(), at, reset, window); !late || f.Calls > c.Others.at(now) {
 		c.Others = f
 	}
+	return true
 }
 
 // others is what they have called, until their window ends, or fading.
@@ -751,8 +792,9 @@ func level(total int, wanted []int) int {
 }
 
 // slots shares out a limit of calls at once.
-func (s *State) slots(c *Counter, name string, h *Held, worker string, busy, want Demand, now time.Time) Share {
+func (s *State) slots(c *Counter, name string, h *Held, a Ask, want Demand, now time.Time) Share {
 	sh := Share{Closed: c.Closed}
+	worker, busy := a.Worker, a.Busy[name]
 	if c.Closed.After(now) {
 		want = nil
 	} else {
@@ -766,12 +808,16 @@ func (s *State) slots(c *Counter, name string, h *Held, worker string, busy, wan
 	all := mine + want.sum()
 	before, waiting := 0, 0 // workers that wait for their first slot, since before this one
 	wanted, elsewhere, byWorker := Demand{}, Demand{}, []int{all}
+	inherited := 0
 	for id, w := range s.Workers {
 		if id == worker || !w.Ends.Add(Margin).After(now) {
 			continue
 		}
 		o := w.Held[name]
 		others += o.Slots
+		if w.before(a, c.Window, now) {
+			inherited += o.Slots
+		}
 		if now.Sub(o.Asked) > asking {
 			continue
 		}
@@ -790,6 +836,9 @@ func (s *State) slots(c *Counter, name string, h *Held, worker string, busy, wan
 				before++
 			}
 		}
+	}
+	if inherited > 0 { // one of them is made anew, or several lives would leave nothing to the next
+		others = min(others-1, max(most-1, others-inherited))
 	}
 	mineWanted := Demand{}
 	for _, d := range []Demand{busy, want} {
@@ -810,6 +859,9 @@ func (s *State) slots(c *Counter, name string, h *Held, worker string, busy, wan
 		if h.Slots == 0 {
 			allowed = min(allowed, free-before)
 		}
+	}
+	if inherited > 0 {
+		allowed = max(allowed, min(free, 1)) // nobody else has a claim to it
 	}
 	n := mine
 	if sh.Scarce {
