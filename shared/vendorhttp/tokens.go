@@ -24,13 +24,21 @@ func (Token) String() string { return "Token(redacted)" }
 func (Token) GoString() string { return "Token(redacted)" }
 
 // Tokens caches one credential and fetches a new one shortly before it ends or after a 401. Concurrent
-// callers share one fetch.
+// callers share one fetch: it belongs to the first, and the others wait for it no longer than they have time.
 type Tokens struct {
 	fetch func(context.Context) (Token, error)
 	now   func() time.Time
 
-	mu      sync.Mutex
-	current Token
+	mu       sync.Mutex
+	current  Token
+	fetching *fetching // nil = nobody fetches
+}
+
+// fetching is a fetch under way. What is beside done may be read once that is closed.
+type fetching struct {
+	done chan struct{}
+	err  error
+	own  bool // it ended for a reason of its caller's own: the next one may try
 }
 
 // early is how long before its end a token is replaced.
@@ -49,17 +57,54 @@ func Static(header string) *Tokens {
 // get returns the cached header, or a fetched one. refused is the header that a vendor has just answered 401
 // to, or empty: if another caller replaced it meanwhile, theirs is taken.
 func (t *Tokens) get(ctx context.Context, refused string) (string, error) {
+	for {
+		header, f, first := t.known(refused)
+		if f == nil {
+			return header, nil
+		}
+		if first {
+			return t.renew(ctx, f)
+		}
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			return "", fault.Wrap(fault.Down, "sign-in", "", ctx.Err())
+		}
+		if f.err != nil && !f.own {
+			return "", f.err
+		}
+	}
+}
+
+// known returns the header that can be used, or the fetch to wait for. The first to ask has to do it.
+func (t *Tokens) known(refused string) (header string, f *fetching, first bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	usable := t.current.Header != "" && t.current.Header != refused &&
 		(t.current.Expires.IsZero() || t.now().Add(early).Before(t.current.Expires))
 	if usable || t.fetch == nil {
-		return t.current.Header, nil
+		return t.current.Header, nil, false
 	}
+	if first = t.fetching == nil; first {
+		t.fetching = &fetching{done: make(chan struct{}), own: true}
+	}
+	return "", t.fetching, first
+}
+
+// renew fetches for all that wait. They go on even if the fetch panics.
+func (t *Tokens) renew(ctx context.Context, f *fetching) (string, error) {
+	defer func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.fetching = nil
+		close(f.done)
+	}()
 	token, err := t.fetch(ctx)
-	if err != nil {
+	if f.err, f.own = err, ctx.Err() != nil; err != nil {
 		return "", err
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.current = token
 	return token.Header, nil
 }
