@@ -429,6 +429,34 @@ func TestPlatformMergeThatWaited(t *testing.T) {
 	}
 }
 
+// A native record that another one took the place of lives again, after its record was merged: people are told of two.
+func TestReplacedRecordLivesAgainAfterAMerge(t *testing.T) {
+	t.Parallel()
+	w, id := governedWorld(t)
+	old := w.only(w.salesforce)
+	w.clock.pass(time.Minute)
+	w.push(w.salesforce.remove("account", old, ""))
+	w.settle()
+	w.push(w.salesforce.set("account", "s9", map[string]any{"name": "Handel", "taxId": "ATU12345678", "city": "Wien", "active": true}))
+	w.push(w.netsuite.set("account", "2", map[string]any{"name": "Ernst-Handel", "city": "Graz", "active": true})) // a suspect: it has no copies
+	w.settle()
+	w.clock.pass(time.Minute)
+	w.push(w.netsuite.remove("account", "1", "2"))
+	w.settle()
+	into := ledger.Mint("account", record.Ref{Platform: record.NetSuite, Object: "account", ID: "2"})
+	if got := w.state(id).Record.Into; got != into {
+		t.Fatalf("the record was merged into %q, want %q\n%s", got, into, w.tail())
+	}
+	w.expectExceptions()
+	w.clock.pass(time.Minute)
+	w.push(w.salesforce.restore("account", old))
+	w.settle()
+	w.expectExceptions("possible-duplicate " + string(into) + " salesforce ")
+	w.push(w.salesforce.remove("account", old, "s9"))
+	w.settle()
+	w.expectExceptions()
+}
+
 // A delete does on the other platforms what policy says, and nothing else, and is not undone by a late event.
 func TestDeletes(t *testing.T) {
 	t.Parallel()

@@ -718,7 +718,7 @@ func TestParkedNativeRecordResolves(t *testing.T) {
 	w.checkEnd()
 }
 
-// A second native record of one platform that claims a record is parked, not merged.
+// A second native record of one platform that claims a record is parked, not merged, and so is a third, until it is gone or the only one.
 func TestSecondClaimantIsParked(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -732,6 +732,27 @@ func TestSecondClaimantIsParked(t *testing.T) {
 	w.expectExceptions("possible-duplicate " + string(customerID) + " salesforce ")
 	if v := w.state(customerID).Record.Views["salesforce"]; v.ID != "s-"+customerID.External() {
 		t.Errorf("the view is of %s", v.ID)
+	}
+	third := record.Ref{Platform: "salesforce", Object: "Account", ID: "third"}
+	w.salesforce.set("Account", "third", map[string]any{"Name": "Somebody else"})
+	w.salesforce.rows[third].external = customerID.External()
+	w.push(w.salesforce.pushed(third))
+	w.settle()
+	w.expectExceptions("possible-duplicate "+string(customerID)+" salesforce ", "possible-duplicate "+string(customerID)+" salesforce ")
+	n.Gone, n.Fields, n.Version.At = true, nil, n.Version.At.Add(time.Hour)
+	w.push(n)
+	w.settle()
+	w.expectExceptions("possible-duplicate " + string(customerID) + " salesforce ")
+	w.push(w.salesforce.remove("Account", "s-"+customerID.External(), ""))
+	w.settle()
+	w.clock.pass(time.Minute)
+	w.push(w.salesforce.pushed(third))
+	w.settle()
+	if v := w.state(customerID).Record.Views["salesforce"]; v.ID != "third" {
+		t.Errorf("the view is of %s", v.ID)
+	}
+	if x := w.exceptions(); slices.ContainsFunc(x, func(x string) bool { return strings.HasPrefix(x, "possible-duplicate") }) {
+		t.Errorf("exceptions about what is the only one: %q", x)
 	}
 }
 

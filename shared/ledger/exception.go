@@ -54,10 +54,11 @@ type Exception struct {
 	rev      store.Rev
 }
 
-// Identify sets the id from type, record or native record, platform, field and the other record, if there is one.
+// Identify sets the id from type, record or native record, platform, field and the other record, if there is one. Of native
+// records that claim to be one record each is an exception.
 func (x *Exception) Identify() {
 	about := string(x.Record)
-	if about == "" {
+	if about == "" || x.Type == "possible-duplicate" && x.Other == "" {
 		about = x.Native
 	}
 	parts := []string{x.Type, about, x.Platform, x.Field}
@@ -280,11 +281,11 @@ func (l *Ledger) inRecord(ctx context.Context, b *batch, x Exception, e LogEntry
 	return true, nil
 }
 
-// Understood returns, resolved, what was parked about a native record that nobody could place. It is for the commit
-// that links the record at last.
+// Understood returns, resolved, what was parked about a native record that nobody could place, or that was one too many. It
+// is for the commit that links the record at last.
 func (l *Ledger) Understood(ctx context.Context, r record.Ref, now time.Time) ([]Exception, error) {
 	var ids []string
-	for _, kind := range []string{"unmatched", "contract-violation"} {
+	for _, kind := range []string{"unmatched", "contract-violation", "possible-duplicate"} {
 		x := Exception{Type: kind, Native: r.String(), Platform: r.Platform}
 		x.Identify()
 		ids = append(ids, x.ID)

@@ -109,6 +109,9 @@ func (w *world) check() {
 			if r.made && shown[ref] == "" {
 				w.wrong("orphan: %s was made by us, and no record has it (it carries %s)", ref, r.external)
 			}
+			if of, _ := record.ParseExternal(r.external); slices.Contains(w.state(shown[ref]).Record.Apart, of) {
+				continue // it went back to its record when the two were parted, and carries the other's id until it is written to
+			}
 			key := s.name + " " + ref.Object + " " + r.external
 			if first, twice := carried[key]; twice && r.external != "" {
 				w.wrong("duplicate: %s and %s are both %s", first, ref, r.external)

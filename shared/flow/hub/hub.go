@@ -680,7 +680,11 @@ func (f *Flow) absorbed(ctx context.Context, found ledger.Found, said []saying, 
 	before := states[found.Via]
 	view, changed := before.Record.Views[ref.Platform], false
 	if view.ID != ref.ID {
-		return nil // it came to the other record, whose link leads there by now
+		first := found.State.Record.Views[ref.Platform].Ref
+		if first == ref {
+			return &fault.Error{Class: fault.Conflict, Op: "hub", ID: ref.String(), Detail: "it has come to " + string(found.State.Record.ID) + " meanwhile"}
+		}
+		return f.second(ctx, found.State.Record.ID, first, said) // first took its place when it was deleted
 	}
 	for _, s := range said {
 		v, news := record.Observe(view, s.Observation)
@@ -847,16 +851,17 @@ func (f *Flow) strange(ctx context.Context, m *mapping.Mapping, rules record.Rul
 		Remedy: "link it with `sorrel exceptions link`, create it in its owner, or name " + m.Platform + " among the origins of the policy", Trace: said[0].trace})
 }
 
-// second parks a second native record of one platform that claims the same record.
+// second parks a second native record of one platform that claims the same record, until that is gone.
 func (f *Flow) second(ctx context.Context, id record.ID, first record.Ref, said []saying) error {
 	other := said[0].Ref
+	x := ledger.Exception{Type: "possible-duplicate", Record: id, Native: other.String(), Platform: other.Platform,
+		Detail: fmt.Sprintf("%s and %s both claim to be %s", first, other, id),
+		Remedy: "merge the two on " + other.Platform + ", or remove the external id from one", Trace: said[0].trace}
 	if said[len(said)-1].Gone {
 		f.d.Telemetry.Count("Repeats", other.Platform, 1)
-		return nil
+		return f.d.Ledger.Unpark(ctx, x)
 	}
-	return f.park(ctx, ledger.Exception{Type: "possible-duplicate", Record: id, Native: other.String(), Platform: other.Platform,
-		Detail: fmt.Sprintf("%s and %s both claim to be %s", first, other, id),
-		Remedy: "merge the two on " + other.Platform + ", or remove the external id from one", Trace: said[0].trace})
+	return f.park(ctx, x)
 }
 
 // settle reads a native record whose pushed values tie. If it is too early for a final answer, a recheck is left.
