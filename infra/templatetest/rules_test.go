@@ -230,6 +230,9 @@ func rights(s stack) []string {
 				add(v.target(), "secretsmanager:GetSecretValue")
 			case strings.HasPrefix(name, "SORREL_QUEUE_"):
 				add(v.target(), "sqs:SendMessage")
+				if folder(id) == "sweep" && name != "SORREL_QUEUE_INBOUND" { // how many wake-ups of replays are left on it
+					add(v.target(), "sqs:GetQueueAttributes")
+				}
 				if folder(id) == "operate" { // people look at what was given up, and send it once more
 					add(s.prop(v.target(), "RedrivePolicy", "deadLetterTargetArn").target(), "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes")
 				}

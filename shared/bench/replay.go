@@ -77,6 +77,9 @@ type ReplayPlatform struct {
 	AtOnce    int            `json:"atOnce"`        // calls, at most
 	OverLimit int            `json:"overLimit"`     // of the whole run
 	Over      map[string]int `json:"over,omitempty"`
+	Woken     int            `json:"woken"`     // by the sweep, in the whole run, as are
+	Conflicts int            `json:"conflicts"` // commits of deliveries that another commit was before
+	Wasted    int            `json:"wasted"`    // writes that changed nothing of what Sorrel knew, or failed
 }
 
 // ReplayReport is what it found.
@@ -125,7 +128,11 @@ func (r ReplayReport) Print(w io.Writer) error {
 	for _, l := range r.Platforms {
 		p("%-11s %9s %8s %9s %8d %6d  %s\n", l.Name, thousands(float64(l.Replayed)), thousands(float64(l.Calls)), thousands(float64(l.Busiest)), l.AtOnce, l.OverLimit, l.Allowed)
 	}
-	p("(calls while it was replayed, and in the busiest minute of it)\n\n")
+	p("(calls while it was replayed, and in the busiest minute of it)\n\n%-11s %9s %9s %8s\n", "of the run", "woken", "conflicts", "wasted")
+	for _, l := range r.Platforms {
+		p("%-11s %9s %9s %8s\n", l.Name, thousands(float64(l.Woken)), thousands(float64(l.Conflicts)), thousands(float64(l.Wasted)))
+	}
+	p("(wake-ups by the sweep, commits that were made again, writes that confirmed nothing)\n\n")
 	printChecks(&b, r.Checks)
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -439,6 +446,8 @@ func (x *replayRun) measure(ctx context.Context) error {
 		p := &r.Platforms[i]
 		s := x.twins.Kits()[p.Name].Stats()
 		p.Allowed, p.Calls, p.Busiest, p.AtOnce, p.OverLimit, p.Over = allowed[p.Name].says, is[p.Name].Calls-was[p.Name].Calls, busiest[p.Name], s.MaxFlight, s.OverLimit, s.Over
+		c := status.Metrics.Counters
+		p.Woken, p.Conflicts, p.Wasted = int(c["Swept."+p.Name]), int(c["DeliverConflicts."+p.Name]), int(c["ProviderWrites."+p.Name]-c["Written."+p.Name])
 		over, refused = over+s.OverLimit, refused+s.Webhooks.Refused
 	}
 	x.check("calls over a limit, by the twins' counting", over, 0)

@@ -291,6 +291,15 @@ type sender struct {
 	kind string
 }
 
+// Depth is asked for by the sweep.
+func (s sender) Depth(ctx context.Context) (d queue.Depth, err error) {
+	err = s.p.call("queue", "depth", s.to.name, func() error {
+		d, err = s.to.q.Depth(ctx)
+		return err
+	})
+	return d, err
+}
+
 func (s sender) Send(ctx context.Context, msgs ...queue.Message) error {
 	var what strings.Builder
 	what.WriteString(s.to.name)

@@ -1,7 +1,8 @@
 // Package sweep wakes what is due and has not been woken, or whose time has come: it is what makes losing
 // queue messages harmless.
 //
-// It wakes in order of class and age, about as much as the platform lets us call until the next sweep. While a
+// It wakes in order of class and age, about as much as the platform lets us call in the next minute, and a replay once,
+// not at each sweep while it waits. While a
 // platform's breaker is open it wakes nothing, and one record to find out when the pause is over. So after an outage the
 // backlog drains at the platform's budget, the most urgent first.
 //
@@ -45,10 +46,13 @@ type Deps struct {
 }
 
 // Flow is the sweep function.
-type Flow struct{ d Deps }
+type Flow struct {
+	d     Deps
+	lanes memory
+}
 
 // New returns the function.
-func New(d Deps) *Flow { return &Flow{d} }
+func New(d Deps) *Flow { return &Flow{d: d, lanes: memory{sent: map[string][]sent{}}} }
 
 // Swept is what one run did.
 type Swept struct {
@@ -155,16 +159,22 @@ func (f *Flow) platform(ctx context.Context, name string, q queue.Sender, now ti
 		}
 	}
 	ready.sort()
+	queued := f.queued(ctx, name, q, o, ready, now)
 	var msgs []queue.Message
+	var waking []ledger.Pending
 	for _, p := range ready {
-		if room(o, p.Class, len(msgs), now) <= 0 {
+		woken := len(msgs)
+		if p.Class == budget.Replay {
+			woken += len(queued)
+		}
+		if room(o, p.Class, woken, now) <= 0 || queued[entryOf(p)] {
 			continue
 		}
 		m, err := f.wake(name, p, o, now)
 		if err != nil {
 			return err
 		}
-		msgs = append(msgs, m)
+		msgs, waking = append(msgs, m), append(waking, p)
 	}
 	f.tell(ctx, name, o, count)
 	f.d.Telemetry.Gauge("Due", name, float64(out.Due[name]))
@@ -172,7 +182,7 @@ func (f *Flow) platform(ctx context.Context, name string, q queue.Sender, now ti
 	if lag.Told(now) {
 		f.d.Telemetry.Event(ctx, telemetry.Event{Step: "behind", Platform: name, Detail: lag.Says(name, now)})
 	}
-	out.Asleep[name], out.Replaying[name] = could-len(msgs), count[budget.Replay]
+	out.Asleep[name], out.Replaying[name] = could-len(msgs)-len(queued), count[budget.Replay]
 	f.d.Telemetry.Gauge("DueAsleep", name, float64(out.Asleep[name]))
 	woken := 0
 	for some := range slices.Chunk(msgs, chunk) {
@@ -181,6 +191,11 @@ func (f *Flow) platform(ctx context.Context, name string, q queue.Sender, now ti
 		}
 		if err := q.Send(ctx, some...); err != nil {
 			return err
+		}
+		for _, p := range waking[woken : woken+len(some)] {
+			if p.Class == budget.Replay {
+				f.lanes.add(name, p, now)
+			}
 		}
 		woken += len(some)
 	}
