@@ -74,6 +74,9 @@ func settle(ctx context.Context, l *ledger.Ledger, set *policy.Set, before, afte
 		overtaken(before, &after, rules, forms, out.Changes)
 	}
 	due := after.MarkDue(rules, set.As, cause.Trace, cause.Class, cause.Now, news)
+	if before.Record.Into != "" && after.Record.Into == "" {
+		created(&after)
+	}
 	if !before.Exists() && cause.Patience > 0 && len(set.Match(entity)) > 0 {
 		due = wait(&after, rules.Origins, due, cause.Now.Add(cause.Patience))
 	}
@@ -111,6 +114,17 @@ func wait(s *ledger.State, origins, due []string, until time.Time) []string {
 		s.Due[p] = d
 		return true
 	})
+}
+
+// created has a record that was taken out of another looked for before it gets native records: one that was under way to a
+// platform when the two were merged may have got there, and what was due for it was forgotten with the merge.
+func created(s *ledger.State) {
+	for p, due := range s.Due {
+		if s.Record.Views[p].ID == "" {
+			due.Unknown = true
+			s.Due[p] = due
+		}
+	}
 }
 
 // retry lets held values be tried again whose time has come.

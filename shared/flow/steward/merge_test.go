@@ -68,6 +68,11 @@ func TestMergeAndUnmerge(t *testing.T) {
 		_, err = w.steward.Unmerge(w.ctx(), w.who("stewart"), a)
 		refused(t, err, fault.Refused, "was not merged")
 		w.twice(func() (steward.Acted, error) { return w.steward.Unmerge(w.ctx(), w.who("stewart"), b) })
+		for p, due := range w.state(b).Due { // a native record may have been under way to it when the two were merged
+			if made := w.state(b).Record.Views[p].ID == ""; due.Unknown != made {
+				t.Errorf("%s: to %s, where it has no native record: %t, it is read before it is written: %t", do, p, made, due.Unknown)
+			}
+		}
 		w.settle()
 		if r, s := w.state(a).Record, w.state(b).Record; s.Into != "" || !s.Views[record.Salesforce].Exists() || r.Views[record.Salesforce].Exists() || !slices.Contains(r.Apart, b) {
 			t.Errorf("%s: not taken apart: %+v %+v", do, r.Views, s.Views)
