@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"sorrel/shared/platform"
 	"sorrel/shared/record"
 )
 
@@ -77,6 +78,26 @@ func TestSavedAfterSameValueAgain(t *testing.T) {
 		w.edit(f, map[string]any{"noted": "something else"})
 		w.settle()
 		w.shows("phone", "c", w.fakes()...)
+	}
+}
+
+// Word of what somebody set on a platform comes while we write there. Which was first only a read shows: the same is not
+// written again before that.
+func TestWordWhileWritten(t *testing.T) {
+	t.Parallel()
+	w, _ := governedWorld(t)
+	word := w.netsuite.set("account", "1", map[string]any{"phone": "p"})
+	w.edit(w.salesforce, map[string]any{"phone": "b"})
+	w.netsuite.tell = func(platform.Write) *told {
+		w.netsuite.tell = nil
+		w.push(word)
+		w.drain(w.inbound, w.hub.Apply)
+		return nil
+	}
+	w.settle()
+	w.shows("phone", "b", w.fakes()...)
+	if n := w.netsuite.total(); n != 1 {
+		t.Errorf("%d writes, want 1\n%s", n, w.tail())
 	}
 }
 

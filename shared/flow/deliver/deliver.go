@@ -728,8 +728,9 @@ func (f *Flow) end(j *job, s *ledger.State) {
 	if s.Record.Seq == j.before.Record.Seq { // nothing has become due and come back while it was written
 		again = nil
 	}
-	if len(again) > 0 || !record.Project(s.Record, j.rules, j.platform, j.mapping.As).Empty() {
-		left := ledger.Due{Class: due.Class, Since: due.Since, Traces: due.Traces, Again: again}
+	patch := record.Project(s.Record, j.rules, j.platform, j.mapping.As)
+	if len(again) > 0 || !patch.Empty() {
+		left := ledger.Due{Class: due.Class, Since: due.Since, Traces: due.Traces, Again: again, Unknown: j.contested(patch, s.Record.Views[j.platform])}
 		if j.without {
 			left.Attempts, left.Reason, left.Missing, left.Stuck = due.Attempts, due.Reason, due.Missing, due.Stuck
 			left.NotBefore = f.later(f.d.Now(), max(due.Attempts, 1), longestLost, time.Time{})
@@ -739,6 +740,17 @@ func (f *Flow) end(j *job, s *ledger.State) {
 		}
 		s.Due[j.platform] = left
 	}
+}
+
+// contested reports whether what j has just written is to be written again, because word of what somebody set came
+// meanwhile. Only a read shows which of the two was first, unless the platform told the version of the write.
+func (j *job) contested(again record.Patch, v record.View) bool {
+	for field, value := range again.Fields {
+		if j.sent && j.patch.Fields[field] == value && !v.Wrote[field].Told {
+			return true
+		}
+	}
+	return false
 }
 
 // refuse holds the refused fields, so that everything else keeps flowing, and tells people why.
