@@ -549,6 +549,9 @@ func (g *Guard) takeTurn(ctx context.Context, resting bool) ([]Notice, error) {
 		now := g.o.Now()
 		ask := g.ask(now, resting)
 		next, grant := state.Turn(ask, now)
+		if grant.Down || grant.Shut.After(now) { // that holds even if the turn cannot be written down
+			g.see(grant, now)
+		}
 		if !g.worth(ask, grant, now, resting) {
 			g.see(grant, now)
 			return nil, nil

@@ -29,6 +29,7 @@ type item struct {
 	loads, puts int
 	rev         int
 	down        bool // nothing answers
+	full        bool // nothing is written
 	lose        bool // writes are done, and the answer is lost
 }
 
@@ -46,7 +47,7 @@ func (m *item) SaveBudget(_ context.Context, _ string, s budget.Saved) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.puts++
-	if m.down {
+	if m.down || m.full {
 		return fault.New(fault.Down, "item", "down")
 	}
 	if s.Rev != m.saved.Rev {
@@ -204,6 +205,42 @@ func TestBreakerOneProbeAmongAll(t *testing.T) {
 		} else {
 			leave(budget.Outcome{})
 		}
+	}
+}
+
+// Who reads that the breaker is open makes no call, whether it can write down its turn or not.
+func TestBreakerWithoutATurn(t *testing.T) {
+	t.Parallel()
+	clk, m := newClock(), &item{}
+	a, b := worker(m, clk, "a", perMinute(1000)), worker(m, clk, "b", perMinute(1000))
+	for _, g := range []*budget.Guard{b, a} { // with a lease
+		leave, ok := try(t, g, t.Context())
+		if !ok {
+			t.Fatal("refused")
+		}
+		leave(budget.Outcome{})
+	}
+	for range 5 {
+		leave, ok := try(t, a, t.Context())
+		if !ok {
+			t.Fatal("refused before it is known to be down")
+		}
+		leave(budget.Outcome{Err: fault.New(fault.Down, "op", "503"), Silent: true})
+	}
+	clk.advance(budget.Fresh) // time for a probe
+	m.full = true
+	if _, ok := try(t, b, t.Context()); ok {
+		t.Fatal("let through without being given the one call")
+	}
+	m.full = false
+	clk.advance(time.Second)
+	leave, ok := try(t, b, t.Context())
+	if !ok {
+		t.Fatal("no probe")
+	}
+	leave(budget.Outcome{})
+	if _, ok = try(t, b, t.Context()); !ok {
+		t.Fatal("still open")
 	}
 }
 

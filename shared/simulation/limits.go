@@ -18,6 +18,7 @@ type limit struct {
 	busy    int
 	arrived []time.Time    // within the window
 	breaker budget.Breaker // as it stands in the store
+	opened  time.Time      // when that was known there
 	hungry  time.Time      // since when calls for live changes have found the budget used up, zero = they have not
 	refused time.Time      // when one did last
 }
@@ -62,6 +63,12 @@ type saving struct {
 	state []byte
 }
 
+// looked is what a process knows of a platform's budget.
+type looked struct {
+	at     time.Time // when it asked for what it was answered last
+	failed bool      // it was not the last time it asked
+}
+
 // memory is where processes meet: the ledger, over the store as the process reaches it.
 type memory struct{ p *process }
 
@@ -85,10 +92,15 @@ func (m memory) asked(do func() error) error {
 
 // Budget implements budget.Memory.
 func (m memory) Budget(ctx context.Context, platform string) (found budget.Saved, err error) {
+	look := looked{at: m.p.w.now}
 	err = m.asked(func() (err error) {
 		found, err = m.p.ledger.Budget(ctx, platform)
 		return err
 	})
+	if err != nil {
+		look = looked{m.p.looked[platform].at, true}
+	}
+	m.p.looked[platform] = look
 	return found, err
 }
 
@@ -111,6 +123,9 @@ func (p *process) saved() {
 	if b.Open != p.saving.breaker.Open {
 		p.w.gates[map[bool]string{true: "breaker opens", false: "breaker closes"}[b.Open]]++
 	}
+	if b.Open && !b.Since.Equal(p.saving.breaker.Since) {
+		p.saving.opened = p.w.now
+	}
 	p.saving.breaker = b
 }
 
@@ -118,6 +133,7 @@ func (p *process) saved() {
 func (p *process) share() {
 	w := p.w
 	off := time.Duration(w.c.chance("clock", p.name, 0)%1000)*time.Millisecond - 500*time.Millisecond
+	p.looked = map[string]looked{}
 	p.gates = budget.NewShared(memory{p}, budget.Options{
 		Worker: p.name, Now: func() time.Time { return w.now.Add(off) }, Rand: w.jitter, Trip: w.c.Profile.Trip, Patience: 5 * time.Second,
 		Watch: w.watch, Wait: func(d time.Duration) { w.wait(&p.task, d) },
@@ -197,7 +213,7 @@ func (o port) call(ctx context.Context, kind, what string, do func() error) erro
 		w.note(p.name, name, "→ "+e.Error(), none)
 		return &e
 	}
-	l.probed(p, name)
+	l.probed(p, o.site)
 	var said []budget.Reading
 	err = p.makes(o.name, name, f, latency, func() error {
 		if l.used(w.now) >= l.Max {
@@ -231,15 +247,21 @@ func (o port) call(ctx context.Context, kind, what string, do func() error) erro
 	return err
 }
 
-// probed holds a call that was let through to what the breaker in the store says: who could know that it is open makes
-// no call but the one that it was given.
-func (l *limit) probed(p *process, name string) {
-	const unknowing = budget.Lease + 2*storeTime // where the store does not answer a lease is used to its end
-	b := l.breaker
+// probed holds a call that was let through to what the breaker in the store says: whoever has read there that it is open
+// makes no call but the one that it was given. The others have a while to look; where the store does not answer, who has
+// plenty uses its lease to the end.
+func (l *limit) probed(p *process, o *site) {
+	b, look, unknowing := l.breaker, p.looked[o.name], budget.Lease+2*storeTime
 	if !b.Open || b.Probe == p.name {
 		return
 	}
-	if since := p.w.now.Sub(b.Since); since > unknowing {
-		p.w.wrong("probed: %s makes %s although the breaker has been open for %s and %q may try", p.name, name, since, b.Probe)
+	switch {
+	case look.at.After(l.opened):
+		unknowing = 0
+	case look.failed:
+		unknowing = budget.Calm + 2*storeTime
+	}
+	if since := p.w.now.Sub(l.opened); since > unknowing {
+		p.w.wrong("probed: %s calls %s although the breaker has been open for %s and %q may try", p.name, o.name, since, b.Probe)
 	}
 }

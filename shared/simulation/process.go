@@ -50,6 +50,7 @@ type process struct {
 	steward *steward.Flow
 	replay  *replay.Flow
 	gates   *budget.Shared
+	looked  map[string]looked // by platform
 }
 
 func newProcess(w *world, kind string) *process {
