@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"math"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,6 +27,40 @@ type benchCommand struct {
 	Child    benchChild    `cmd:"" hidden:"" help:"One measured peer."`
 }
 
+// bounds refuses what a measurement cannot begin with, all at once.
+type bounds []string
+
+func (b *bounds) whole(flag string, is, least int) {
+	if is < least {
+		*b = append(*b, fmt.Sprintf("--%s is %d, at least %d", flag, is, least))
+	}
+}
+
+func (b *bounds) share(flag string, is float64) {
+	if !(is >= 0 && is <= 1) {
+		*b = append(*b, fmt.Sprintf("--%s is %v, a share from 0 to 1", flag, is))
+	}
+}
+
+func (b *bounds) rate(flag string, is float64, above bool) {
+	if !(is >= 0) || math.IsInf(is, 1) || above && is == 0 {
+		*b = append(*b, fmt.Sprintf("--%s is %v, not a positive number of events a second", flag, is))
+	}
+}
+
+func (b *bounds) time(flag string, is, least time.Duration) {
+	if is < least {
+		*b = append(*b, fmt.Sprintf("--%s is %v, at least %v", flag, is, least))
+	}
+}
+
+func (b bounds) err() error {
+	if len(b) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(b, "; "))
+}
+
 type measuring struct {
 	Pairs    int           `default:"5" help:"Interleaved pairs."`
 	Duration time.Duration `default:"3s" help:"Load of one leg."`
@@ -30,6 +68,14 @@ type measuring struct {
 	Open     bool          `help:"Also latency at 100/s and 1,000/s."`
 	Profile  string        `help:"Write a CPU profile of one more leg to this file."`
 	JSON     bool          `help:"Print JSON."`
+}
+
+// Validate refuses what cannot be measured.
+func (m measuring) Validate() error {
+	var b bounds
+	b.whole("pairs", m.Pairs, 1)
+	b.time("duration", m.Duration, time.Millisecond)
+	return b.err()
 }
 
 func (m measuring) run(ctx context.Context, s screen, measure func(context.Context, bench.Options) (bench.Report, error)) error {
@@ -74,6 +120,20 @@ type benchSoak struct {
 	JSON       bool          `help:"Print JSON."`
 }
 
+// Validate refuses what cannot be played.
+func (c benchSoak) Validate() error {
+	var b bounds
+	b.whole("webhooks", c.Webhooks, 1)
+	b.whole("kills", c.Kills, 0)
+	for flag, is := range map[string]float64{"duplicates": c.Duplicates, "reordered": c.Reordered, "failing": c.Failing, "lost": c.Lost, "refusing": c.Refusing} {
+		b.share(flag, is)
+	}
+	slices.Sort(b)
+	b.time("latency", c.Latency, 0)
+	b.rate("rate", c.Rate, false)
+	return b.err()
+}
+
 // Run fails unless everything held.
 func (c benchSoak) Run(ctx binding, s screen) error {
 	r, err := bench.Soak(ctx, bench.SoakOptions{Webhooks: c.Webhooks, Kills: c.Kills, Duplicates: c.Duplicates, Reordered: c.Reordered,
@@ -86,6 +146,15 @@ type benchBacklog struct {
 	Starts  int           `default:"5" help:"Starts with them, each beside one without."`
 	Work    time.Duration `default:"5s" help:"How long the last one works on them before its memory is read."`
 	JSON    bool          `help:"Print JSON."`
+}
+
+// Validate refuses what cannot be measured.
+func (c benchBacklog) Validate() error {
+	var b bounds
+	b.whole("waiting", c.Waiting, 1)
+	b.whole("starts", c.Starts, 1)
+	b.time("work", c.Work, time.Millisecond)
+	return b.err()
 }
 
 // Run fails if a bar is missed.
@@ -120,6 +189,13 @@ type benchSimulate struct {
 	JSON  bool   `help:"Print JSON."`
 }
 
+// Validate refuses to play nothing.
+func (c benchSimulate) Validate() error {
+	var b bounds
+	b.whole("seeds", c.Seeds, 1)
+	return b.err()
+}
+
 // Run fails if a history does not end as it must, and shows what is left of it when it is shrunk.
 func (c benchSimulate) Run(ctx binding, s screen) error {
 	sim, err := simulation.New()
@@ -139,6 +215,19 @@ type benchReplay struct {
 	MaxRatio float64       `default:"2" help:"Fail if live p95 is this many times that without a replay; 0 does not judge."`
 	Seed     uint64        `default:"1" help:"Of everything random."`
 	JSON     bool          `help:"Print JSON."`
+}
+
+// Validate refuses what cannot be measured.
+func (c benchReplay) Validate() error {
+	var b bounds
+	b.whole("records", c.Records, 1)
+	b.rate("rate", c.Rate, true)
+	b.time("idle", c.Idle, time.Second)
+	b.whole("factor", c.Factor, 1)
+	if !(c.MaxRatio >= 0) {
+		b = append(b, fmt.Sprintf("--max-ratio is %v, at least 0", c.MaxRatio))
+	}
+	return b.err()
 }
 
 // Run fails if live changes wait too long, a vendor's limit is overrun or anything is lost.
