@@ -1034,6 +1034,59 @@ func TestSlowWorkerAndAnUnknownWrite(t *testing.T) {
 	}
 }
 
+// late is a platform that takes writes only after something else has happened.
+type late struct {
+	deliver.Platform
+	meanwhile func()
+}
+
+func (l late) Write(ctx context.Context, writes []platform.Write) []platform.Written {
+	l.meanwhile()
+	return l.Platform.Write(ctx, writes)
+}
+
+// Two workers write different values of a field at once, over what somebody set in between. Which of the two the platform
+// has in the end it does not tell: that is read, and put right if need be.
+func TestWorkersThatCross(t *testing.T) {
+	t.Parallel()
+	for _, slowLast := range []bool{false, true} {
+		w := newWorld(t)
+		w.push(w.netsuite.set("customer", "107", customer("Vins", "1")))
+		w.settle()
+		wake, err := message.Wake{Platform: record.Salesforce, Record: customerID, CorrelationID: "c"}.Message("e")
+		if err != nil {
+			t.Fatal(err)
+		}
+		woken := []queue.Received{{Message: wake, ID: "1"}}
+		phone := func(number string) {
+			w.clock.pass(time.Minute)
+			w.push(w.netsuite.set("customer", "107", map[string]any{"phone": number}))
+			w.drain(w.inbound, w.hub.Apply)
+		}
+		meanwhile := func() {
+			w.push(w.salesforce.set("Account", w.salesforce.ids("Account")[0], map[string]any{"Phone": "9"}))
+			phone("3")
+			w.deliver.Apply(t.Context(), woken)
+		}
+		var p deliver.Platform = slowly{w.salesforce, meanwhile}
+		if slowLast {
+			p = late{w.salesforce, meanwhile}
+		}
+		slow := deliver.New(deliver.Deps{Ledger: w.ledger, Config: w.config, Now: w.clock.now, Rand: func() *rand.Rand { return rand.New(rand.NewPCG(1, 2)) }, Telemetry: w.telemetry,
+			Platforms: map[string]deliver.Platform{record.Salesforce: p}})
+		phone("2")
+		slow.Apply(t.Context(), woken)
+		writes, reads := len(w.salesforce.writes), w.salesforce.reads
+		w.settle()
+		if got := w.salesforce.state()["Account/"+customerID.External()]["Phone"]; got != "3" {
+			t.Errorf("slow one last %t: Salesforce has phone %v", slowLast, got)
+		}
+		if got := len(w.salesforce.writes) - writes; got > 0 != slowLast || w.salesforce.reads != reads+1 {
+			t.Errorf("slow one last %t: %d writes to put it right, %d reads", slowLast, got, w.salesforce.reads-reads)
+		}
+	}
+}
+
 // While a worker waits for an answer, the record becomes one with another: what the write left on the native record, which
 // is the other's now, is read and brought to what the other says.
 func TestSlowWorkerAcrossAMerge(t *testing.T) {

@@ -105,8 +105,9 @@ func saidBack(v View, o Observation) map[string]Wrote {
 		switch at := o.Version.Compare(w.Base); {
 		case !wrote:
 		case value == w.Value:
-			// It keeps the value as it is, whatever the echo of an earlier write seems to say about this one.
-			if o.Ours && w.echoed(o.Version) && (w.Back.Value != value || o.Version.Compare(w.Back.At) < 0) {
+			// It keeps the value as it is, whatever the echo of an earlier write has seemed to say about this one, or may seem to say
+			// when it comes at last. Where the platform's clock is ahead, the version seems too late for an echo: it is one all the same.
+			if o.Ours && !w.Told && !w.When.IsZero() && at > 0 && (w.Back.Value != value || o.Version.Compare(w.Back.At) < 0) {
 				set(f, w, Back{value, o.Version})
 			}
 		case w.Back.Value == w.Value:
@@ -124,9 +125,7 @@ func saidBack(v View, o Observation) map[string]Wrote {
 		switch {
 		case !wrote || people || w.Told || w.When.IsZero() || o.Version.Compare(w.Base) <= 0:
 		case value == w.Value:
-			// As above. The version of a platform whose clock is ahead seems too late for an echo. It is remembered all the same, or
-			// that of an earlier write may come afterwards and pass for this one's.
-			if w.Back.Value != value && (!w.Back.At.IsZero() || !w.echoed(o.Version)) {
+			if w.Back.Value != value {
 				set(f, w, Back{value, o.Version})
 			}
 		case !w.echoed(o.Version):

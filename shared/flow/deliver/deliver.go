@@ -575,12 +575,13 @@ func (f *Flow) deleted(ctx context.Context, j *job) bool {
 // finish commits what was written (or that nothing had to be), and ends the due work unless there is news.
 func (f *Flow) finish(ctx context.Context, j *job, w platform.Written, written bool) error {
 	return f.commit(ctx, j, func(s *ledger.State, e *ledger.Entry, now time.Time) {
-		view := s.Record.Views[j.platform]
+		view, crossed := s.Record.Views[j.platform], false
 		if written && (view.ID == "" || view.ID == w.ID) { // else another native record has become this record's meanwhile
 			if view.ID == "" { // a view that an echo made meanwhile brought its link with it
 				view.Ref = record.Ref{Platform: j.platform, Object: j.mapping.Object, ID: w.ID}
 				e.Links[view.Ref] = j.id()
 			}
+			crossed = j.crossed(e.Before.Record.Views[j.platform], w)
 			s.Record.Views[j.platform] = f.confirm(j, s, view, w, now)
 		}
 		held := f.holds(j, s, now)
@@ -589,6 +590,9 @@ func (f *Flow) finish(ctx context.Context, j *job, w platform.Written, written b
 		}
 		s.Record.Held = held
 		f.end(j, s)
+		if crossed {
+			f.reread(j, s, "written while another worker wrote it", now)
+		}
 		step := ledger.Step{Step: "unchanged", Detail: "nothing to write"}
 		if written {
 			step = ledger.Step{Step: "written", Native: record.Ref{Platform: j.platform, Object: j.mapping.Object, ID: w.ID}.String(), Fields: slices.Sorted(maps.Keys(j.patch.Fields))}
@@ -621,6 +625,19 @@ func (f *Flow) finish(ctx context.Context, j *job, w platform.Written, written b
 			f.tell(ctx, j, "held", h.Type+": "+h.Detail, []string{field}, nil)
 		}
 	})
+}
+
+// crossed reports whether another worker's write of something else was confirmed, or found on the platform, since j was
+// loaded. Unless the platform tells versions, nobody knows which of the two came last.
+func (j *job) crossed(v record.View, w platform.Written) bool {
+	before := j.before.Record.Views[j.platform].Wrote
+	for field, value := range j.forms() {
+		was, is := before[field], v.Wrote[field]
+		if w.Version.IsZero() && is.Value != value && !is.When.Equal(was.When) {
+			return true
+		}
+	}
+	return false
 }
 
 // confirm is a view after a write that arrived.
@@ -940,16 +957,21 @@ func (f *Flow) handOver(ctx context.Context, j *job) error {
 	now := f.d.Now().UTC()
 	_, err = govern.Change(ctx, f.d.Ledger, f.d.Config, id, govern.Cause{Trace: f.trace(j), Now: now}, func(s *ledger.State) ([]record.Event, error) {
 		if s.Record.Views[j.platform].ID == ref.ID {
-			s.AddDue(j.platform, f.trace(j), j.class, now)
-			due := s.Due[j.platform]
-			due.Attempts++
-			due.NotBefore, due.Reason = now.Add(firstWait), "written while it came from another record"
-			s.Due[j.platform] = unanswered(due, j)
+			f.reread(j, s, "written while it came from another record", now)
 		}
 		return nil, nil
 	})
 	f.d.Telemetry.Count("KeptDue", j.platform, 1)
 	return err
+}
+
+// reread has what a write left on the platform read, as if it had not been answered.
+func (f *Flow) reread(j *job, s *ledger.State, why string, now time.Time) {
+	s.AddDue(j.platform, f.trace(j), j.class, now)
+	due := s.Due[j.platform]
+	due.Attempts++
+	due.NotBefore, due.Reason = now.Add(firstWait), why
+	s.Due[j.platform] = unanswered(due, j)
 }
 
 // unanswered notes in a due entry that nobody knows what became of a write.
