@@ -400,10 +400,16 @@ func TestPlatformMerge(t *testing.T) {
 	w.audited()
 }
 
-// Two records that were merged on a platform become one once nothing stands in the way any more, without
-// being spoken of.
+// Two records that were merged on a platform become one once nothing stands in the way any more, without being spoken of;
+// but not if people have found meanwhile that they are different.
 func TestPlatformMergeThatWaited(t *testing.T) {
 	t.Parallel()
+	for name, apart := range map[string]bool{"undecided": false, "told apart": true} {
+		t.Run(name, func(t *testing.T) { t.Parallel(); mergeThatWaited(t, apart) })
+	}
+}
+
+func mergeThatWaited(t *testing.T, apart bool) {
 	w := worldOf(t, governedConfig(t))
 	w.push(w.netsuite.set("account", "1", map[string]any{"name": "Ernst Handel", "taxId": "ATU12345678", "active": true}))
 	w.settle()
@@ -412,8 +418,15 @@ func TestPlatformMergeThatWaited(t *testing.T) {
 	first := ledger.Mint("account", record.Ref{Platform: record.NetSuite, Object: "account", ID: "1"})
 	second := ledger.Mint("account", record.Ref{Platform: record.Salesforce, Object: "account", ID: "s2"})
 	w.clock.pass(3 * time.Second)
-	w.push(w.servicenow.remove("account", w.state(second).Record.Views[record.ServiceNow].ID, w.state(first).Record.Views[record.ServiceNow].ID))
+	merged := w.state(second).Record.Views[record.ServiceNow].Ref
+	w.push(w.servicenow.remove("account", merged.ID, w.state(first).Record.Views[record.ServiceNow].ID))
 	w.settle()
+	if apart {
+		cause := govern.Cause{Trace: "decided", By: "stew", Now: w.clock.now()}
+		if _, err := govern.Tell(t.Context(), w.ledger, w.config, first, second, cause); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, f := range []*fake{w.salesforce, w.zendesk, w.netsuite} {
 		if into := w.state(second).Record.Into; into != "" {
 			t.Fatalf("merged into %s although both are on %s", into, f.name)
@@ -422,10 +435,15 @@ func TestPlatformMergeThatWaited(t *testing.T) {
 		w.push(f.remove("account", w.state(first).Record.Views[f.name].ID, ""))
 		w.settle()
 	}
+	want := first
+	if apart {
+		want = ""
+		w.push(w.servicenow.pushed(merged))
+	}
 	w.clock.pass(2 * time.Hour)
 	w.settle()
-	if into := w.state(second).Record.Into; into != first {
-		t.Errorf("the second record was merged into %q, want %q\n%s", into, first, w.tail())
+	if into := w.state(second).Record.Into; into != want {
+		t.Errorf("the second record was merged into %q, want %q\n%s", into, want, w.tail())
 	}
 }
 

@@ -70,10 +70,12 @@ func Divide(ctx context.Context, l *ledger.Ledger, set *policy.Set, into, from r
 // Tell records that two records are different things.
 func Tell(ctx context.Context, l *ledger.Ledger, set *policy.Set, one, other record.ID, cause Cause) (Joint, error) {
 	return both(ctx, l, set, one, other, cause, func(a, b *ledger.State) (bool, []record.Event, error) {
-		if slices.Contains(a.Record.Apart, other) && slices.Contains(b.Record.Apart, one) {
+		_, asked := a.Record.Suspects[other]
+		_, asks := b.Record.Suspects[one]
+		if !asked && !asks && slices.Contains(a.Record.Apart, other) && slices.Contains(b.Record.Apart, one) {
 			return true, nil, nil
 		}
-		a.Record, b.Record = a.Record.Tell(other), b.Record.Tell(one)
+		a.Record, b.Record = a.Record.Tell(b.Record), b.Record.Tell(a.Record)
 		return true, []record.Event{{Action: "kept-apart", Detail: fmt.Sprintf("%s and %s", one, other), By: cause.By, Trace: cause.Trace}}, nil
 	})
 }

@@ -249,6 +249,8 @@ func (d *decoder) view() (v record.View, carriesOwn bool) {
 			v.Died = d.wholeVersion()
 		case "heard":
 			v.Heard = d.wholeVersion()
+		case "denied":
+			v.Denied = d.wholeVersion()
 		case "said":
 			d.Array(func() { d.said(v.Said) })
 		case "wrote":

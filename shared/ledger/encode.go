@@ -307,6 +307,7 @@ func (w *writer) view(of record.ID, platform string, v record.View) {
 	w.wholeVersion(`,"born":`, v.Born)
 	w.wholeVersion(`,"died":`, v.Died)
 	w.wholeVersion(`,"heard":`, v.Heard)
+	w.wholeVersion(`,"denied":`, v.Denied)
 	said := sorted(v.Said)
 	usable := make([]*named[record.Cell], 0, len(said))
 	var doubtful []*named[record.Cell]

@@ -144,7 +144,7 @@ func encodeByReflection(s State) ([]byte, error) {
 	for _, p := range slices.Sorted(maps.Keys(s.Record.Views)) {
 		v := s.Record.Views[p]
 		sv := storedView{Platform: p, Object: v.Object, ID: v.ID, External: carried(s.Record.ID, v.External), Into: v.Into, Past: v.Past, Echo: v.Echo,
-			Born: packVersion(v.Born), Died: packVersion(v.Died), Heard: packVersion(v.Heard)}
+			Born: packVersion(v.Born), Died: packVersion(v.Died), Heard: packVersion(v.Heard), Denied: packVersion(v.Denied)}
 		type saidHead struct {
 			storedVersion
 			trace, actor string
@@ -246,6 +246,7 @@ type storedView struct {
 	Born     storedVersion             `json:"born,omitzero"`
 	Died     storedVersion             `json:"died,omitzero"`
 	Heard    storedVersion             `json:"heard,omitzero"`
+	Denied   storedVersion             `json:"denied,omitzero"`
 	Said     []storedSaid              `json:"said,omitempty"`
 	Wrote    []storedWrote             `json:"wrote,omitempty"`
 	Doubts   []storedDoubt             `json:"doubts,omitempty"`
@@ -346,7 +347,7 @@ func decodeByReflection(b []byte) (State, error) {
 	}
 	for _, sv := range in.Views {
 		v := record.View{Ref: record.Ref{Platform: sv.Platform, Object: sv.Object, ID: sv.ID}, External: sv.External.unpack(in.ID), Into: sv.Into, Past: sv.Past, Echo: sv.Echo,
-			Born: version(sv.Born), Died: version(sv.Died), Heard: version(sv.Heard), Said: map[string]record.Cell{}}
+			Born: version(sv.Born), Died: version(sv.Died), Heard: version(sv.Heard), Denied: version(sv.Denied), Said: map[string]record.Cell{}}
 		for _, g := range sv.Said {
 			at := version(g.storedVersion)
 			for f, value := range g.Fields {

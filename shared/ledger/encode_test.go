@@ -144,6 +144,9 @@ func drawGovernance(t *rapid.T, s *State) {
 				w.Told, w.Back = some("told"), record.Back{Value: drawValue(t), At: record.Version{At: epoch, Seq: 1}}
 				v.Wrote[f] = w
 			}
+			if some("denied") {
+				v.Denied = v.Died
+			}
 			s.Record.Views[p] = v
 		}
 	}

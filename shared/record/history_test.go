@@ -382,7 +382,7 @@ func alike(a, b Record) bool {
 
 func alikeViews(a, b View) bool {
 	same := maps.EqualFunc(a.Said, b.Said, Cell.same) && maps.Equal(a.Wrote, b.Wrote) && reflect.DeepEqual(a.Past, b.Past) && reflect.DeepEqual(a.Echo, b.Echo)
-	return same && a.Ref == b.Ref && a.External == b.External && a.Into == b.Into && a.Born == b.Born && a.Died == b.Died && a.Heard == b.Heard
+	return same && a.Ref == b.Ref && a.External == b.External && a.Into == b.Into && a.Born == b.Born && a.Died == b.Died && a.Heard == b.Heard && a.Denied == b.Denied
 }
 
 func alikeProposals(a, b Proposal) bool {

@@ -105,10 +105,19 @@ type View struct {
 	Born     Version            // newest known creation
 	Died     Version            // newest known deletion
 	Heard    Version            // newest version observed at all
+	Denied   Version            // the death by a merge of which people found that it made one of two different things
 }
 
 // Gone reports whether the native record is deleted: it died after it was last born.
 func (v View) Gone() bool { return !v.Died.IsZero() && v.Died.Compare(v.Born) >= 0 }
+
+// Merged is the native id that it was merged into, unless people found since that the two are different.
+func (v View) Merged() string {
+	if !v.Gone() || !v.Denied.IsZero() && v.Born.Compare(v.Denied) <= 0 {
+		return ""
+	}
+	return v.Into
+}
 
 // Exists reports whether the native record is known to exist.
 func (v View) Exists() bool { return v.ID != "" && !v.Gone() }

@@ -93,7 +93,7 @@ func Divide(into, from Record) (Record, Record) {
 	delete(into.Absorbed, from.ID)
 	from.Into = ""
 	into.Parted++
-	return into.Tell(from.ID), from.Tell(into.ID)
+	return into.Tell(from), from.Tell(into)
 }
 
 // anew are the proposals of r after its native records on some platforms have become others: what was approved is held to
@@ -118,16 +118,24 @@ func anew(r Record, platforms []string) map[string]Proposal {
 	return out
 }
 
-// Tell records that r and another are different things.
-func (r Record) Tell(other ID) Record {
-	r.Apart = insert(r.Apart, other)
-	r.Suspects = without(r.Suspects, other)
+// Tell records that r and another are different things, whatever merges on platforms have made of their native records by now.
+func (r Record) Tell(other Record) Record {
+	r = r.Clone()
+	for p, v := range r.Views {
+		if into := v.Merged(); into != "" && (into == other.Views[p].ID || r.Suspects[other.ID].Merged == p) {
+			v.Denied = v.Died
+			r.Views[p] = v
+		}
+	}
+	r.Apart = insert(r.Apart, other.ID)
+	r.Suspects = without(r.Suspects, other.ID)
 	return r
 }
 
-// Suspect records that r may be a duplicate of another, unless people have found otherwise.
+// Suspect records that r may be a duplicate of another, unless people have found otherwise: then only a merge on a platform
+// since is a reason to ask again.
 func (r Record) Suspect(other ID, s Suspicion) Record {
-	if other == r.ID || slices.Contains(r.Apart, other) {
+	if other == r.ID || s.Merged == "" && slices.Contains(r.Apart, other) {
 		return r
 	}
 	if was, some := r.Suspects[other]; some {

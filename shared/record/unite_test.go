@@ -83,6 +83,47 @@ func TestTwoLivingNativeRecordsAreNotUnited(t *testing.T) {
 	}
 }
 
+// What people found to be two things stays two, however often the merge is spoken of, until a platform merges them anew.
+func TestToldApart(t *testing.T) {
+	t.Parallel()
+	a, b := newCase(t, rules().Fields), newCase(t, rules().Fields)
+	b.r.ID = "customer/2"
+	ref, born := Ref{NetSuite, "customer", "7"}, b.now
+	b.r.Views[Salesforce] = View{Ref: Ref{Salesforce, "Account", "8"}}
+	merged := func() { b.observe(Observation{Ref: ref, Version: Version{At: b.now}, Gone: true, Into: "8"}) }
+	a.observe(Observation{Ref: Ref{NetSuite, "customer", "8"}, Version: Version{At: a.now}, Born: born})
+	b.observe(Observation{Ref: ref, Version: Version{At: b.now}, Born: born})
+	b.now = b.now.Add(time.Minute)
+	merged()
+	b.r = b.r.Suspect(a.r.ID, Suspicion{Rule: "merge", Merged: NetSuite, Since: b.now})
+	if b.r.Views[NetSuite].Merged() != "8" {
+		t.Errorf("%+v", b.r.Views[NetSuite])
+	}
+	was := b.r
+	b.r = b.r.Tell(a.r)
+	if was.Views[NetSuite].Merged() != "8" {
+		t.Error("the argument was modified")
+	}
+	merged()
+	b.now = b.now.Add(time.Minute)
+	merged() // with another version
+	if v := b.r.Views[NetSuite]; v.Merged() != "" || v.Exists() || len(b.r.Suspects) > 0 {
+		t.Errorf("%+v, suspected: %v", v, b.r.Suspects)
+	}
+	b.observe(Observation{Ref: ref, Version: Version{At: b.now.Add(time.Minute)}, Born: b.now.Add(time.Minute)})
+	b.now = b.now.Add(time.Hour)
+	merged()
+	if b.r.Views[NetSuite].Merged() != "8" {
+		t.Errorf("merged anew: %+v", b.r.Views[NetSuite])
+	}
+	if b.r = b.r.Suspect(a.r.ID, Suspicion{Rule: "name"}); len(b.r.Suspects) > 0 {
+		t.Error("suspected again by a key, though people said that they differ")
+	}
+	if b.r = b.r.Suspect(a.r.ID, Suspicion{Rule: "merge", Merged: NetSuite}); len(b.r.Suspects) == 0 {
+		t.Error("nobody is asked about a merge that came later")
+	}
+}
+
 // The proposals of a record that is merged into another end, and whoever lists them sees that.
 func TestMergedRecordsProposalsEnd(t *testing.T) {
 	t.Parallel()

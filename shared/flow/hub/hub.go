@@ -628,10 +628,11 @@ func (f *Flow) merged(ctx context.Context, r record.Record, trace string, w *wak
 	cause := govern.Cause{Trace: trace, By: record.Sorrel, Now: f.d.Now().UTC()}
 	for _, p := range slices.Sorted(maps.Keys(r.Views)) {
 		v := r.Views[p]
-		if !v.Gone() || v.Into == "" {
+		into := v.Merged()
+		if into == "" {
 			continue
 		}
-		survivor, err := f.find(ctx, record.Ref{Platform: p, Object: v.Object, ID: v.Into}, trace, w, depth)
+		survivor, err := f.find(ctx, record.Ref{Platform: p, Object: v.Object, ID: into}, trace, w, depth)
 		if err != nil {
 			return err
 		}
@@ -643,13 +644,12 @@ func (f *Flow) merged(ctx context.Context, r record.Record, trace string, w *wak
 			return err
 		}
 		if !joint.Done {
-			_, suspected := r.Suspects[survivor.id]
-			if suspected || slices.Contains(r.Apart, survivor.id) {
+			if r.Suspects[survivor.id].Merged != "" {
 				continue
 			}
 			_, err := govern.Change(ctx, f.d.Ledger, f.d.Config, r.ID, cause, func(s *ledger.State) ([]record.Event, error) {
 				s.Record = s.Record.Suspect(survivor.id, record.Suspicion{Rule: "merge", Merged: p, Holds: true, Since: cause.Now,
-					Detail: fmt.Sprintf("%s was merged into %s on %s, but both have native records elsewhere", v.ID, v.Into, p)})
+					Detail: fmt.Sprintf("%s was merged into %s on %s, but both have native records elsewhere", v.ID, into, p)})
 				return nil, nil
 			})
 			if err != nil {
