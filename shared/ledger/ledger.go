@@ -84,7 +84,7 @@ type Due struct {
 	Since     time.Time                 `json:"since"`           // when it became due in this class
 	NotBefore time.Time                 `json:"notBefore,omitzero"`
 	Attempts  int                       `json:"attempts,omitempty"`
-	Unknown   bool                      `json:"unknown,omitempty"` // the last write got no answer: read back before writing
+	Unknown   bool                      `json:"unknown,omitempty"` // what is there: the last write got no answer, or crossed somebody's; read back before writing
 	Tried     map[string][]record.Value `json:"left,omitempty"`    // what writes that nobody confirmed may have left there, in the platform's form
 	Again     []string                  `json:"again,omitempty"`   // fields to read back although the platform is thought to hold what it should, sorted: a worker that died may have left another value
 	Stuck     bool                      `json:"stuck,omitempty"`   // failing again and again for no known reason: people are told
