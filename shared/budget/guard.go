@@ -293,6 +293,9 @@ func (g *Guard) room(w *waiter, name string, sh Share) bool {
 	if !sh.Window {
 		now, mine = int64(g.busy[name].sum()), g.busy[name][w.purpose]
 	}
+	if g.owed(w, name) && now < g.caps[name] {
+		return true
+	}
 	rank := w.purpose.Class.rank()
 	if now >= min(g.caps[name], sh.Classes[rank]) {
 		return false
@@ -303,8 +306,22 @@ func (g *Guard) room(w *waiter, name string, sh Share) bool {
 	return sh.Window || g.first(w, name)
 }
 
-// first reports that no other call that waits for a slot goes before w: those of more urgent classes do, then those of the
-// entities that have the fewest calls under way, then those that came earlier.
+// owed reports that a call goes before others: it is the only one of its class, and the next one of it.
+func (g *Guard) owed(w *waiter, name string) bool {
+	class := w.purpose.Class
+	if sh := g.grant.Shares[name]; sh.Window || !sh.Owed[class.rank()] || g.busy[name].of(class) > 0 {
+		return false
+	}
+	for _, o := range g.waiters { // in the order in which they came
+		if o.slot && o.purpose.Class == class && slices.Contains(o.limits, name) {
+			return o == w
+		}
+	}
+	return true
+}
+
+// first reports that no other call that waits for a slot goes before w: those that are owed do, unless w is a lookup, and
+// those of more urgent classes, then those of the entities that have the fewest calls under way, then those that came earlier.
 func (g *Guard) first(w *waiter, name string) bool {
 	seen := false
 	for _, o := range g.waiters {
@@ -317,7 +334,7 @@ func (g *Guard) first(w *waiter, name string) bool {
 		}
 		a, b := o.purpose.Class.rank(), w.purpose.Class.rank()
 		m, n := g.busy[name][o.purpose], g.busy[name][w.purpose]
-		if a < b || a == b && (m < n || m == n && !seen) {
+		if a < b || a == b && (m < n || m == n && !seen) || b > 0 && g.owed(o, name) {
 			return false
 		}
 	}

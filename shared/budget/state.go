@@ -59,6 +59,16 @@ func (d Demand) sum() (n int) {
 	return n
 }
 
+// of sums what is of one class.
+func (d Demand) of(class Class) (n int) {
+	for p, k := range d {
+		if p.Class == class {
+			n += k
+		}
+	}
+	return n
+}
+
 // byUrgency lists the purposes in d, the most urgent first.
 func (d Demand) byUrgency() []Purpose {
 	return slices.SortedFunc(maps.Keys(d), func(a, b Purpose) int {
@@ -151,6 +161,7 @@ type Held struct {
 	Asked time.Time `json:"asked,omitzero"`  // for slots
 	Short bool      `json:"short,omitempty"` // and got fewer
 	Since time.Time `json:"since,omitzero"`  // it has had slots, or waited for the first, since then
+	Owed  []Class   `json:"owed,omitempty"`  // of which it may have a call above the ceiling
 }
 
 // Rules of a platform are the same for all its workers.
@@ -249,6 +260,7 @@ type Share struct {
 	Fair    map[Purpose]int64 // calls from now on, or at once, of each purpose that asked; nil = as many as there are
 	Retry   time.Time         // when there may be more
 	Closed  time.Time         // the vendor asked to be left alone until then; zero = it did not
+	Owed    [5]bool           // by rank: one call at once of the class may be beyond, and goes before others but lookups
 	Scarce  bool              // others may need what is not used
 	Left    int               // beside all that is given away
 	Others  int64             // what other workers may still call
@@ -749,6 +761,7 @@ func (c *Counter) epoch() time.Duration { return max(min(c.Window, time.Hour), a
 // trickle is how many calls a class below live may still make in this epoch, however much is used: a fiftieth of the
 // limit, at least one, out of what is left to lookups. Where that is too little for all, the classes take turns, and
 // lookups have half of the epochs for themselves. Below ten calls a window nothing is left to lookups, and there is none.
+// Of calls at once it is how many there may be then, see State.owed.
 func (c *Counter) trickle(class Class) int {
 	rank, most := class.rank(), c.whole()
 	if rank <= leastLive || most-ceiling(most, leastLive) <= len(Classes())-leastLive && c.Epoch%6 != int64(rank-leastLive-1) {
@@ -789,6 +802,28 @@ func level(total int, wanted []int) int {
 		total -= w
 	}
 	return math.MaxInt32
+}
+
+// owed reports whether a worker may have a call at once of a class below live, however many others there are: in one of
+// six epochs, that is for 10 s of a minute, or always where there are many slots; and one worker at a time.
+func (s *State) owed(c *Counter, name, worker string, class Class, now time.Time) bool {
+	if c.trickle(class) <= 0 {
+		return false
+	}
+	for id, w := range s.Workers {
+		if id == worker || !w.Ends.Add(Margin).After(now) {
+			continue
+		}
+		if slices.Contains(w.Held[name].Owed, class) {
+			return false
+		}
+		for p, n := range w.Held[name].Busy {
+			if p.Class == class && n > 0 {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // slots shares out a limit of calls at once.
@@ -867,8 +902,10 @@ func (s *State) slots(c *Counter, name string, h *Held, a Ask, want Demand, now 
 	if sh.Scarce {
 		sh.Fair = map[Purpose]int64{}
 	}
+	h.Owed = nil
 	for _, p := range mineWanted.byUrgency() {
-		top := ceiling(most, p.Class.rank())
+		rank := p.Class.rank()
+		top := ceiling(most, rank)
 		k := min(want[p], top-others-n, allowed-n)
 		if sh.Scarce {
 			var rivals []int
@@ -881,7 +918,18 @@ func (s *State) slots(c *Counter, name string, h *Held, a Ask, want Demand, now 
 			k = min(k, even-busy[p])
 			sh.Fair[p] = int64(max(0, even))
 		}
+		if want[p] > 0 && !sh.Owed[rank] && s.owed(c, name, worker, p.Class, now) {
+			sh.Owed[rank] = true
+			if busy.of(p.Class) == 0 {
+				k = max(k, min(want[p], 1, allowed-n))
+			}
+		}
 		n += max(0, k)
+	}
+	for rank, class := range Classes() {
+		if sh.Owed[rank] = sh.Owed[rank] && n > 0 && allowed > 0; sh.Owed[rank] {
+			h.Owed = append(h.Owed, class)
+		}
 	}
 	held := h.Slots
 	h.Slots, h.Busy, h.Want = n, busy, want
