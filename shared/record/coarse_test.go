@@ -70,6 +70,32 @@ func TestEchoOfTheWriteBefore(t *testing.T) {
 	}
 }
 
+// Somebody reads while we write, and hears of our last write for the first time: nobody has set that again. Who sets it in that
+// moment is heard.
+func TestReadWhileWeWrite(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+	a, b := TextValue("a"), TextValue("b")
+	before := View{Ref: Ref{Platform: NetSuite, Object: "customer", ID: "1"}}
+	before = Confirm(before, before, map[string]Value{"phone": a}, Version{}, now, "one")
+	for _, then := range []struct {
+		at     time.Time
+		holds  Value
+		origin Origin
+	}{
+		{now, b, FromSorrel},
+		{now.Add(5 * time.Minute), b, FromSorrel}, // a clock ahead
+		{now.Add(6 * time.Hour), a, FromPlatform},
+		{now.Add(6*time.Hour - 5*time.Minute), a, FromPlatform}, // a clock behind
+	} {
+		v, _ := Observe(before, Observation{Ref: before.Ref, Version: Version{At: then.at}, Fields: map[string]Value{"phone": a}})
+		v = Confirm(v, before, map[string]Value{"phone": b}, Version{}, now.Add(6*time.Hour), "two")
+		if holds, origin := v.Holds("phone"); holds != then.holds || origin != then.origin {
+			t.Errorf("as of %s it holds %v from %q, want %v from %q", then.at, holds, origin, then.holds, then.origin)
+		}
+	}
+}
+
 // Two writes fall into one second of a platform's clock, and their echoes come in either order: what somebody sets later on
 // is heard, also if it is what the earlier write set.
 func TestEchoesOfOneSecond(t *testing.T) {

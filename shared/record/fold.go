@@ -214,7 +214,8 @@ func (rule Rule) vacant(r Record) bool {
 }
 
 // says is what an owner says in a field of its own. As long as it has said nothing, not even null, the value that
-// it got when it was created counts; what an approved proposal writes does not count before the owner says it.
+// it got when it was created counts, whoever decided that; what an approved proposal changes does not count before the owner
+// says it.
 func (r Record) says(owner, field string) (Contribution, bool) {
 	v := r.Views[owner]
 	if c := v.Said[field]; !c.Value.IsAbsent() {
@@ -224,10 +225,7 @@ func (r Record) says(owner, field string) (Contribution, bool) {
 	if !wrote {
 		return Contribution{}, false
 	}
-	if ask, _, waits := r.approved(owner, field); waits {
-		if ask.Before.IsAbsent() {
-			return Contribution{}, false
-		}
+	if ask, _, waits := r.approved(owner, field); waits && !ask.Before.IsAbsent() {
 		w.Value = ask.Before
 	}
 	return Contribution{owner, w.Value, w.Base, w.Trace, "", FromSorrel, v.Gone(), false}, true

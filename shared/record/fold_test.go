@@ -277,6 +277,28 @@ func TestOwnerIsCreatedWithWhatOthersDecided(t *testing.T) {
 	c.proposal(Salesforce, "name")
 }
 
+// What was approved while the owner had no native record is what it is created with: it is not told of it in a second write.
+func TestOwnerIsCreatedWithWhatWasApproved(t *testing.T) {
+	t.Parallel()
+	c := newCase(t, map[string]Rule{"active": {Kind: Owner, Owner: NetSuite, Meanwhile: []string{Salesforce}, Paths: map[string]Path{Salesforce: Propose},
+		Targets: []string{Salesforce, Zendesk}, Group: "active", Approval: &Approval{}}})
+	c.rules.Deletes, c.rules.Deactivated = map[string]Deletion{Salesforce: DeleteProposed}, map[string]Value{"active": BoolValue(false)}
+	c.say(Salesforce, "active", BoolValue(true))
+	c.write(Zendesk, "active", BoolValue(true))
+	c.now = c.now.Add(time.Minute)
+	c.observe(Observation{Ref: Ref{Salesforce, "customer", "7"}, Version: Version{At: c.now}, Gone: true})
+	c.decide(c.proposal(Salesforce, "active").ID, true)
+	c.golden("active", BoolValue(true)) // NetSuite decides, and does not know of it yet
+	c.silent(Zendesk)
+	c.write(NetSuite, "active", BoolValue(false))
+	c.golden("active", BoolValue(false))
+	c.silent(NetSuite)
+	c.say(NetSuite, "active", BoolValue(false))
+	c.happened("applied")
+	c.silent(NetSuite)
+	c.write(Zendesk, "active", BoolValue(false))
+}
+
 // A deletion asks once. An owner that takes the deactivation back is not asked again, nor do others who had agreed
 // with it fight about it.
 func TestDeletionAsksOnce(t *testing.T) {

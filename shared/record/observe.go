@@ -145,8 +145,9 @@ func (w Wrote) echoed(at Version) bool {
 
 const (
 	echoWithin = 2 * time.Second
-	echoAge    = time.Minute // an older one is of another write
-	maxPast    = 4           // values of a field that View.Past remembers: the newest
+	echoAge    = time.Minute      // an older one is of another write
+	longSaid   = 10 * time.Minute // what was said before that was said before a write of this moment, whatever the platform's clock
+	maxPast    = 4                // values of a field that View.Past remembers: the newest
 )
 
 // mergeCells is the join of two cells of a field whose last write is w: associative, commutative, idempotent.
@@ -293,6 +294,10 @@ func ConfirmAmong(v, before View, fields map[string]Value, tried map[string][]Va
 			base = version
 		}
 		old := wrote[f]
+		// Whoever reads while we write may hear of our last write for the first time: that says nothing about this one.
+		if said := v.Said[f]; said.Value == old.Value && said.Version.Compare(base) > 0 && said.Version.At.Before(now.Add(-longSaid)) {
+			base = said.Version
+		}
 		over := old.Over
 		if was, origin := before.Holds(f); origin == FromPlatform && was != value {
 			over = Over{Value: was, Said: before.Since(f).At, Trace: before.Said[f].Trace}

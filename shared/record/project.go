@@ -20,7 +20,7 @@ func (p Patch) Empty() bool { return len(p.Fields) == 0 && !p.Delete }
 // the platform holds (compared in the form that as gives the value on that platform), not held, not the platform's own
 // field, not a deviation that policy ignores or that waits for a decision. What approved proposals ask for is written
 // to the fields' owner, and nowhere else until the owner has said it. An owner that gets its native record from us
-// begins with what others decided meanwhile.
+// begins with what others decided meanwhile, and with what was approved.
 //
 // Applying a patch (Confirm) or observing it come back, and projecting again, gives an empty patch.
 func Project(r Record, rules Rules, platform string, as func(field string, v Value) Value) Patch {
@@ -41,7 +41,7 @@ func Project(r Record, rules Rules, platform string, as func(field string, v Val
 	}
 	for f, g := range r.Golden {
 		rule := rules.Fields[f]
-		if rule.owns(platform) && !(p.Create && rule.vacant(r)) {
+		if _, _, approved := r.approved(platform, f); rule.owns(platform) && (approved || !(p.Create && rule.vacant(r))) {
 			r.grant(&p, platform, f, as)
 			continue
 		}
@@ -115,8 +115,6 @@ func (r Record) grant(p *Patch, owner, f string, as func(field string, v Value) 
 	v := r.Views[owner]
 	wrote, was := v.Wrote[f]
 	switch hold, held := r.Held[HoldKey(owner, f)]; {
-	case v.ID == "":
-		p.Kept[f] = owner + " has no native record yet"
 	case as(f, v.Said[f].Value) == as(f, ask.After), was && as(f, wrote.Value) == as(f, ask.After) && wrote.Base.Compare(ask.Seen) >= 0:
 		return // said, or written and not yet said back
 	case held && hold.Value == ask.After && !hold.Trying:

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"sorrel/shared/fault"
 	"sorrel/shared/govern"
@@ -62,14 +61,14 @@ func lacks(s ledger.State, platform string) bool {
 	return d.Attempts > 5 && strings.Contains(d.Reason, string(fault.MissingReference))
 }
 
-// returned holds a platform that was away for hours to one write per record that was changed meanwhile. Those of two workers
-// at one moment count as one: a record may be delivered by itself, and because another refers to it.
+// returned holds a platform that was away for hours to one write per record that was changed meanwhile: see recount. A native
+// record that becomes another record's after that is told of that one once as well: records that were merged elsewhere become
+// one when none of their native records stands in the way any more, and such a one may be deleted only now, on this platform.
 func (w *world) returned() {
 	for _, s := range w.sites {
-		for _, id := range slices.Sorted(maps.Keys(s.since)) {
-			at := s.since[id]
-			if last := len(at) - 1; at[last].Sub(at[0]) > time.Second {
-				w.wrong("flood: %s is told %d times of %s after it was away", s.name, len(at), id)
+		for _, t := range slices.SortedFunc(maps.Keys(s.since), tale.compare) {
+			if n := s.since[t].times; n > 1 {
+				w.wrong("flood: %s is told %d times of %s after it was away", s.name, n, t.native)
 			}
 		}
 		s.since = nil

@@ -32,8 +32,8 @@ type site struct {
 	rows       map[record.Ref]*row
 	order      []record.Ref // in which they were made
 	writes     int
-	since      map[string][]time.Time // of writes since it came back after hours, by native id
-	unknown    map[string]time.Time   // whose last write got no answer, by native or external id, and when that was remembered
+	since      map[tale]*telling    // since it came back after hours
+	unknown    map[string]time.Time // whose last write got no answer, by native or external id, and when that was remembered
 }
 
 // row is one native record.
@@ -206,7 +206,7 @@ func (s *site) absent(op string) error {
 const settled = 8 * time.Minute
 
 // apply is a write of process p, taken by the platform.
-func (s *site) apply(p *process, w platform.Write) platform.Written {
+func (s *site) apply(p *process, w platform.Write, account string, coming bool) platform.Written {
 	ref, made := w.Ref, false
 	s.writes++
 	key := named(w)
@@ -241,9 +241,7 @@ func (s *site) apply(p *process, w platform.Write) platform.Written {
 		}
 		r = s.rows[ref]
 	}
-	if s.since != nil {
-		s.since[ref.ID] = append(s.since[ref.ID], s.w.now)
-	}
+	s.recount(p, ref, w, account, coming)
 	body, err := json.Marshal(w.Fields)
 	if err != nil {
 		panic(err) // all values here are text and truth values
@@ -266,6 +264,82 @@ func (s *site) apply(p *process, w platform.Write) platform.Written {
 		done.Version, done.Fields = n.Version, n.Fields
 	}
 	return done
+}
+
+// tale is a record, and the native record that is told of it.
+type tale struct {
+	native string
+	id     record.ID
+}
+
+func (t tale) compare(o tale) int {
+	return cmp.Or(strings.Compare(t.native, o.native), strings.Compare(string(t.id), string(o.id)))
+}
+
+// telling is how often a native record was told of a record since its platform came back after hours.
+type telling struct {
+	times   int
+	first   time.Time
+	account string // where the record's reference led then
+	coming  bool   // and whether that was still to get there
+}
+
+// recount notes a write to a platform that was away for hours. account and coming are as of when it was sent. Not counted is a
+// write that has a cause of its own:
+//
+// One that two workers sent at one moment, a record by itself and because another refers to it: this one had loaded the record
+// before the other's write was confirmed.
+//
+// What was approved only after the first. What somebody asks for meanwhile waits until the owner has answered to what was
+// approved before, and may be approved by itself then.
+//
+// A reference to a record that has another native record here than when the first was sent, because records became one.
+func (s *site) recount(p *process, ref record.Ref, w platform.Write, account string, coming bool) {
+	if s.since == nil {
+		return
+	}
+	id, _ := record.ParseExternal(w.External)
+	t, last := s.since[tale{ref.ID, id}], s.rows[ref].last
+	if t == nil {
+		s.since[tale{ref.ID, id}] = &telling{1, s.w.now, account, coming}
+		return
+	}
+	if last.confirmed.IsZero() || !p.loaded[id].After(last.confirmed) {
+		return
+	}
+	own := len(w.Fields) > 0
+	for field := range w.Fields {
+		moved := field == "account" && !t.coming && account != t.account
+		own = own && (moved || s.approved(id, field, t.first))
+	}
+	if !own {
+		t.times++
+	}
+}
+
+// approved reports whether a change of a field of this platform's own was approved after a time, and has not got there yet.
+func (s *site) approved(id record.ID, field string, after time.Time) bool {
+	for _, p := range s.w.state(id).Record.Proposals {
+		if ask, asked := p.Fields[field]; asked && ask.Owner == s.name && p.Status == record.ProposalApproved && p.Decided.After(after) {
+			return true
+		}
+	}
+	return false
+}
+
+// leads is the native record here that the reference of a record leads to, if there is one, and whether one is still to come.
+func (s *site) leads(external string) (account string, coming bool) {
+	id, _ := record.ParseExternal(external)
+	to := record.ID(s.w.followed(s.w.state(id).Record.Golden["account"].Value).Raw())
+	if to.Validate() != nil {
+		return "", false
+	}
+	there := s.w.state(to)
+	if v := there.Record.Views[s.name]; v.Exists() {
+		return v.ID, false
+	}
+	_, due := there.Due[s.name]
+	return "", due
 }
 
 // port is a platform as a process reaches it.
@@ -316,8 +390,12 @@ func (o port) Write(ctx context.Context, writes []platform.Write) []platform.Wri
 	for i, w := range writes {
 		body, _ := json.Marshal(w.Fields) // a map is written in order of its keys
 		what := fmt.Sprintf("%s %s%s (%s) %s", w.Ref.Object, w.Ref.ID, map[bool]string{true: " delete"}[w.Delete], w.External, body)
+		account, coming := "", false
+		if o.since != nil {
+			account, coming = o.leads(w.External)
+		}
 		err := o.call(ctx, "write", what, func() error {
-			out[i] = o.apply(o.p, w)
+			out[i] = o.apply(o.p, w, account, coming)
 			return out[i].Err
 		})
 		if err != nil {

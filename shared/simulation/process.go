@@ -36,11 +36,12 @@ type process struct {
 	task
 	w       *world
 	name    string
-	began   time.Time // its present task
-	saving  *saving   // what it writes of a budget now
-	wrote   []*row    // by its present task
-	unknown []unknown // likewise
-	hook    hook      // that intake is taking
+	began   time.Time               // its present task
+	saving  *saving                 // what it writes of a budget now
+	wrote   []*row                  // by its present task
+	loaded  map[record.ID]time.Time // when its present task last loaded them
+	unknown []unknown               // likewise
+	hook    hook                    // that intake is taking
 	ledger  *ledger.Ledger
 	intake  *intake.Flow
 	hub     *hub.Flow
@@ -103,7 +104,9 @@ func (p *process) correlation() string {
 }
 
 // begin makes a process ready for its next task.
-func (p *process) begin() { p.began, p.wrote, p.unknown = p.w.now, nil, nil }
+func (p *process) begin() {
+	p.began, p.wrote, p.unknown, p.loaded = p.w.now, nil, nil, map[record.ID]time.Time{}
+}
 
 func (p *process) alive() {
 	if p.dead {
@@ -188,6 +191,9 @@ func (e edges) GetMany(ctx context.Context, keys ...store.Key) (found []store.En
 	slices.SortFunc(keys, compareKeys)
 	err = e.p.call("store", "get", shown(keys), func() error {
 		found, err = e.p.w.store.GetMany(ctx, keys...)
+		for _, k := range keys {
+			e.p.loaded[record.ID(k.Part[strings.LastIndexByte(k.Part, 1)+1:])] = e.p.w.now // the last component of a record's key
+		}
 		return err
 	})
 	return found, err

@@ -128,7 +128,7 @@ func (s *Simulator) Play(c Case, keep bool) Outcome {
 	}
 	if c.Profile.Name == "away" {
 		for _, o := range c.Outages {
-			w.later(o.From+o.For, func() { w.site(o.Of).since = map[string][]time.Time{} })
+			w.later(o.From+o.For, func() { w.site(o.Of).since = map[tale]*telling{} })
 		}
 	}
 	w.later(30*time.Second, w.sweeping)
