@@ -132,7 +132,7 @@ func (r ReplayReport) Print(w io.Writer) error {
 	for _, l := range r.Platforms {
 		p("%-11s %9s %9s %8s\n", l.Name, thousands(float64(l.Woken)), thousands(float64(l.Conflicts)), thousands(float64(l.Wasted)))
 	}
-	p("(wake-ups by the sweep, commits that were made again, writes that confirmed nothing)\n\n")
+	p("(by the sweep; commits that were made again; writes that confirmed nothing)\n\n")
 	printChecks(&b, r.Checks)
 	_, err := io.WriteString(w, b.String())
 	return err
