@@ -1087,6 +1087,52 @@ func TestWorkersThatCross(t *testing.T) {
 	}
 }
 
+// readLate is a platform whose answers to reads take a while, in which something else happens.
+type readLate struct {
+	deliver.Platform
+	meanwhile func()
+}
+
+func (r readLate) Read(ctx context.Context, ref record.Ref) (record.Native, error) {
+	n, err := r.Platform.Read(ctx, ref)
+	r.meanwhile()
+	return n, err
+}
+
+// A worker reads what became of a write. Before it can say so, another has written something else over it: what was read is
+// no news by then.
+func TestReadBackThatIsLate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.push(w.netsuite.set("customer", "107", customer("Vins", "1")))
+	w.settle()
+	wake, err := message.Wake{Platform: record.Salesforce, Record: customerID, CorrelationID: "c"}.Message("e")
+	if err != nil {
+		t.Fatal(err)
+	}
+	woken := []queue.Received{{Message: wake, ID: "1"}}
+	phone := func(number string) {
+		w.clock.pass(time.Minute)
+		w.push(w.netsuite.set("customer", "107", map[string]any{"phone": number}))
+		w.drain(w.inbound, w.hub.Apply)
+	}
+	w.salesforce.answers(once(to("Account"), lost(true)))
+	phone("2")
+	w.deliver.Apply(t.Context(), woken)
+	w.clock.pass(time.Minute)
+	slow := deliver.New(deliver.Deps{Ledger: w.ledger, Config: w.config, Now: w.clock.now, Rand: func() *rand.Rand { return rand.New(rand.NewPCG(1, 2)) }, Telemetry: w.telemetry,
+		Platforms: map[string]deliver.Platform{record.Salesforce: readLate{w.salesforce, func() {
+			phone("3")
+			w.deliver.Apply(t.Context(), woken)
+			phone("2")
+		}}}})
+	slow.Apply(t.Context(), woken)
+	w.settle()
+	if got := w.salesforce.state()["Account/"+customerID.External()]["Phone"]; got != "2" {
+		t.Errorf("Salesforce has phone %v", got)
+	}
+}
+
 // While a worker waits for an answer, the record becomes one with another: what the write left on the native record, which
 // is the other's now, is read and brought to what the other says.
 func TestSlowWorkerAcrossAMerge(t *testing.T) {

@@ -581,7 +581,7 @@ func (f *Flow) finish(ctx context.Context, j *job, w platform.Written, written b
 				view.Ref = record.Ref{Platform: j.platform, Object: j.mapping.Object, ID: w.ID}
 				e.Links[view.Ref] = j.id()
 			}
-			crossed = j.crossed(e.Before.Record.Views[j.platform], w)
+			crossed = w.Version.IsZero() && len(j.crossed(e.Before, j.forms())) > 0
 			s.Record.Views[j.platform] = f.confirm(j, s, view, w, now)
 		}
 		held := f.holds(j, s, now)
@@ -589,10 +589,10 @@ func (f *Flow) finish(ctx context.Context, j *job, w platform.Written, written b
 			delete(held, record.HoldKey(j.platform, field))
 		}
 		s.Record.Held = held
-		f.end(j, s)
 		if crossed {
-			f.reread(j, s, "written while another worker wrote it", now)
+			f.reread(j, s, j.forms(), "written while another worker wrote it", now)
 		}
+		f.end(j, s)
 		step := ledger.Step{Step: "unchanged", Detail: "nothing to write"}
 		if written {
 			step = ledger.Step{Step: "written", Native: record.Ref{Platform: j.platform, Object: j.mapping.Object, ID: w.ID}.String(), Fields: slices.Sorted(maps.Keys(j.patch.Fields))}
@@ -627,17 +627,17 @@ func (f *Flow) finish(ctx context.Context, j *job, w platform.Written, written b
 	})
 }
 
-// crossed reports whether another worker's write of something else was confirmed, or found on the platform, since j was
-// loaded. Unless the platform tells versions, nobody knows which of the two came last.
-func (j *job) crossed(v record.View, w platform.Written) bool {
-	before := j.before.Record.Views[j.platform].Wrote
-	for field, value := range j.forms() {
-		was, is := before[field], v.Wrote[field]
-		if w.Version.IsZero() && is.Value != value && !is.When.Equal(was.When) {
-			return true
+// crossed are those of the fields that j has set, or found set, which another worker's write of something else was confirmed
+// to have set since j was loaded. Unless the platform tells versions, nobody knows which of the two came last.
+func (j *job) crossed(now ledger.State, set map[string]record.Value) []string {
+	before, after := j.before.Record.Views[j.platform].Wrote, now.Record.Views[j.platform].Wrote
+	var out []string
+	for field, value := range set {
+		if is := after[field]; is.Value != value && !is.Told && !is.When.Equal(before[field].When) {
+			out = append(out, field)
 		}
 	}
-	return false
+	return out
 }
 
 // confirm is a view after a write that arrived.
@@ -702,7 +702,14 @@ func (f *Flow) readBack(j *job, s *ledger.State, e *ledger.Entry, now time.Time)
 		e.Links[j.found.Ref] = j.id()
 	}
 	view, _ = record.Observe(view, *j.found)
-	s.Record.Views[j.platform] = record.Confirm(view, j.view, j.arrived, record.Version{}, now, f.trace(j))
+	arrived, crossed := maps.Clone(j.arrived), j.crossed(e.Before, j.arrived)
+	for _, field := range crossed {
+		delete(arrived, field)
+	}
+	s.Record.Views[j.platform] = record.Confirm(view, j.view, arrived, record.Version{}, now, f.trace(j))
+	if len(crossed) > 0 {
+		f.reread(j, s, j.arrived, "read while another worker wrote it", now)
+	}
 }
 
 // holds is a copy of a state's holds, with what the mapping could not carry. Those fields are not in the patch.
@@ -830,7 +837,8 @@ func (f *Flow) postpone(ctx context.Context, j *job, why error, found bool) erro
 		due.Attempts++
 		due.Unknown = due.Unknown || found
 		if fault.Is(why, fault.Unknown) {
-			due = unanswered(due, j)
+			due.Unknown = true
+			due.Try(j.forms())
 		}
 		due.Reason = why.Error()
 		due.Missing = j.lost && fault.Is(why, fault.MissingReference)
@@ -957,7 +965,7 @@ func (f *Flow) handOver(ctx context.Context, j *job) error {
 	now := f.d.Now().UTC()
 	_, err = govern.Change(ctx, f.d.Ledger, f.d.Config, id, govern.Cause{Trace: f.trace(j), Now: now}, func(s *ledger.State) ([]record.Event, error) {
 		if s.Record.Views[j.platform].ID == ref.ID {
-			f.reread(j, s, "written while it came from another record", now)
+			f.reread(j, s, j.forms(), "written while it came from another record", now)
 		}
 		return nil, nil
 	})
@@ -965,18 +973,12 @@ func (f *Flow) handOver(ctx context.Context, j *job) error {
 	return err
 }
 
-// reread has what a write left on the platform read, as if it had not been answered.
-func (f *Flow) reread(j *job, s *ledger.State, why string, now time.Time) {
+// reread has what a write of set left on the platform read, as if it had not been answered.
+func (f *Flow) reread(j *job, s *ledger.State, set map[string]record.Value, why string, now time.Time) {
 	s.AddDue(j.platform, f.trace(j), j.class, now)
 	due := s.Due[j.platform]
 	due.Attempts++
-	due.NotBefore, due.Reason = now.Add(firstWait), why
-	s.Due[j.platform] = unanswered(due, j)
-}
-
-// unanswered notes in a due entry that nobody knows what became of a write.
-func unanswered(due ledger.Due, j *job) ledger.Due {
-	due.Unknown = true
-	due.Try(j.forms())
-	return due
+	due.NotBefore, due.Reason, due.Unknown = now.Add(firstWait), why, true
+	due.Try(set)
+	s.Due[j.platform] = due
 }
