@@ -150,6 +150,9 @@ type Step struct {
 	Detail   string    `json:"detail,omitempty"`
 }
 
+// remembering is how many bytes of encoded states are kept decoded as well: some thousand records.
+const remembering = 4 << 20
+
 // Ledger remembers. It is safe for concurrent use.
 type Ledger struct {
 	store store.Store
@@ -158,9 +161,9 @@ type Ledger struct {
 }
 
 // New returns a ledger over s. It keeps the states that were decoded or committed last in memory (they are
-// immutable per revision) to save decoding, never to save a read.
+// immutable per revision) to save decoding, never to save a read. These take about 16 MB at most.
 func New(s store.Store, now func() time.Time) *Ledger {
-	return &Ledger{store: s, now: now, seen: newRecent(4096)}
+	return &Ledger{store: s, now: now, seen: newRecent(remembering)}
 }
 
 func classify(op, id string, err error) error {
@@ -325,7 +328,7 @@ func (l *Ledger) state(id record.ID, got map[store.Key]store.Entry) (State, erro
 		return State{}, err
 	}
 	s.rev = e.Rev
-	l.seen.put(e.Key, s, nil)
+	l.seen.put(e.Key, s, e.Value)
 	return s, nil
 }
 

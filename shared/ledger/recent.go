@@ -9,16 +9,19 @@ import (
 
 // recent keeps decoded states by key. A state of one revision never changes, so a hit is as good as decoding
 // again. Of a state that was just committed the revision is not known; it is told by the digest of its encoded form
-// until the first read names it. When it is full the older half is dropped at once.
+// until the first read names it. When it is full the older half is dropped at once. It is bounded by the bytes of their
+// encoded forms, as one state may be a hundred times as large as another; decoded they take about four times as much.
 type recent struct {
 	mu       sync.Mutex
-	max      int
+	max      int // bytes
+	bytes    int // of new
 	new, old map[store.Key]remembered
 }
 
 type remembered struct {
 	State
-	sum [sha256.Size]byte // of what was committed, until rev is known
+	sum   [sha256.Size]byte // of what was committed, until rev is known
+	bytes int
 }
 
 func newRecent(max int) *recent {
@@ -43,10 +46,10 @@ func (r *recent) get(e store.Entry) (State, bool) {
 	return s.State, s.rev == e.Rev
 }
 
-// put remembers a state that nobody modifies any more: one that was read, or one without a revision that was
+// put remembers a state that nobody modifies any more: one that was read as value, or one without a revision that was
 // committed as value.
 func (r *recent) put(k store.Key, s State, value []byte) {
-	m := remembered{State: s}
+	m := remembered{State: s, bytes: len(value)}
 	if s.rev == "" {
 		m.sum = sha256.Sum256(value)
 	}
@@ -56,8 +59,12 @@ func (r *recent) put(k store.Key, s State, value []byte) {
 }
 
 func (r *recent) keep(k store.Key, s remembered) {
-	if len(r.new) >= r.max/2 {
-		r.old, r.new = r.new, map[store.Key]remembered{}
+	if s.bytes > r.max/2 {
+		return
+	}
+	r.bytes += s.bytes - r.new[k].bytes
+	if r.bytes > r.max/2 {
+		r.old, r.new, r.bytes = r.new, map[store.Key]remembered{}, s.bytes
 	}
 	r.new[k] = s
 }
