@@ -75,6 +75,7 @@ type replay struct {
 	q       *Queue
 	now     int64
 	waiting map[uint64]*replayed
+	data    []byte // of one segment after the other
 }
 
 type replayed struct {
@@ -181,7 +182,8 @@ func (r *replay) loadSegment(number uint64, last bool) error {
 	if err != nil {
 		return err
 	}
-	data := make([]byte, info.Size())
+	r.data = slices.Grow(r.data[:0], int(info.Size()))[:info.Size()]
+	data := r.data
 	if _, err := f.ReadAt(data, 0); err != nil {
 		return err
 	}
