@@ -223,11 +223,15 @@ func (e *entity) withdraw(ctx context.Context, t *tally) error {
 		x, now := t.open[id], e.d.Now().UTC()
 		x.Status, x.Last, x.Resolved = ledger.ExceptionResolved, now, now
 		note := ledger.LogEntry{Chain: ledger.General, At: now, By: e.o.By, Events: []record.Event{{Action: "exception-resolved", By: e.o.By, Detail: x.ID + " " + x.Native}}}
-		switch err := e.d.Ledger.SaveException(ctx, x, note); {
-		case err == nil:
-			t.Resolved++
-		case !fault.Is(err, fault.Conflict): // else somebody is at it: the next run looks again
+		err := e.d.Ledger.SaveException(ctx, x, note)
+		if fault.Is(err, fault.Conflict) { // what linked the native record has resolved it, or somebody is at it: the next run looks again
+			x, err = e.d.Ledger.Exception(ctx, id)
+		}
+		if err != nil {
 			return err
+		}
+		if x.Status == ledger.ExceptionResolved {
+			t.Resolved++
 		}
 	}
 	return nil
