@@ -212,7 +212,8 @@ func (f *Flow) platform(ctx context.Context, name string, q queue.Sender, now ti
 const seldom = 30 * time.Second
 
 // wake makes a wake-up. Its dedup id changes with the time, so that an entry is woken once per Grace at most, and less
-// often the longer it waits; and with each pause of the platform that ends.
+// often the longer it waits; and with each pause of the platform that ends. A replay's is new each time: a queue that drops
+// it in silence would be thought to hold it.
 func (f *Flow) wake(name string, p ledger.Pending, o budget.Outlook, now time.Time) (queue.Message, error) {
 	since := p.Since
 	if p.NotBefore.After(since) {
@@ -223,6 +224,9 @@ func (f *Flow) wake(name string, p ledger.Pending, o budget.Outlook, now time.Ti
 		every *= 2
 	}
 	id := fmt.Sprintf("sweep-%d-%d-%d", since.UnixMilli(), every.Milliseconds(), age/every)
+	if p.Class == budget.Replay {
+		id = fmt.Sprintf("sweep-%d-at-%d", since.UnixMilli(), now.UnixMilli())
+	}
 	if !o.Until.IsZero() {
 		id += fmt.Sprintf("-%d", o.Until.UnixMilli())
 	}
