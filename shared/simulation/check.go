@@ -25,7 +25,7 @@ func (w *world) waiting() string {
 				w.wrong("cannot look: %v", err)
 				break
 			}
-			if lacks(w.state(p.Record), s.name) || w.vendors != nil && w.vendors.untold(w.state(p.Record).Record.Views[s.name].Ref) {
+			if w.lacks(w.state(p.Record), s.name) || w.vendors != nil && w.vendors.untold(w.state(p.Record).Record.Views[s.name].Ref) {
 				continue
 			}
 			out = append(out, fmt.Sprintf("%s for %s", p.Record, s.name))
@@ -55,10 +55,37 @@ func (w *world) waiting() string {
 	return strings.Join(out, ", ")
 }
 
-// lacks reports whether a record waits for what it refers to, and will for ever: people have deleted that.
-func lacks(s ledger.State, platform string) bool {
+// lacks reports whether a record waits for what it refers to, and will for ever: people have deleted that. What it refers to
+// may have come meanwhile; then it waits for its next attempt only.
+func (w *world) lacks(s ledger.State, platform string) bool {
 	d := s.Due[platform]
-	return d.Attempts > 5 && strings.Contains(d.Reason, string(fault.MissingReference))
+	if d.Attempts <= 5 || !strings.Contains(d.Reason, string(fault.MissingReference)) {
+		return false
+	}
+	m, _ := w.set.ByEntity(s.Record.ID.Entity(), platform)
+	for field, g := range s.Record.Golden {
+		id := record.ID(g.Value.Raw())
+		if _, refers := m.Refers(field); !refers || g.Value.Kind() != record.Text || id.Validate() != nil {
+			continue
+		}
+		to, err := w.god.Follow(context.Background(), id)
+		if err != nil {
+			w.wrong("cannot look: %v", err)
+		}
+		if v := to.Record.Views[platform]; !v.Exists() || w.deleted(v.Ref) {
+			return true
+		}
+	}
+	return false
+}
+
+// deleted reports whether people have deleted a native record.
+func (w *world) deleted(ref record.Ref) bool {
+	if w.vendors != nil {
+		return w.vendors.deleted[ref] != ""
+	}
+	r := w.site(ref.Platform).rows[ref]
+	return r == nil || r.gone
 }
 
 // returned holds a platform that was away for hours to one write per record that was changed meanwhile: see recount. A native
@@ -136,7 +163,7 @@ func (w *world) same(r record.Record, shown map[record.Ref]record.ID) {
 	for _, s := range w.sites {
 		v := r.Views[s.name]
 		patch := record.Project(r, rules, s.name, forms(s.name))
-		lacks := lacks(w.state(r.ID), s.name)
+		lacks := w.lacks(w.state(r.ID), s.name)
 		if lacks && !patch.Create {
 			delete(patch.Fields, "account")
 		}

@@ -379,7 +379,7 @@ func (v *vendors) same(s ledger.State, name string, shown map[record.Ref]record.
 		shown[view.Ref] = r.ID
 		return
 	}
-	if patch := record.Project(r, rules, name, as); !patch.Empty() && !lacks(s, name) {
+	if patch := record.Project(r, rules, name, as); !patch.Empty() && !w.lacks(s, name) {
 		w.wrong("forgotten: %s is still to be told %+v of %s", name, patch, r.ID)
 	}
 	if !view.Exists() {

@@ -393,7 +393,7 @@ func (w *world) pause() time.Duration {
 	}
 	for _, s := range w.sites {
 		for p, err := range w.god.DueFor(ctx, s.name) {
-			if err == nil && (w.down(s.name) || lacks(w.state(p.Record), s.name) || w.vendors != nil && w.vendors.untold(w.state(p.Record).Record.Views[s.name].Ref)) {
+			if err == nil && (w.down(s.name) || w.lacks(w.state(p.Record), s.name) || w.vendors != nil && w.vendors.untold(w.state(p.Record).Record.Views[s.name].Ref)) {
 				continue
 			}
 			if !soonest(p.NotBefore, err) {
