@@ -192,3 +192,102 @@ func TestConfirmedByItsEcho(t *testing.T) {
 		t.Errorf("it replaced %+v, want %v", over, theirs)
 	}
 }
+
+// An echo that comes late, of a write before this one, shows what was there before: what somebody sets later on is heard, also
+// if it is that.
+func TestLateEchoOfAnotherWrite(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+	a, c := TextValue("a"), TextValue("c")
+	for name, test := range map[string]struct {
+		street time.Duration // when another field is written; zero: never
+		echo   time.Duration
+		made   bool // it is this write's
+	}{
+		"of another field":      {street: 20*time.Minute - 2*time.Second, echo: 20*time.Minute - 3*time.Second},
+		"of long before":        {echo: 18 * time.Minute},
+		"of this write":         {echo: 20 * time.Minute, made: true},
+		"of this, after others": {street: 20*time.Minute - 2*time.Second, echo: 20*time.Minute - time.Second, made: true},
+	} {
+		for _, partial := range []bool{false, true} {
+			v := View{Ref: Ref{Platform: NetSuite, Object: "customer", ID: "1"}}
+			v = Confirm(v, v, map[string]Value{"phone": a}, Version{}, now, "one")
+			if test.street > 0 {
+				v = Confirm(v, v, map[string]Value{"street": c}, Version{}, now.Add(test.street), "two")
+			}
+			v = Confirm(v, v, map[string]Value{"phone": c}, Version{}, now.Add(20*time.Minute), "three")
+			o := Observation{Ref: v.Ref, Version: Version{At: now.Add(test.echo)}, Ours: true}
+			if said := map[string]Value{"phone": a}; partial {
+				o.Fields = said
+			} else {
+				o.Echo = said
+			}
+			v, _ = Observe(v, o)
+			v, _ = Observe(v, Observation{Ref: v.Ref, Version: Version{At: now.Add(time.Hour)}, Fields: map[string]Value{"phone": a}})
+			want := FromPlatform
+			if test.made {
+				want = FromSorrel
+			}
+			if holds, origin := v.Holds("phone"); holds != a || origin != want {
+				t.Errorf("echo %s, partial %t: it holds %v from %q, want %v from %q", name, partial, holds, origin, a, want)
+			}
+		}
+	}
+}
+
+// What a platform says that it held before the echo of our write is older than the write, however far its clock is ahead.
+func TestSaidBeforeTheEcho(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+	ours, theirs := TextValue("ours"), TextValue("theirs")
+	const ahead = 2 * time.Minute
+	for at, want := range map[time.Duration]Value{-5 * time.Second: ours, 5 * time.Second: theirs} {
+		v := View{Ref: Ref{Platform: NetSuite, Object: "customer", ID: "1"}}
+		v = Confirm(v, v, map[string]Value{"phone": ours}, Version{}, now, "one")
+		v, _ = Observe(v, Observation{Ref: v.Ref, Version: Version{At: now.Add(ahead)}, Ours: true, Echo: map[string]Value{"phone": ours}})
+		v, _ = Observe(v, Observation{Ref: v.Ref, Version: Version{At: now.Add(ahead + at)}, Fields: map[string]Value{"phone": theirs}})
+		if holds, _ := v.Holds("phone"); holds != want {
+			t.Errorf("said %v after the echo: it holds %v, want %v", at, holds, want)
+		}
+	}
+}
+
+// Who sets a value again after each of three put-backs insists. A put-back that is written twice counts once, and none of
+// those before counts when it is another value that is put there.
+func TestInsists(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+	theirs, ours, other := TextValue("theirs"), TextValue("ours"), TextValue("other")
+	set := func(v View) View {
+		now = now.Add(time.Minute)
+		v, _ = Observe(v, Observation{Ref: v.Ref, Version: Version{At: now}, Fields: map[string]Value{"phone": theirs}})
+		return v
+	}
+	write := func(v View, value Value) View {
+		now = now.Add(time.Minute)
+		return Confirm(v, v, map[string]Value{"phone": value}, Version{}, now, "")
+	}
+	expect := func(what string, v View, want Origin) {
+		t.Helper()
+		if _, origin := set(v).Holds("phone"); origin != want {
+			t.Errorf("%s: it is from %q, want %q", what, origin, want)
+		}
+	}
+	v := View{Ref: Ref{Platform: NetSuite, Object: "customer", ID: "1"}}
+	for range 2 {
+		v = write(set(v), ours)
+	}
+	expect("put back twice", v, FromPlatform)
+	before := set(v)
+	once := write(before, ours)
+	expect("put back three times", once, FromSorrel)
+	v = View{Ref: v.Ref}
+	said := set(v)
+	v = write(said, ours)
+	for range 3 { // by workers that have not heard of each other
+		now = now.Add(time.Second)
+		v = Confirm(v, said, map[string]Value{"phone": ours}, Version{}, now, "")
+	}
+	expect("put back once, written four times", v, FromPlatform)
+	expect("another value", write(set(once), other), FromPlatform)
+}

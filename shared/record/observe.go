@@ -87,12 +87,6 @@ func Observe(v View, o Observation) (View, bool) {
 // just before: platforms' clocks are coarse, and echoes come in any order.
 func saidBack(v View, o Observation) map[string]Wrote {
 	var out map[string]Wrote
-	var last time.Time // an echo of our last write says nothing about what earlier ones wrote: people may have set that since
-	for _, w := range v.Wrote {
-		if w.When.After(last) {
-			last = w.When
-		}
-	}
 	set := func(f string, w Wrote, b Back) {
 		if out == nil {
 			out = maps.Clone(v.Wrote)
@@ -112,7 +106,7 @@ func saidBack(v View, o Observation) map[string]Wrote {
 			}
 		case w.Back.Value == w.Value:
 		case o.Ours && slices.Contains(v.Past[f], value):
-		case o.Ours && w.When.Equal(last) && w.echoed(o.Version) && (w.Back.At.IsZero() || o.Version.Compare(w.Back.At) < 0):
+		case o.Ours && v.answers(w, o.Version) && (w.Back.At.IsZero() || o.Version.Compare(w.Back.At) < 0):
 			set(f, w, Back{value, o.Version})
 		case at > 0 && w.Back.Value == value && o.Version.Compare(w.Back.At) <= 0 && !o.Ours && !o.Version.within(w.Back.At):
 			set(f, w, Back{})
@@ -128,9 +122,8 @@ func saidBack(v View, o Observation) map[string]Wrote {
 			if w.Back.Value != value {
 				set(f, w, Back{value, o.Version})
 			}
-		case !w.echoed(o.Version):
 		case w.Back.Value == w.Value || slices.Contains(v.Past[f], value):
-		case w.When.Equal(last) && (w.Back.At.IsZero() || o.Version.Compare(w.Back.At) < 0):
+		case v.answers(w, o.Version) && (w.Back.At.IsZero() || o.Version.Compare(w.Back.At) < 0):
 			set(f, w, Back{value, o.Version})
 		}
 	}
@@ -138,9 +131,21 @@ func saidBack(v View, o Observation) map[string]Wrote {
 }
 
 // echoed reports whether what was said by us at a version can be the echo of this write: its version was not told, and
-// the change is not much later. Clocks differ a little.
+// the change is not much later, nor much earlier. Clocks differ a little.
 func (w Wrote) echoed(at Version) bool {
-	return !w.Told && !w.When.IsZero() && at.Compare(w.Base) > 0 && at.At.Before(w.When.Add(echoWithin))
+	return !w.Told && !w.When.IsZero() && at.Compare(w.Base) > 0 && at.At.Before(w.When.Add(echoWithin)) && at.At.After(w.When.Add(-echoAge))
+}
+
+// answers reports whether what was said by us at a version is the echo of w, as far as is known, and not of another write of
+// ours. That of a later one says nothing about what w wrote: people may have set that since. That of an earlier one shows
+// what was there before w.
+func (v View) answers(w Wrote, at Version) bool {
+	for _, other := range v.Wrote {
+		if other.When.After(w.When) || other.When.Before(w.When) && !at.At.After(other.When) {
+			return false
+		}
+	}
+	return w.echoed(at)
 }
 
 const (
@@ -302,8 +307,13 @@ func ConfirmAmong(v, before View, fields map[string]Value, tried map[string][]Va
 		if was, origin := before.Holds(f); origin == FromPlatform && was != value {
 			over = Over{Value: was, Said: before.Since(f).At, Trace: before.Said[f].Trace}
 			if old.Over.Value == was && old.Value == value && now.Sub(old.When) < insisting {
-				over.Again = old.Over.Again + 1
+				over.Again = old.Over.Again
+				if over.Said.After(old.Over.Said) { // else it was not set again, but our write was repeated
+					over.Again++
+				}
 			}
+		} else if old.Value != value {
+			over.Again = 0
 		}
 		if old.Base.Compare(base) > 0 { // a later write was confirmed meanwhile, or this one by its echo
 			if old.Value == value {

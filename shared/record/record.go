@@ -138,7 +138,7 @@ func (v View) Holds(field string) (Value, Origin) {
 	wrote, wroteSome := v.Wrote[field]
 	saidSome = saidSome && !said.Value.IsAbsent()
 	switch {
-	case wroteSome && (!saidSome || said.Version.Compare(wrote.Base) <= 0):
+	case wroteSome && (!saidSome || said.Version.Compare(wrote.Base) <= 0 || wrote.Back.Value == wrote.Value && said.Version.Compare(wrote.Back.At) < 0):
 		return wrote.Value, FromSorrel
 	case !saidSome:
 		return Value{}, FromNobody

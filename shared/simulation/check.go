@@ -111,6 +111,9 @@ func (w *world) check() {
 	w.told = map[string]bool{}
 	for _, x := range open {
 		w.told[x.Native] = true
+		if x.Type == "conflict" && x.Field != "" {
+			w.told[x.Native+" "+x.Field] = true
+		}
 	}
 	if w.vendors != nil {
 		w.vendors.check()
@@ -195,6 +198,9 @@ func (w *world) same(r record.Record, shown map[record.Ref]record.ID) {
 			}
 			if is == v.Wrote[field].Back.Value && w.c.Profile.Rewriting {
 				continue // what somebody set around our write, or the echo of the write before, may pass for its echo
+			}
+			if putBack := (change{field, row.fields[field], s.rewritten(field, g.Value.Any())}); w.told[v.Ref.String()+" "+field] && row.put[putBack] >= 3 {
+				continue // what was put back that often and is there again stays: nobody knows whether a person insists, or the platform; people are told
 			}
 			if is.Kind() == record.Text && slices.Contains(w.state(record.ID(want.Raw())).Record.Apart, record.ID(is.Raw())) {
 				continue // what a copy refers to went back to another record when the two were parted, and nobody has looked at it since

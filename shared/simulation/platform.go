@@ -49,6 +49,13 @@ type row struct {
 	restored time.Time // by people, in our time: they told then what it holds
 	heard    time.Time // when word of it came to us that was not of our own last change
 	last     lastWrite
+	put      map[change]int // how often we have changed a field so
+}
+
+// change is of one field, from one value to another.
+type change struct {
+	field    string
+	from, to any
 }
 
 // lastWrite is our last write to a row, and when it was remembered.
@@ -133,7 +140,7 @@ func (s *site) touch(ref record.Ref, ours bool, set map[string]any) {
 }
 
 func (s *site) add(ref record.Ref) *row {
-	r := &row{fields: map[string]any{}, born: s.clock().Truncate(s.resolution)}
+	r := &row{fields: map[string]any{}, put: map[change]int{}, born: s.clock().Truncate(s.resolution)}
 	s.rows[ref] = r
 	s.order = append(s.order, ref)
 	return r
@@ -251,7 +258,9 @@ func (s *site) apply(p *process, w platform.Write, account string, coming bool) 
 		s.w.wrong("uncaused: %s is told %s again", ref, body)
 	}
 	for field, v := range copied(w.Fields) {
-		r.fields[field] = s.rewritten(field, v)
+		to := s.rewritten(field, v)
+		r.put[change{field, r.fields[field], to}]++
+		r.fields[field] = to
 	}
 	r.external = w.External
 	s.touch(ref, true, w.Fields)
