@@ -84,7 +84,7 @@ func Observe(v View, o Observation) (View, bool) {
 //
 // Where the platform's answer to a write shows the record, Confirm knows. Else the first that the platform says of a later
 // change of ours is what it made of our value, unless people are known to have set that in between, or a write of ours
-// just before: platforms' clocks are coarse, and echoes come in any order.
+// just before: platforms' clocks are coarse, and echoes come in any order. See View.answers.
 func saidBack(v View, o Observation) map[string]Wrote {
 	var out map[string]Wrote
 	set := func(f string, w Wrote, b Back) {

@@ -72,7 +72,7 @@ type Over struct {
 	Value Value
 	Said  time.Time // since when, by the platform's clock
 	Trace string
-	Again int // how often we had replaced the very same value by the very same one before, each time within an hour
+	Again int // how often we had replaced the very same value by the very same one before, each time within an hour, and it was set again
 }
 
 // enough is how often a value that appears again is put back. Then it counts as what the platform makes of ours, and
@@ -132,7 +132,8 @@ const (
 )
 
 // Holds returns what the platform is known to hold in a field, and who put it there. A value equal to our
-// last write is ours: that is what makes an echo harmless, whoever's name it carries.
+// last write is ours: that is what makes an echo harmless, whoever's name it carries. What it held before it
+// showed our last write is over, whenever we hear of it.
 func (v View) Holds(field string) (Value, Origin) {
 	said, saidSome := v.Said[field]
 	wrote, wroteSome := v.Wrote[field]

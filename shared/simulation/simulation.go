@@ -32,7 +32,8 @@
 // its connectors write one record after the other. Those of the twins have no budgets and no replays.
 //
 // What it lets pass, because Sorrel is known not to see it: where values are rewritten, what somebody set around our
-// write may pass for its echo until it is set again; a reference to something deleted on a platform waits there
+// write may pass for its echo until it is set again; a value that we put back three times within hours and that is there again, about which
+// people are told; a reference to something deleted on a platform waits there
 // for ever, and a record that is not there yet with it, about which people are told; a copy that refers to a native record which went back to another record when the two were parted keeps the
 // reference; what is deleted unheard, or before its creation was confirmed, is written to again and again until a listing tells, which those of
 // NetSuite and ServiceNow never do.
