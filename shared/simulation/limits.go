@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"slices"
@@ -19,6 +20,8 @@ type limit struct {
 	arrived []time.Time    // within the window
 	breaker budget.Breaker // as it stands in the store
 	opened  time.Time      // when that was known there
+	silent  map[string]int // calls in a row that got no answer, by process, since it was closed last
+	finding time.Time      // by when the one call must be over that finds out about a platform; zero = it is
 	hungry  time.Time      // since when calls for live changes have found the budget used up, zero = they have not
 	refused time.Time      // when one did last
 }
@@ -36,7 +39,7 @@ func window(platform string) time.Duration {
 
 func newLimit(name string, p Profile) *limit {
 	if most := p.Limits[name]; most > 0 {
-		return &limit{Limit: budget.Limit{Name: budget.Calls, Max: most, Window: window(name)}}
+		return &limit{Limit: budget.Limit{Name: budget.Calls, Max: most, Window: window(name)}, silent: map[string]int{}}
 	}
 	return nil
 }
@@ -122,6 +125,7 @@ func (p *process) saved() {
 	}
 	if b.Open != p.saving.breaker.Open {
 		p.w.gates[map[bool]string{true: "breaker opens", false: "breaker closes"}[b.Open]]++
+		clear(p.saving.silent)
 	}
 	if b.Open && !b.Since.Equal(p.saving.breaker.Since) {
 		p.saving.opened = p.w.now
@@ -213,7 +217,7 @@ func (o port) call(ctx context.Context, kind, what string, do func() error) erro
 		w.note(p.name, name, "→ "+e.Error(), none)
 		return &e
 	}
-	l.probed(p, o.site)
+	finds := l.probed(p, o.site)
 	var said []budget.Reading
 	err = p.makes(o.name, name, f, latency, func() error {
 		if l.used(w.now) >= l.Max {
@@ -238,8 +242,15 @@ func (o port) call(ctx context.Context, kind, what string, do func() error) erro
 	if f == unanswered {
 		said = nil
 	}
+	if finds {
+		l.finding = time.Time{}
+	}
 	class := fault.ClassOf(err)
-	leave(budget.Outcome{Err: err, Silent: class == fault.Down || class == fault.Unknown, Readings: said})
+	silent := class == fault.Down || class == fault.Unknown
+	if l.silent[p.name]++; !silent {
+		delete(l.silent, p.name)
+	}
+	leave(budget.Outcome{Err: err, Silent: silent, Readings: said})
 	p.alive()
 	if f == slow {
 		w.wait(&p.task, frozen)
@@ -247,15 +258,28 @@ func (o port) call(ctx context.Context, kind, what string, do func() error) erro
 	return err
 }
 
+// usual is how many failures in a row open a breaker.
+const usual = 5
+
 // probed holds a call that was let through to what the breaker in the store says: whoever has read there that it is open
-// makes no call but the one that it was given. The others have a while to look; where the store does not answer, who has
-// plenty uses its lease to the end.
-func (l *limit) probed(p *process, o *site) {
+// makes no call but the one that it was given, one process at a time. The others have a while to look; where the store does
+// not answer, who has plenty uses its lease to the end. While the breaker is closed nobody calls whose own failures had to
+// open it. It reports that the call finds out about the platform.
+func (l *limit) probed(p *process, o *site) (finds bool) {
+	const apart = time.Second // of two processes' clocks
 	b, look, unknowing := l.breaker, p.looked[o.name], budget.Lease+2*storeTime
-	if !b.Open || b.Probe == p.name {
-		return
-	}
 	switch {
+	case !b.Open:
+		if n := l.silent[p.name]; n >= cmp.Or(p.w.c.Profile.Trip, usual) {
+			p.w.wrong("untripped: %s calls %s although %d calls of its own in a row got no answer, and the breaker is closed", p.name, o.name, n)
+		}
+		return false
+	case b.Probe == p.name:
+		if p.w.now.Add(apart).Before(l.finding) {
+			p.w.wrong("probed: %s calls %s although another finds out", p.name, o.name)
+		}
+		l.finding = b.ProbeEnds
+		return true
 	case look.at.After(l.opened):
 		unknowing = 0
 	case look.failed:
@@ -264,4 +288,5 @@ func (l *limit) probed(p *process, o *site) {
 	if since := p.w.now.Sub(l.opened); since > unknowing {
 		p.w.wrong("probed: %s calls %s although the breaker has been open for %s and %q may try", p.name, o.name, since, b.Probe)
 	}
+	return false
 }
