@@ -30,9 +30,10 @@ const (
 	// A window below this is too short to be shared by counting: by the time that others know of a call it is over. What
 	// is shared are its calls, like those at once; a worker that has one makes it again when the window is over.
 	shortest  = 10 * time.Second
-	doublings = 5 // of the breaker's pause
-	bonus     = 4 // as much as was asked for is given where there is plenty
-	leastLive = 1 // rank of the least urgent class that needs no trickle
+	soon      = time.Hour // a window of less is short for what a dead worker was given
+	doublings = 5         // of the breaker's pause
+	bonus     = 4         // as much as was asked for is given where there is plenty
+	leastLive = 1         // rank of the least urgent class that needs no trickle
 )
 
 // ceiling is how far calls of a class may fill a limit: what is above is left to the more urgent. Every class gets at
@@ -406,7 +407,7 @@ func (s *State) report(a Ask, now time.Time) *Worker {
 				}
 			}
 			if c.hear(r, held, now) {
-				s.settle(r)
+				s.settle(c, r)
 			}
 		}
 	}
@@ -431,13 +432,27 @@ func (s *State) report(a Ask, now time.Time) *Worker {
 }
 
 // settle takes what silent workers did not hand back for calls that the vendor has counted, or that were never made: all
-// that they had under way had ended when the call began whose answer says what is left.
-func (s *State) settle(r Said) {
-	for _, w := range s.Workers {
-		if h, some := w.Held[r.Limit]; some && r.Left >= 0 && w.Ends.Add(Margin).Before(r.At) {
-			h.Upto = h.Used
-			w.Held[r.Limit] = h
+// that they had under way had ended when the call began whose answer says what is left. Those that the vendor seems to have
+// counted count until their window is over, from the last moment at which they can have been made. What we count may have
+// left the vendor's window already, so only what surely has not is taken off. Of a short window nothing is taken: it is over
+// soon, and what several answers say of it at once cannot be told apart.
+func (s *State) settle(c *Counter, r Said) {
+	if c.Window < soon {
+		return
+	}
+	theirs := max(0, c.whole()-r.Left)
+	for _, id := range slices.Sorted(maps.Keys(s.Workers)) {
+		w := s.Workers[id]
+		h, some := w.Held[r.Limit]
+		if !some || r.Left < 0 || !w.Ends.Add(Margin).Before(r.At) {
+			continue
 		}
+		if n := min(int(h.Upto-h.Used), theirs-c.within(r.At)); n > 0 && !c.told() {
+			c.spend(n, w.Ends)
+			c.Others.Calls = max(0, c.Others.Calls-n)
+		}
+		h.Upto = h.Used
+		w.Held[r.Limit] = h
 	}
 }
 
@@ -545,6 +560,16 @@ func (c *Counter) age(now time.Time) {
 func (c *Counter) spent() (n int) {
 	for _, k := range c.Spent {
 		n += k
+	}
+	return n
+}
+
+// within counts the calls that were surely made within the window before a time.
+func (c *Counter) within(at time.Time) (n int) {
+	for part, k := range c.Spent {
+		if c.made(part).Add(-c.part()).After(at.Add(-c.Window)) {
+			n += k
+		}
 	}
 	return n
 }
