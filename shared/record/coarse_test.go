@@ -21,6 +21,23 @@ func TestReadInTheSecondOfAnEcho(t *testing.T) {
 	}
 }
 
+// The answer to a write shows the form that the platform gave to our value, also where somebody else's read of that second came
+// first and looked like an edit.
+func TestReadBeforeTheAnswer(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+	asked, made := TextValue("0316 1"), TextValue("+43 316 1")
+	v := View{Ref: Ref{Platform: Zendesk, Object: "organization", ID: "1"}}
+	version := Version{At: now}
+	before := v
+	v, _ = Observe(v, Observation{Ref: v.Ref, Version: Version{At: now, Final: true}, Fields: map[string]Value{"phone": made}})
+	v.Echo = &Echo{Version: version, Fields: map[string]Value{"phone": made}}
+	v = Confirm(v, before, map[string]Value{"phone": asked}, version, now.Add(time.Second), "ours")
+	if holds, origin := v.Holds("phone"); holds != made || origin != FromSorrel {
+		t.Errorf("it holds %v from %q, want %v from sorrel", holds, origin, made)
+	}
+}
+
 // The echo of a write, as it was, comes before that of the write before, by minutes: that does not pass for what the platform
 // makes of the last one, whatever its clock says, and somebody who sets it later is heard.
 func TestLateEchoOfTheWriteBefore(t *testing.T) {
