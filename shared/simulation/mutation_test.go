@@ -30,8 +30,6 @@ var mutations = []mutation{
 		"due.Unknown || len(due.Again) > 0 {", "false && due.Unknown || len(due.Again) > 0 {"},
 	{"that a write is unknown is not remembered", "shared/flow/deliver/deliver.go",
 		"\tdue.Unknown = true\n", "\tdue.Unknown = false\n"},
-	{"a confirmation forgets another worker's unknown write", "shared/flow/deliver/deliver.go",
-		"!still || due.Unknown && (", "!still || false && due.Unknown && ("},
 	{"an echo counts as people's", "shared/record/record.go",
 		"case said.Ours || (wroteSome", "case false && said.Ours && (wroteSome"},
 	{"a tombstone counts whatever was born since", "shared/record/record.go",
