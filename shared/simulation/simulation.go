@@ -42,7 +42,7 @@
 // are played whenever the tests are, 25 at a time, until three have failed. Each line is caught by what stands behind it:
 //
 //	broken line                                             caught by   as
-//	hub acknowledges what it did not commit                 17 of 25    unheard
+//	hub acknowledges what it did not commit                 16 of 25    unheard
 //	the latest arrival wins, whatever its version           20 of 25    unheard
 //	a due entry gets no pointer for the sweep               17 of 25    forgotten
 //	nothing is due for one platform                         25 of 25    forgotten
