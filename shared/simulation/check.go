@@ -221,7 +221,7 @@ func (w *world) value(s *site, field string, v any) record.Value {
 			switch id, linked, err := w.god.Lookup(context.Background(), ref); {
 			case err == nil && linked:
 				return record.TextValue(string(id))
-			case w.told[ref.String()]: // no record's until people have decided about it
+			case w.told[ref.String()], s.rows[ref] != nil && s.rows[ref].gone: // no record's until people have decided about it, or never again
 				return record.TextValue(string(ledger.Mint("account", ref)))
 			}
 			return record.TextValue("no record: " + x)
