@@ -321,6 +321,36 @@ func TestReplayOfOnePlatform(t *testing.T) {
 	}
 }
 
+// What settling opens on other platforms is not left out, which nobody would ever make up for: people are told to replay it on
+// all.
+func TestReplayOfOnePlatformForgetsNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.tellAll(w.story())
+	w.settle()
+	w.lose(customerID, func(s *ledger.State) {
+		delete(s.Record.Views, record.ServiceNow)
+		s.Record = s.Record.Suspect("customer/other", record.Suspicion{Rule: "tax-id", Holds: true, Since: start}) // which no key of it says any more
+	})
+	f := w.again()
+	for _, platform := range []string{record.Zendesk, ""} {
+		want := map[string]string{"": "apply", record.Zendesk: "conflict"}[platform]
+		p := w.planned(f, ledger.Selection{Record: customerID, Platform: platform})
+		if got := map[string]int{"apply": p.Plan.Apply, "conflict": p.Plan.Conflict}; got[want] != 1 {
+			t.Errorf("platform %q: %+v, want %s", platform, p.Plan, want)
+		}
+		if _, err := f.Run(t.Context(), steward, p.ID); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Advance(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, due := w.state(customerID).Due[record.ServiceNow]; due != (platform == "") {
+			t.Errorf("platform %q: due %+v", platform, w.state(customerID).Due)
+		}
+	}
+}
+
 // many makes customers and takes what Salesforce is known to hold of them away.
 func (w *world) many(n int) []record.ID {
 	w.t.Helper()

@@ -58,7 +58,10 @@ func (f *Flow) judge(ctx context.Context, r ledger.Replay, before ledger.State, 
 		_, was := before.Due[p]
 		_, is := after.Due[p]
 		if is && !was && r.Select.Platform != "" && p != r.Select.Platform {
-			delete(after.Due, p) // somebody else's business
+			if record.Project(before.Record, rules, p, form).Empty() { // settling makes the difference: to leave it out would be to forget it
+				return judged{PlanEntry: ledger.PlanEntry{Record: id, Verdict: Conflict, Why: []string{p + ": it would have to be written, too; replay it without a platform"}}}, nil
+			}
+			delete(after.Due, p) // it differed before, which is somebody else's business
 			continue
 		}
 		if !mapped || r.Select.Platform != "" && p != r.Select.Platform {
@@ -74,9 +77,6 @@ func (f *Flow) judge(ctx context.Context, r ledger.Replay, before ledger.State, 
 		case !slices.Contains(f.d.Platforms, p):
 			if !patch.Empty() {
 				why[p+": it is not connected"] = true
-			}
-			if is && !was {
-				delete(after.Due, p)
 			}
 			continue
 		case is && !was:
