@@ -38,6 +38,32 @@ func TestReadBeforeTheAnswer(t *testing.T) {
 	}
 }
 
+// Somebody sets a value while ours is on its way, and the echo of ours comes before the answer to the write. It says which of the
+// two was first, where nothing else does.
+func TestEchoBeforeTheAnswer(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+	theirs, ours := TextValue("a"), TextValue("d")
+	for _, first := range []bool{true, false} {
+		v := View{Ref: Ref{Platform: NetSuite, Object: "customer", ID: "1"}}
+		before := v
+		said, echo := now.Add(2*time.Minute), now.Add(2*time.Minute+2*time.Second)
+		if !first {
+			said, echo = echo, said
+		}
+		v, _ = Observe(v, Observation{Ref: v.Ref, Version: Version{At: said}, Fields: map[string]Value{"phone": theirs}})
+		v.Echo = &Echo{Version: Version{At: echo}, Fields: map[string]Value{"phone": ours}}
+		v = Confirm(v, before, map[string]Value{"phone": ours}, Version{}, now.Add(3*time.Second), "ours")
+		want := theirs
+		if first {
+			want = ours
+		}
+		if holds, origin := v.Holds("phone"); holds != want {
+			t.Errorf("they were first %t: it holds %v from %q, want %v", first, holds, origin, want)
+		}
+	}
+}
+
 // The echo of a write, as it was, comes before that of the write before, by minutes: that does not pass for what the platform
 // makes of the last one, whatever its clock says, and somebody who sets it later is heard.
 func TestLateEchoOfTheWriteBefore(t *testing.T) {

@@ -336,8 +336,13 @@ func ConfirmAmong(v, before View, fields map[string]Value, tried map[string][]Va
 		at := said.Version.Compare(base)
 		people := at > 0 && !said.Ours && v.Echo != nil && said.Value == v.Echo.Fields[f]
 		answer := w.Told && v.Echo != nil && v.Echo.Version.Compare(version) == 0 // else it may be of an earlier write
-		if v.Echo != nil && (answer || !people && !slices.Contains(past, v.Echo.Fields[f])) && v.Echo.Version.Compare(base) >= 0 && v.Echo.Version.At.After(now.Add(-echoAge)) && !v.Echo.Fields[f].IsAbsent() && v.Echo.Fields[f] != value {
-			w.Back = Back{v.Echo.Fields[f], v.Echo.Version}
+		var shown Value
+		if v.Echo != nil && v.Echo.Version.Compare(base) >= 0 && v.Echo.Version.At.After(now.Add(-echoAge)) {
+			shown = v.Echo.Fields[f]
+		}
+		kept := shown == value && !w.Told // where no version was told, the echo alone says when it was
+		if form := shown != value && (answer || !people && !slices.Contains(past, shown)); !shown.IsAbsent() && (kept || form) {
+			w.Back = Back{shown, v.Echo.Version}
 		} else if !said.Value.IsAbsent() && at > 0 && said.Ours && !slices.Contains(past, said.Value) {
 			w.Back = Back{said.Value, said.Version}
 		}
