@@ -928,6 +928,28 @@ func TestReferenceToWhatWasDeleted(t *testing.T) {
 	}
 }
 
+// What refers to something that nobody has ever heard of waits for word of it for a while; then the rest of it is told.
+func TestReferenceToWhatNobodyKnows(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.echoes()
+	w.tellAll(w.story())
+	w.settle()
+	o := order("D")
+	o["entity"] = map[string]any{"id": "999"}
+	w.push(w.netsuite.set("salesOrder", "9001", o))
+	was := w.salesforce.state()["Order/"+orderID.External()]["ERP_Status__c"]
+	for range 20 {
+		w.minute()
+	}
+	if is := w.salesforce.state()["Order/"+orderID.External()]["ERP_Status__c"]; is == was {
+		t.Errorf("the status is still %v\n%s", is, w.tail())
+	}
+	if want := "missing-reference " + string(orderID) + " salesforce "; !slices.Contains(w.exceptions(), want) {
+		t.Errorf("exceptions %q, want %q among them", w.exceptions(), want)
+	}
+}
+
 // A record was deleted on a platform, and the word of it was lost. The next write is told so: the platform is asked once, and
 // the deletion is heard of as any other. One that cannot be read may only be hidden: nothing follows from that.
 func TestWriteToWhatWasDeleted(t *testing.T) {

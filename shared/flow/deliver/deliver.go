@@ -426,6 +426,7 @@ func (f *Flow) readAgain(ctx context.Context, p Platform, j *job) (record.Native
 type pointed struct {
 	at      map[record.ID]mapping.Target
 	lost    map[record.ID]bool  // not there, and not due to come
+	unheard map[record.ID]bool  // no record yet: word of it may be on its way
 	refused map[record.ID]error // by the platform's gate, when they were to be delivered first
 }
 
@@ -440,7 +441,7 @@ func (f *Flow) targets(ctx context.Context, name string, jobs []*job, depth int,
 			}
 		}
 	}
-	to := pointed{map[record.ID]mapping.Target{}, map[record.ID]bool{}, map[record.ID]error{}}
+	to := pointed{map[record.ID]mapping.Target{}, map[record.ID]bool{}, map[record.ID]bool{}, map[record.ID]error{}}
 	if len(wanted) == 0 {
 		return to
 	}
@@ -468,7 +469,7 @@ func (f *Flow) targets(ctx context.Context, name string, jobs []*job, depth int,
 				continue
 			}
 			_, due := state.Due[name]
-			to.lost[id] = state.Exists() && !due
+			to.lost[id], to.unheard[id] = state.Exists() && !due, !state.Exists()
 			missing = append(missing, id)
 		}
 		return missing
@@ -496,7 +497,7 @@ func (f *Flow) render(ctx context.Context, j *job, to pointed) (bool, error) {
 	native, held, err := j.mapping.Write(j.patch.Fields, j.patch.Create, func(field string, id record.ID) (mapping.Target, bool) {
 		t, ok := to.at[id]
 		if !ok {
-			j.lost = j.lost || to.lost[id]
+			j.lost = j.lost || to.lost[id] || to.unheard[id] && j.before.Due[j.platform].Attempts >= stubborn
 			refused = cmp.Or(refused, to.refused[id])
 			missing = append(missing, fmt.Sprintf("%s → %s", field, id))
 		}
