@@ -1022,11 +1022,7 @@ func TestSlowWorkerAndAnUnknownWrite(t *testing.T) {
 		w := newWorld(t)
 		w.push(w.netsuite.set("customer", "107", customer("Vins", "1")))
 		w.settle()
-		wake, err := message.Wake{Platform: record.Zendesk, Record: customerID, CorrelationID: "c"}.Message("e")
-		if err != nil {
-			t.Fatal(err)
-		}
-		woken := []queue.Received{{Message: wake, ID: "1"}}
+		woken := w.woken(record.Zendesk, customerID)
 		rename := func(name string, answered bool) {
 			w.clock.pass(time.Minute)
 			w.push(w.netsuite.set("customer", "107", map[string]any{"companyName": name}))
@@ -1036,11 +1032,10 @@ func TestSlowWorkerAndAnUnknownWrite(t *testing.T) {
 				w.zendesk.answers(once(to("organization"), lost(true)))
 			}
 		}
-		slow := deliver.New(deliver.Deps{Ledger: w.ledger, Config: w.config, Now: w.clock.now, Rand: func() *rand.Rand { return rand.New(rand.NewPCG(1, 2)) }, Telemetry: w.telemetry,
-			Platforms: map[string]deliver.Platform{record.Zendesk: slowly{w.zendesk, func() {
-				rename("Vins & fils", slowOne)
-				w.deliver.Apply(t.Context(), woken)
-			}}}})
+		slow := w.worker(record.Zendesk, slowly{w.zendesk, func() {
+			rename("Vins & fils", slowOne)
+			w.deliver.Apply(t.Context(), woken)
+		}})
 		rename("Vins et fils", !slowOne)
 		slow.Apply(t.Context(), woken)
 		if !w.state(customerID).Due[record.Zendesk].Unknown {
@@ -1054,6 +1049,22 @@ func TestSlowWorkerAndAnUnknownWrite(t *testing.T) {
 			t.Errorf("slow one %t: Zendesk has name %v", slowOne, got)
 		}
 	}
+}
+
+// woken is a wake-up for a record on a platform.
+func (w *world) woken(name string, id record.ID) []queue.Received {
+	w.t.Helper()
+	wake, err := message.Wake{Platform: name, Record: id, CorrelationID: "c"}.Message("e")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return []queue.Received{{Message: wake, ID: "1"}}
+}
+
+// worker delivers beside the world's own to one platform, as that is for it.
+func (w *world) worker(name string, p deliver.Platform) *deliver.Flow {
+	return deliver.New(deliver.Deps{Ledger: w.ledger, Config: w.config, Now: w.clock.now, Rand: func() *rand.Rand { return rand.New(rand.NewPCG(1, 2)) }, Telemetry: w.telemetry,
+		Platforms: map[string]deliver.Platform{name: p}})
 }
 
 // late is a platform that takes writes only after something else has happened.
@@ -1075,11 +1086,7 @@ func TestWorkersThatCross(t *testing.T) {
 		w := newWorld(t)
 		w.push(w.netsuite.set("customer", "107", customer("Vins", "1")))
 		w.settle()
-		wake, err := message.Wake{Platform: record.Salesforce, Record: customerID, CorrelationID: "c"}.Message("e")
-		if err != nil {
-			t.Fatal(err)
-		}
-		woken := []queue.Received{{Message: wake, ID: "1"}}
+		woken := w.woken(record.Salesforce, customerID)
 		phone := func(number string) {
 			w.clock.pass(time.Minute)
 			w.push(w.netsuite.set("customer", "107", map[string]any{"phone": number}))
@@ -1094,8 +1101,7 @@ func TestWorkersThatCross(t *testing.T) {
 		if slowLast {
 			p = late{w.salesforce, meanwhile}
 		}
-		slow := deliver.New(deliver.Deps{Ledger: w.ledger, Config: w.config, Now: w.clock.now, Rand: func() *rand.Rand { return rand.New(rand.NewPCG(1, 2)) }, Telemetry: w.telemetry,
-			Platforms: map[string]deliver.Platform{record.Salesforce: p}})
+		slow := w.worker(record.Salesforce, p)
 		phone("2")
 		slow.Apply(t.Context(), woken)
 		writes, reads := len(w.salesforce.writes), w.salesforce.reads
@@ -1128,11 +1134,7 @@ func TestReadBackThatIsLate(t *testing.T) {
 	w := newWorld(t)
 	w.push(w.netsuite.set("customer", "107", customer("Vins", "1")))
 	w.settle()
-	wake, err := message.Wake{Platform: record.Salesforce, Record: customerID, CorrelationID: "c"}.Message("e")
-	if err != nil {
-		t.Fatal(err)
-	}
-	woken := []queue.Received{{Message: wake, ID: "1"}}
+	woken := w.woken(record.Salesforce, customerID)
 	phone := func(number string) {
 		w.clock.pass(time.Minute)
 		w.push(w.netsuite.set("customer", "107", map[string]any{"phone": number}))
@@ -1142,12 +1144,11 @@ func TestReadBackThatIsLate(t *testing.T) {
 	phone("2")
 	w.deliver.Apply(t.Context(), woken)
 	w.clock.pass(time.Minute)
-	slow := deliver.New(deliver.Deps{Ledger: w.ledger, Config: w.config, Now: w.clock.now, Rand: func() *rand.Rand { return rand.New(rand.NewPCG(1, 2)) }, Telemetry: w.telemetry,
-		Platforms: map[string]deliver.Platform{record.Salesforce: readLate{w.salesforce, func() {
-			phone("3")
-			w.deliver.Apply(t.Context(), woken)
-			phone("2")
-		}}}})
+	slow := w.worker(record.Salesforce, readLate{w.salesforce, func() {
+		phone("3")
+		w.deliver.Apply(t.Context(), woken)
+		phone("2")
+	}})
 	slow.Apply(t.Context(), woken)
 	w.settle()
 	if got := w.salesforce.state()["Account/"+customerID.External()]["Phone"]; got != "2" {
@@ -1175,20 +1176,15 @@ func TestSlowWorkerAcrossAMerge(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		wake, err := message.Wake{Platform: record.Salesforce, Record: from, CorrelationID: "c"}.Message("e")
-		if err != nil {
-			t.Fatal(err)
-		}
 		if !answered {
 			w.salesforce.answers(once(to("Account"), lost(true)))
 		}
-		slow := deliver.New(deliver.Deps{Ledger: w.ledger, Config: w.config, Now: w.clock.now, Rand: func() *rand.Rand { return rand.New(rand.NewPCG(1, 2)) }, Telemetry: w.telemetry,
-			Platforms: map[string]deliver.Platform{record.Salesforce: slowly{w.salesforce, func() {
-				if joint, err := govern.Unite(t.Context(), w.ledger, w.config, customerID, from, cause); err != nil || !joint.Done {
-					t.Errorf("not united: %+v %v", joint, err)
-				}
-			}}}})
-		if failed := slow.Apply(t.Context(), []queue.Received{{Message: wake, ID: "1"}}); len(failed) > 0 {
+		slow := w.worker(record.Salesforce, slowly{w.salesforce, func() {
+			if joint, err := govern.Unite(t.Context(), w.ledger, w.config, customerID, from, cause); err != nil || !joint.Done {
+				t.Errorf("not united: %+v %v", joint, err)
+			}
+		}})
+		if failed := slow.Apply(t.Context(), w.woken(record.Salesforce, from)); len(failed) > 0 {
 			t.Errorf("answered %t: it comes again", answered)
 		}
 		if due := w.state(customerID).Due[record.Salesforce]; !due.Unknown || !slices.Equal(due.Tried["phone"], []record.Value{record.TextValue("2")}) {
