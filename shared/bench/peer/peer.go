@@ -18,7 +18,8 @@ import (
 // Usage of a process since its start.
 type Usage struct {
 	CPU   time.Duration
-	Peak  int64 // bytes of resident memory at most
+	Peak  int64 // bytes of resident memory at most, what the system caches of mapped files among them
+	Own   int64 // bytes of its own at this moment: without those
 	Known bool  // false where the system does not tell
 }
 

@@ -33,9 +33,13 @@ func usage(pid int) Usage {
 	u := Usage{CPU: time.Duration(user+system) * tick, Known: true}
 	if status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)); err == nil {
 		for line := range strings.Lines(string(status)) {
-			if kb, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-				n, _ := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(kb), "kB")), 10, 64) // 0 says unknown
+			name, kb, _ := strings.Cut(line, ":")
+			n, _ := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(kb), "kB")), 10, 64) // 0 says unknown
+			switch name {
+			case "VmHWM":
 				u.Peak = n << 10
+			case "RssAnon":
+				u.Own = n << 10
 			}
 		}
 	}
