@@ -1,0 +1,390 @@
+// Package workflow is the pure core of processes that take several systems and several days, such as the activation of a
+// customer.
+//
+// A process is a list of steps, and a step is a goal: it looks at records as they are and says whether they are as it wants
+// them, what Sorrel should set for that, or what is waited for. A step that is asked again when nothing has changed wants
+// nothing new. So steps, as everything else here, may be repeated at any point: what a step sets are assigned fields of
+// records, committed together with the run, and platforms hear of them as due work. No step calls anything.
+//
+// A run remembers where it stands. Advance moves it on: it has no clock, no I/O and no randomness. Where a step finds that
+// its goal will never be reached, or somebody cancels the run, what the steps before it brought about is undone in reverse
+// order. A run that can do neither is stuck, and people are told.
+//
+// A run belongs to one version of its definition, for good. Old versions stay beside new ones until their last run has
+// ended (see Book).
+package workflow
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"sorrel/shared/record"
+)
+
+// Definition is one version of a process. Its functions are pure.
+type Definition struct {
+	Name    string
+	Version int
+	Subject string             // the entity whose records it is about
+	Starts  func(Facts) bool   // whether the subject, as it is, wants a run when none is open
+	Void    func(Facts) string // why a run is no longer wanted, or "": it is undone then. Nil: it always is
+	Steps   []Step
+	Late    time.Duration // a run that takes longer is late; 0 = never
+}
+
+// Step is one goal on the way.
+type Step struct {
+	Name   string
+	Do     func(Facts) Move
+	Undo   func(Facts) Move // brings back what was before Do; nil: Do leaves nothing behind
+	Final  bool             // once it is done the run is not void any more
+	Remind []time.Duration  // how long after it began people are reminded, in order; the last is an escalation
+	Expire time.Duration    // how long it may take before it fails; 0 = for ever
+}
+
+// Facts are what steps look at.
+type Facts struct {
+	Run     Run
+	Subject record.Record
+	Others  map[string]record.Record // by the names that the definition's steps know them by; what does not exist is missing
+	Due     map[record.ID][]string   // platforms that are still to be told something, sorted, by record
+	Now     time.Time
+}
+
+// Move is what a step wants. The zero Move waits for something to change.
+type Move struct {
+	Done bool
+	Fail string // why the goal will never be reached
+	Set  []Set
+	Ask  *Ask      // a decision that people have to make
+	Say  []Saying  // what is told to subscribers and people, once: when the step is done
+	Wait string    // what is waited for, for people
+	Look time.Time // when it is looked at again although nothing has changed; zero = never
+	Keep map[string]string
+}
+
+// Set gives an assigned field of a record a value. Null takes it away.
+type Set struct {
+	Record record.ID
+	Field  string
+	Value  record.Value
+}
+
+// Ask is a question to people.
+type Ask struct {
+	Roles   []string          `json:"roles"` // any of them may decide
+	Reasons []string          `json:"reasons"`
+	May     map[string]string `json:"may,omitempty"` // what an answer may correct: name → what it is now
+}
+
+// Version tells one question from another: whoever answers says which one they saw.
+func (a Ask) Version() string {
+	b, _ := json.Marshal(a) // text only
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:6])
+}
+
+// Saying is a business event.
+type Saying struct {
+	What   string            `json:"what"`
+	Record record.ID         `json:"record,omitempty"`
+	Detail map[string]string `json:"detail,omitempty"`
+}
+
+// State is how a run stands.
+type State string
+
+// The states of a run.
+const (
+	Running State = "running"
+	Undoing State = "undoing" // what was done is being undone, the last first
+	Stuck   State = "stuck"   // people have to look; Back is what it was before
+	Done    State = "done"
+	Undone  State = "undone"
+)
+
+// Ended reports whether a run will never move again.
+func (s State) Ended() bool { return s == Done || s == Undone }
+
+// Run is one execution of a definition.
+type Run struct {
+	Definition string            `json:"definition"`
+	Version    int               `json:"version"`
+	Subject    record.ID         `json:"subject"`
+	Number     int               `json:"number"` // of this definition's runs about the subject, from 1
+	State      State             `json:"state"`
+	Back       State             `json:"back,omitempty"` // with Stuck
+	Reason     string            `json:"reason,omitempty"`
+	Step       string            `json:"step,omitempty"` // the one at hand; none when it has ended
+	Past       []Progress        `json:"past,omitempty"` // the steps that were begun, in that order, the one at hand included
+	Ask        *Ask              `json:"ask,omitempty"`
+	Answer     *Answer           `json:"answer,omitempty"` // to the last question that was answered
+	Wait       string            `json:"wait,omitempty"`
+	Look       time.Time         `json:"look,omitzero"` // when time alone moves it
+	Kept       map[string]string `json:"kept,omitempty"`
+	Began      time.Time         `json:"began"`
+	Ended      time.Time         `json:"ended,omitzero"`
+	Trace      string            `json:"correlationId,omitempty"`
+}
+
+// ID names a run.
+func (r Run) ID() string { return fmt.Sprintf("%s/%s/%d", r.Definition, r.Subject, r.Number) }
+
+// Progress is how one step went.
+type Progress struct {
+	Step     string    `json:"step"`
+	Began    time.Time `json:"began"`
+	Ended    time.Time `json:"ended,omitzero"`
+	Undone   time.Time `json:"undone,omitzero"`
+	Reminded int       `json:"reminded,omitempty"`
+	Skipped  string    `json:"skipped,omitempty"` // by whom, and why
+}
+
+// Answer is what somebody decided.
+type Answer struct {
+	Step    string            `json:"step"`
+	Approve bool              `json:"approve"`
+	Saw     string            `json:"saw,omitempty"` // the version of the question; empty: whichever is open
+	By      string            `json:"by"`
+	Reason  string            `json:"reason,omitempty"`
+	Correct map[string]string `json:"correct,omitempty"`
+	At      time.Time         `json:"at"`
+}
+
+// Outcome is what a move of a run brings about. It is committed with the run, or not at all.
+type Outcome struct {
+	Set    []Set
+	Say    []Saying
+	Events []record.Event // for the audit log
+}
+
+// Quiet reports whether nothing happened that anybody has to know of.
+func (o Outcome) Quiet() bool { return len(o.Set) == 0 && len(o.Say) == 0 && len(o.Events) == 0 }
+
+// Begin is a run about a subject that has just begun.
+func (d Definition) Begin(subject record.ID, number int, trace string, now time.Time) Run {
+	return Run{Definition: d.Name, Version: d.Version, Subject: subject, Number: number, State: Running, Step: d.Steps[0].Name,
+		Past: []Progress{{Step: d.Steps[0].Name, Began: now}}, Began: now, Trace: trace}
+}
+
+// Advance moves a run on as far as it goes with these facts: until a step wants something set, or waits. Facts.Run is not
+// looked at; steps see the run as it is then. The same facts again, with what was wanted set, change nothing.
+func (d Definition) Advance(r Run, f Facts) (Run, Outcome) {
+	r = r.clone()
+	var out Outcome
+	for !r.State.Ended() && r.State != Stuck {
+		if why := d.void(r, f); why != "" {
+			r.undo(why, f.Now, &out)
+		}
+		step, known := d.step(r.Step)
+		if !known {
+			r.stick(fmt.Sprintf("version %d of %s has no step %q", d.Version, d.Name, r.Step), f.Now, &out)
+			break
+		}
+		f.Run = r.clone()
+		at := &r.Past[len(r.Past)-1]
+		if r.State == Undoing {
+			at = r.progress(step.Name)
+		}
+		m := step.move(r.State, f)
+		keep(&r, m.Keep)
+		set := lacking(m.Set, f)
+		switch {
+		case m.Fail != "" && r.State == Running:
+			r.undo(m.Fail, f.Now, &out)
+			continue
+		case m.Fail != "":
+			r.stick(m.Fail, f.Now, &out)
+		case m.Done && len(set) == 0:
+			out.Say = append(out.Say, m.Say...)
+			d.next(&r, at, f.Now, &out)
+			continue
+		case r.State == Running && step.Expire > 0 && !f.Now.Before(at.Began.Add(step.Expire)):
+			r.undo(fmt.Sprintf("%s took longer than %s", step.Name, step.Expire), f.Now, &out)
+			continue
+		default:
+			out.Set = set
+			r.Ask, r.Wait, r.Look = m.Ask, m.Wait, m.Look
+			if r.State == Running {
+				r.remind(step, at, f.Now, &out)
+			}
+		}
+		break
+	}
+	return r, out
+}
+
+func (d Definition) void(r Run, f Facts) string {
+	if d.Void == nil || r.State != Running {
+		return ""
+	}
+	for _, s := range d.Steps {
+		if p := r.progress(s.Name); s.Final && p != nil && !p.Ended.IsZero() {
+			return ""
+		}
+	}
+	f.Run = r
+	return d.Void(f)
+}
+
+func (d Definition) step(name string) (Step, bool) {
+	i := d.index(name)
+	if i < 0 {
+		return Step{}, false
+	}
+	return d.Steps[i], true
+}
+
+func (d Definition) index(name string) int {
+	return slices.IndexFunc(d.Steps, func(s Step) bool { return s.Name == name })
+}
+
+// move asks a step what it wants.
+func (s Step) move(state State, f Facts) Move {
+	do := s.Do
+	if state == Undoing {
+		do = s.Undo
+	}
+	if do == nil {
+		return Move{Done: true}
+	}
+	return do(f)
+}
+
+// next ends the step at hand and goes on to the one after it, or before it.
+func (d Definition) next(r *Run, at *Progress, now time.Time, out *Outcome) {
+	r.Ask, r.Wait, r.Look = nil, "", time.Time{}
+	action := "step-done"
+	if r.State == Undoing {
+		at.Undone, action = now, "step-undone"
+	} else {
+		at.Ended = now
+	}
+	out.Events = append(out.Events, r.event(action, at.Step, at.Skipped))
+	if r.State == Running {
+		if i := d.index(at.Step) + 1; i < len(d.Steps) {
+			r.Step = d.Steps[i].Name
+			r.Past = append(r.Past, Progress{Step: r.Step, Began: now})
+			return
+		}
+		r.end(Done, now, out)
+		return
+	}
+	r.back(now, out)
+}
+
+// back goes to the last step that is not undone.
+func (r *Run) back(now time.Time, out *Outcome) {
+	for i := len(r.Past) - 1; i >= 0; i-- {
+		if r.Past[i].Undone.IsZero() {
+			r.Step = r.Past[i].Step
+			return
+		}
+	}
+	r.end(Undone, now, out)
+}
+
+func (r *Run) end(as State, now time.Time, out *Outcome) {
+	r.State, r.Step, r.Ended = as, "", now
+	out.Events = append(out.Events, r.event("workflow-"+string(as), "", r.Reason))
+}
+
+// undo turns a run back. The step at hand may have set something already, so it is the first to be undone.
+func (r *Run) undo(why string, now time.Time, out *Outcome) {
+	r.State, r.Reason = Undoing, why
+	r.Ask, r.Wait, r.Look = nil, "", time.Time{}
+	out.Events = append(out.Events, r.event("workflow-undoing", r.Step, why))
+	r.back(now, out)
+}
+
+func (r *Run) stick(why string, now time.Time, out *Outcome) {
+	r.Back, r.State, r.Reason = r.State, Stuck, why
+	r.Ask, r.Wait, r.Look = nil, "", time.Time{}
+	out.Events = append(out.Events, r.event("workflow-stuck", r.Step, why))
+}
+
+// remind tells people of a step that takes long, and notes when it is to be looked at again.
+func (r *Run) remind(step Step, at *Progress, now time.Time, out *Outcome) {
+	for at.Reminded < len(step.Remind) && !now.Before(at.Began.Add(step.Remind[at.Reminded])) {
+		at.Reminded++
+		what := "reminder"
+		if at.Reminded == len(step.Remind) {
+			what = "escalation"
+		}
+		out.Say = append(out.Say, Saying{What: what, Record: r.Subject, Detail: map[string]string{"run": r.ID(), "step": step.Name, "waitsFor": r.Wait}})
+		out.Events = append(out.Events, r.event("workflow-"+what, step.Name, r.Wait))
+	}
+	soonest := func(at time.Time) {
+		if r.Look.IsZero() || at.Before(r.Look) {
+			r.Look = at
+		}
+	}
+	if at.Reminded < len(step.Remind) {
+		soonest(at.Began.Add(step.Remind[at.Reminded]))
+	}
+	if step.Expire > 0 {
+		soonest(at.Began.Add(step.Expire))
+	}
+}
+
+// progress is how the last beginning of a step went, or nil.
+func (r *Run) progress(step string) *Progress {
+	for i := len(r.Past) - 1; i >= 0; i-- {
+		if r.Past[i].Step == step {
+			return &r.Past[i]
+		}
+	}
+	return nil
+}
+
+func (r Run) event(action, step, detail string) record.Event {
+	e := record.Event{Action: action, Detail: r.ID(), By: record.Sorrel, Trace: r.Trace}
+	if step != "" {
+		e.Detail += ", " + step
+	}
+	if detail != "" {
+		e.Detail += ": " + detail
+	}
+	return e
+}
+
+func (r Run) clone() Run {
+	r.Past, r.Kept = slices.Clone(r.Past), maps.Clone(r.Kept)
+	return r
+}
+
+func keep(r *Run, what map[string]string) {
+	if len(what) > 0 && r.Kept == nil {
+		r.Kept = map[string]string{}
+	}
+	maps.Copy(r.Kept, what)
+}
+
+// lacking are those that are not set yet.
+func lacking(set []Set, f Facts) []Set {
+	var out []Set
+	for _, s := range set {
+		if is := f.Record(s.Record).Assigned[s.Field].Value; is != s.Value && !(is.IsAbsent() && s.Value.IsNull()) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// Record is the record of an id among the facts.
+func (f Facts) Record(id record.ID) record.Record {
+	if f.Subject.ID == id {
+		return f.Subject
+	}
+	for _, r := range f.Others {
+		if r.ID == id {
+			return r
+		}
+	}
+	return record.Record{}
+}
