@@ -51,14 +51,16 @@ func broken(from, to string, standard bool) string {
 		return "store and queue know only fault"
 	case under(from, "shared/budget") && own && !under(to, "shared/fault"):
 		return "budget knows only fault"
-	case under(from, "shared/ledger") && own && !under(to, "shared/store", "shared/record", "shared/fault", "shared/budget", "shared/jsonread"):
-		return "ledger stands on store, record, fault, budget and jsonread"
+	case under(from, "shared/workflow") && own && !under(to, "shared/record", "shared/fault"):
+		return "workflow is a pure core over record"
+	case under(from, "shared/ledger") && own && !under(to, "shared/store", "shared/record", "shared/fault", "shared/budget", "shared/jsonread", "shared/workflow"):
+		return "ledger stands on store, record, workflow, fault, budget and jsonread"
 	case under(from, "shared/once") && own && !under(to, "shared/ledger", "shared/fault"):
 		return "once stands on ledger and fault"
 	case under(from, "shared/ledger") && under(to, "shared/store/boltstore"):
 		return "ledger knows the contract, no adapter"
 	case under(from, "shared/flow") && own && !under(to, "shared/record", "shared/contract", "shared/policy", "shared/mapping", "shared/ledger",
-		"shared/queue", "shared/fault", "shared/telemetry", "shared/message", "shared/platform", "shared/match", "shared/govern", "shared/budget", "shared/once", "shared/deadline"):
+		"shared/queue", "shared/fault", "shared/telemetry", "shared/message", "shared/platform", "shared/match", "shared/govern", "shared/budget", "shared/once", "shared/deadline", "shared/workflow"):
 		return "flows know neither vendors, cloud, trigger nor each other"
 	case under(from, "shared/flow") && under(to, "shared/queue/durable"):
 		return "flows know the queue's contract, no adapter"

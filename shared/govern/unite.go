@@ -43,6 +43,10 @@ func Unite(ctx context.Context, l *ledger.Ledger, set *policy.Set, into, from re
 			}
 		}
 		b.Due = nil
+		for run, at := range b.Runs {
+			a.Look(run, at)
+		}
+		b.Runs = nil
 		return true, []record.Event{{Action: "merged", Detail: fmt.Sprintf("%s into %s", from, into), By: cause.By, Trace: cause.Trace}}, nil
 	})
 }

@@ -70,6 +70,8 @@ func (d *decoder) state() (s State, version int64) {
 			d.Array(func() { s.Open = append(s.Open, d.text()) })
 		case "claims":
 			d.Array(func() { s.Claims = append(s.Claims, d.claim()) })
+		case "runs":
+			d.any(&s.Runs)
 		case "into":
 			r.Into = record.ID(d.text())
 		case "log":

@@ -122,6 +122,10 @@ func encode(s State) ([]byte, error) {
 		w.raw(`,"claims":`)
 		w.any(s.Claims)
 	}
+	if len(s.Runs) > 0 {
+		w.raw(`,"runs":`)
+		w.any(s.Runs)
+	}
 	if s.Log != (LogHead{}) {
 		w.raw(`,"log":{"seq":`)
 		w.b = strconv.AppendInt(w.b, s.Log.Seq, 10)

@@ -140,7 +140,7 @@ func (g *group[H]) add(h H, field string, v record.Value) {
 func encodeByReflection(s State) ([]byte, error) {
 	out := storedState{V: 1, ID: s.Record.ID, Seq: s.Record.Seq, Policy: s.Record.Policy, Held: s.Record.Held, Due: s.Due, Open: s.Open,
 		Overrides: s.Record.Overrides, Assigned: s.Record.Assigned, Granted: s.Record.Granted, Proposals: s.Record.Proposals, Suspects: s.Record.Suspects,
-		Apart: s.Record.Apart, Absorbed: s.Record.Absorbed, Into: s.Record.Into, Parted: s.Record.Parted, Claims: s.Claims, Log: s.Log}
+		Apart: s.Record.Apart, Absorbed: s.Record.Absorbed, Into: s.Record.Into, Parted: s.Record.Parted, Claims: s.Claims, Runs: s.Runs, Log: s.Log}
 	for _, p := range slices.Sorted(maps.Keys(s.Record.Views)) {
 		v := s.Record.Views[p]
 		sv := storedView{Platform: p, Object: v.Object, ID: v.ID, External: carried(s.Record.ID, v.External), Into: v.Into, Past: v.Past, Echo: v.Echo,
@@ -234,6 +234,7 @@ type storedState struct {
 	Into      record.ID                      `json:"into,omitempty"`
 	Parted    int                            `json:"parted,omitempty"`
 	Claims    []Claim                        `json:"claims,omitempty"`
+	Runs      map[string]time.Time           `json:"runs,omitempty"`
 	Log       LogHead                        `json:"log,omitzero"`
 }
 
@@ -334,7 +335,7 @@ func decodeByReflection(b []byte) (State, error) {
 	if in.V != 1 {
 		return State{}, fmt.Errorf("stored state has schema version %d, this program knows 1", in.V)
 	}
-	s := State{Due: in.Due, Open: in.Open, Claims: in.Claims, Log: in.Log, Record: record.Record{ID: in.ID, Seq: in.Seq, Policy: in.Policy, Held: in.Held,
+	s := State{Due: in.Due, Open: in.Open, Claims: in.Claims, Runs: in.Runs, Log: in.Log, Record: record.Record{ID: in.ID, Seq: in.Seq, Policy: in.Policy, Held: in.Held,
 		Overrides: in.Overrides, Assigned: in.Assigned, Granted: in.Granted, Proposals: in.Proposals, Suspects: in.Suspects, Apart: in.Apart, Absorbed: in.Absorbed, Into: in.Into, Parted: in.Parted,
 		Views: make(map[string]record.View, len(in.Views)), Golden: map[string]record.Golden{}}}
 	var bad error

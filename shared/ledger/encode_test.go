@@ -170,6 +170,7 @@ func drawGovernance(t *rapid.T, s *State) {
 		s.Record.Held = map[string]record.Hold{"zendesk/status": {Type: "refused-write", Detail: "no", Value: drawValue(t), Since: epoch, Retry: epoch.Add(time.Hour), Tries: 2, Trying: true}}
 	}
 	if some("claims") {
+		s.Runs = map[string]time.Time{"activation/order/a/1": {}, "activation/order/a/2": epoch.Add(time.Hour).UTC()}
 		s.Claims = []Claim{NewClaim("order", "number", "1"), NewClaim("order", "tax id", "2")}
 	}
 	if some("log") {

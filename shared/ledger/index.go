@@ -95,16 +95,17 @@ func timerOf(r record.Record) time.Time {
 }
 
 // timer moves the pointer to a record that changes by the passing of time.
-func (b *batch) timer(before, after record.Record) {
-	was, is := timerOf(before), timerOf(after)
+func (b *batch) timer(before, after State) {
+	id := after.Record.ID
+	was, is := before.next(), after.next()
 	if was.Equal(is) {
 		return
 	}
 	if !was.IsZero() {
-		b.add(store.Op{Kind: store.Delete, Key: timerKey(after.ID, was)})
+		b.add(store.Op{Kind: store.Delete, Key: timerKey(id, was)})
 	}
 	if !is.IsZero() {
-		b.add(store.Op{Kind: store.Put, Key: timerKey(after.ID, is), Value: []byte("{}")})
+		b.add(store.Op{Kind: store.Put, Key: timerKey(id, is), Value: []byte("{}")})
 	}
 }
 

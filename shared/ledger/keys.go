@@ -32,6 +32,8 @@ import (
 //	1 replay                        <replay id>               Replay
 //	1 replay <replay id>            <page>                    []PlanEntry: a part of its plan
 //	1 replaying                     <replay id>               {}: the sweep moves it on
+//	1 run <definition> <record id>  <number>                  workflow.Run, about that record
+//	1 openrun <shard>               <run id>                  RunHead: a run that has not ended
 //	1 budget <platform>             state                     budget.State
 //	1 operation <kind> <digest>     once                      Operation: something that is done once
 const schema = "1"

@@ -21,7 +21,8 @@
 //	Commit, more             1         -                               2·(n + 1 log entry + 1 per step, new or moved
 //	                                                                   link, match key, due that begins, moves or ends,
 //	                                                                   timer likewise (2 when it moves), proposal,
-//	                                                                   exception, recheck), of each record
+//	                                                                   exception, recheck; a run of m KB: m + 1), of
+//	                                                                   each record
 //	Reconcile                1 c       1 per exception c               - (its exceptions are part of the Commit)
 //	Park, Unpark             2         1                               1
 //	SaveException            2         ⌈n/4⌉ (d: 1)                    2·(n + 1 log entry + 1) (d: 6)
@@ -39,6 +40,9 @@
 //	Exceptions, Proposals    1 e       ⌈listed/4⌉, open or not         -
 //	SaveReplay               2 (3 i)   ⌈n/4⌉                           n (i: 2·(n + page + 3))
 //	Replay, PlanPage         1         ⌈n/4⌉                           -
+//	Run                      1         ⌈m/4⌉                           -
+//	LatestRun                1 e       ⌈listed/4⌉                      -
+//	OpenRuns                 8 e       ⌈listed/4⌉, at least 8          -
 //	Replays, Replaying       1 e       ⌈listed/4⌉                      -
 //	Scan                     8 e       ⌈log/4⌉, of an entity or all    -
 //	Verify                   8 e f     ⌈log/4⌉ + ⌈n/4⌉ per chain       -
@@ -120,10 +124,11 @@ func (d *Due) ReadBack(field string) {
 // State is everything that one commit protects about a record.
 type State struct {
 	Record record.Record
-	Due    map[string]Due // by platform
-	Open   []string       // ids of exceptions that have not vanished, sorted: people may have acknowledged or ignored them
-	Claims []Claim        // match keys that the record holds, sorted
-	Log    LogHead        // end of the record's audit chain; Commit moves it
+	Due    map[string]Due       // by platform
+	Open   []string             // ids of exceptions that have not vanished, sorted: people may have acknowledged or ignored them
+	Claims []Claim              // match keys that the record holds, sorted
+	Runs   map[string]time.Time // runs of workflows that look at the record, and when time alone moves each: zero is never
+	Log    LogHead              // end of the record's audit chain; Commit moves it
 	rev    store.Rev
 }
 
@@ -367,6 +372,7 @@ type Entry struct {
 	Steps         []Step
 	Exceptions    []Exception // to be written as they are (opened, updated or resolved)
 	Rechecks      []Recheck
+	Runs          []Run     // of workflows, as they are from now on; one that somebody else moved meanwhile is a conflict
 	By            string    // who acted, if a person did
 	Trace         string    // correlation id, for the log
 	Now           time.Time // for the log; zero: the ledger's own clock
@@ -455,7 +461,10 @@ func (b *batch) rest(e Entry) {
 			b.add(store.Op{Kind: store.Delete, Key: dueKey(p, id)})
 		}
 	}
-	b.timer(e.Before.Record, e.After.Record)
+	b.timer(e.Before, e.After)
+	for _, r := range e.Runs {
+		b.run(r, e.Now)
+	}
 	b.proposals(e.Before.Record, e.After.Record, e.Closed, e.Now)
 	for _, s := range e.Steps {
 		k := store.Key{Part: tracePart(s.Trace), Sort: key(s.At.UTC().Format("20060102T150405.000000000"), string(s.Record), s.Platform, s.Step, fmt.Sprintf("%02d", b.steps))}
@@ -491,7 +500,7 @@ func (s *State) AddDue(platform, trace string, class budget.Class, now time.Time
 }
 
 // MarkDue adds a due entry for every platform that has something to be told, and returns the platforms that may
-// be woken now: targets of fields, and owners of fields that an approved proposal asks for. news says that golden fields changed; without it, work that is due already stays as it is, so that
+// be woken now: targets of fields, and owners of fields that an approved proposal asks for; and record.Sorrel where a workflow is to look at the record. news says that golden fields changed; without it, work that is due already stays as it is, so that
 // a passing echo does not appear as its cause. as gives, per entity and platform, the form that a value takes there.
 func (s *State) MarkDue(rules record.Rules, as func(entity, platform string) (func(string, record.Value) record.Value, bool), trace string, class budget.Class, now time.Time, news bool) []string {
 	var wake []string
@@ -507,6 +516,10 @@ func (s *State) MarkDue(rules record.Rules, as func(entity, platform string) (fu
 		if !s.Due[p].NotBefore.After(now) {
 			wake = append(wake, p)
 		}
+	}
+	if s.awaited(rules, news, now) {
+		s.AddDue(record.Sorrel, trace, class, now)
+		wake = append(wake, record.Sorrel)
 	}
 	return wake
 }

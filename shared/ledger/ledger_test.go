@@ -18,6 +18,7 @@ import (
 	"sorrel/shared/record"
 	"sorrel/shared/store"
 	"sorrel/shared/store/storetest"
+	"sorrel/shared/workflow"
 )
 
 func clock() time.Time { return epoch }
@@ -748,6 +749,23 @@ func TestPrices(t *testing.T) {
 			return l.Finish(t.Context(), thing, "d", []byte("answer"), time.Hour)
 		}, 1 + 2, 1, 1 + 1},
 		{"trace", func() error { _, err := l.Trace(t.Context(), "t1"); return err }, 1, 1, 0},
+		{"commit: a run begins, and waits for a time", func() error {
+			s := load(t, l, "order/other")
+			after := s.Clone()
+			r := Run{Run: workflow.Run{Definition: "d", Subject: "order/other", Number: 1, State: workflow.Running, Look: epoch}}
+			after.Look(r.ID(), r.Look)
+			return l.Commit(t.Context(), Entry{Before: s, After: after, Runs: []Run{r}})
+		}, 1 + 1, 1, 2 * (1 + 1 + 1 + 1)},
+		{"run", func() error { _, err := l.Run(t.Context(), "d/order/other/1"); return err }, 1, 1, 0},
+		{"latest run", func() error { _, _, err := l.LatestRun(t.Context(), "d", "order/other"); return err }, 1, 1, 0},
+		{"open runs", func() error {
+			for _, err := range l.OpenRuns(t.Context()) {
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		}, shards, shards, 0},
 	}
 	for _, r := range rows {
 		m.take()

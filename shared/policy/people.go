@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
+	"strings"
 
 	"sorrel/shared/contract/source"
 	"sorrel/shared/fault"
@@ -39,8 +40,8 @@ func (s *Set) Person(name string) (Person, bool) {
 }
 
 // Acting finds who acts by a name: what they may do stands in the configuration, not in the request. Nobody, a name that
-// nobody has, and a person without the role are fault.Forbidden, of an operation.
-func (s *Set) Acting(op, name, role string) (Person, error) {
+// nobody has, and a person with none of the roles, if there are any, are fault.Forbidden, of an operation.
+func (s *Set) Acting(op, name string, roles ...string) (Person, error) {
 	p, known := s.Person(name)
 	e := fault.Error{Class: fault.Forbidden, Op: op}
 	switch {
@@ -48,8 +49,8 @@ func (s *Set) Acting(op, name, role string) (Person, error) {
 		e.Detail, e.Remedy = "nobody is named who does this", "say who you are"
 	case !known:
 		e.Detail, e.Remedy = "nobody of this name is known: "+name, "have people.yaml of the configuration list you with your roles"
-	case !slices.Contains(p.Roles, role):
-		e.Detail, e.Remedy = p.Name+" does not have the role "+role, "ask somebody who has it in people.yaml"
+	case len(roles) > 0 && !slices.ContainsFunc(roles, func(r string) bool { return slices.Contains(p.Roles, r) }):
+		e.Detail, e.Remedy = p.Name+" does not have the role "+strings.Join(roles, " or "), "ask somebody who has it in people.yaml"
 	default:
 		return p, nil
 	}

@@ -35,6 +35,7 @@
 //	unmatched: {P: exception|ignore}    what a native record that belongs to nothing means, if P is no origin
 //	deletes: KIND or {P: KIND}          ignore, deactivate, propose (the deactivation) or propagate
 //	deactivated: {active: false}        what deactivating means
+//	workflows: [NAME]                   whose runs these records start
 //	match: {NAME: {by: [{field: taxId, as: tax-id, country: billingAddress.country}], strong: true}}
 //
 // The package match lists the normalisers that as: may name. Expressions are described in the package expression.
@@ -306,7 +307,7 @@ func load(fsys fs.FS, ps *source.Problems) *Set {
 	known := slices.Sorted(maps.Keys(latest))
 	for name, data := range files(fsys, "policy", ".yaml", ps) {
 		root, ok := source.Parse(name, data, ps)
-		if !ok || !root.Known(ps, "a policy", levelKeys("entity", "contract", "platforms", "origins", "copies", "unmatched", "match", "deletes", "deactivated", "groups", "fields", "custom")...) {
+		if !ok || !root.Known(ps, "a policy", levelKeys("entity", "contract", "platforms", "origins", "copies", "unmatched", "match", "deletes", "deactivated", "workflows", "groups", "fields", "custom")...) {
 			continue
 		}
 		who := root.String(ps, "entity", true)

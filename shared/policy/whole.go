@@ -40,6 +40,9 @@ func (e *entity) compileWhole(ps *source.Problems) {
 		}
 	}
 	slices.Sort(e.rules.Strangers)
+	for _, name := range root.Texts(ps, "workflows") {
+		e.rules.Workflows = append(e.rules.Workflows, name.Text)
+	}
 	e.readDeletes(ps)
 	e.readMatch(ps)
 }

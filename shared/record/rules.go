@@ -91,6 +91,7 @@ type Rules struct {
 	Deletes     map[string]Deletion // by platform; missing means DeleteIgnored
 	Deactivated map[string]Value
 	DeletesAt   string
+	Workflows   []string // whose runs these records may start, sorted
 }
 
 // Timed names the fields whose rule asks since when a value is said, or whether any other ever was.

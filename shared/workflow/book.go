@@ -64,6 +64,11 @@ func (b *Book) Newest(entity string) []Definition {
 	return out
 }
 
+// Known reports whether a definition of that name starts runs about records of an entity.
+func (b *Book) Known(name, entity string) bool {
+	return slices.ContainsFunc(b.Newest(entity), func(d Definition) bool { return d.Name == name })
+}
+
 // Of is the definition that a run belongs to. fault.NotFound: this program does not have that version any more.
 func (b *Book) Of(r Run) (Definition, error) {
 	for _, d := range b.versions[r.Definition] {

@@ -40,7 +40,7 @@ func (d Definition) Take(r Run, a Act) (Run, Outcome, error) {
 	refuse := func(detail, remedy string) (Run, Outcome, error) {
 		return r, Outcome{}, &fault.Error{Class: fault.Refused, Op: "workflow." + a.Do, ID: r.ID(), Detail: detail, Remedy: remedy}
 	}
-	if a.Do == Decide && r.Answer != nil && r.Ask == nil && same(*r.Answer, a.Answer) {
+	if a.Do == Decide && r.Answer != nil && r.Ask == nil && r.Answer.By == a.By && same(*r.Answer, a.Answer) {
 		return r, out, nil
 	}
 	if r.State.Ended() {
@@ -123,7 +123,7 @@ func (d Definition) decide(r Run, a Act) (Run, Outcome, error) {
 	return r, Outcome{Events: []record.Event{e}}, nil
 }
 
-// same reports whether two answers decide the same, by the same person.
+// same reports whether two answers decide the same.
 func same(is, again Answer) bool {
-	return (again.Step == "" || is.Step == again.Step) && is.Approve == again.Approve && (again.By == "" || is.By == again.By) && maps.Equal(is.Correct, again.Correct)
+	return (again.Step == "" || is.Step == again.Step) && is.Approve == again.Approve && maps.Equal(is.Correct, again.Correct)
 }

@@ -21,6 +21,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"sorrel/shared/record"
@@ -30,9 +32,10 @@ import (
 type Definition struct {
 	Name    string
 	Version int
-	Subject string             // the entity whose records it is about
-	Starts  func(Facts) bool   // whether the subject, as it is, wants a run when none is open
-	Void    func(Facts) string // why a run is no longer wanted, or "": it is undone then. Nil: it always is
+	Subject string                           // the entity whose records it is about
+	Starts  func(Facts) bool                 // whether the subject, as it is, wants a run when none is open
+	Void    func(Facts) string               // why a run is no longer wanted, or "": it is undone then. Nil: it always is
+	Needs   func(Facts) map[string]record.ID // the other records that its steps look at, as far as they can be told; asked again when these are known. Nil: none
 	Steps   []Step
 	Late    time.Duration // a run that takes longer is late; 0 = never
 }
@@ -64,7 +67,7 @@ type Move struct {
 	Ask  *Ask      // a decision that people have to make
 	Say  []Saying  // what is told to subscribers and people, once: when the step is done
 	Wait string    // what is waited for, for people
-	Look time.Time // when it is looked at again although nothing has changed; zero = never
+	Look time.Time // when it is looked at again although nothing has changed; zero, or past, is never
 	Keep map[string]string
 }
 
@@ -134,6 +137,18 @@ type Run struct {
 
 // ID names a run.
 func (r Run) ID() string { return fmt.Sprintf("%s/%s/%d", r.Definition, r.Subject, r.Number) }
+
+// ParseID undoes Run.ID.
+func ParseID(id string) (definition string, subject record.ID, number int, ok bool) {
+	definition, rest, some := strings.Cut(id, "/")
+	i := strings.LastIndexByte(rest, '/')
+	if !some || i < 0 {
+		return "", "", 0, false
+	}
+	number, err := strconv.Atoi(rest[i+1:])
+	subject = record.ID(rest[:i])
+	return definition, subject, number, err == nil && number > 0 && subject.Validate() == nil
+}
 
 // Progress is how one step went.
 type Progress struct {
@@ -209,7 +224,10 @@ func (d Definition) Advance(r Run, f Facts) (Run, Outcome) {
 			continue
 		default:
 			out.Set = set
-			r.Ask, r.Wait, r.Look = m.Ask, m.Wait, m.Look
+			r.Ask, r.Wait, r.Look = m.Ask, m.Wait, time.Time{}
+			if m.Look.After(f.Now) {
+				r.Look = m.Look
+			}
 			if r.State == Running {
 				r.remind(step, at, f.Now, &out)
 			}

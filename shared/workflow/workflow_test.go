@@ -143,14 +143,14 @@ func TestRejected(t *testing.T) {
 	if err := w.take(workflow.Act{Do: workflow.Decide, By: "fiona", Answer: workflow.Answer{}}); !fault.Is(err, fault.Refused) {
 		t.Fatalf("rejected for no reason: %v", err)
 	}
-	reject := workflow.Act{Do: workflow.Decide, By: "fiona", Answer: workflow.Answer{Reason: "no credit", By: "fiona"}}
+	reject := workflow.Act{Do: workflow.Decide, By: "fiona", Answer: workflow.Answer{Reason: "no credit"}}
 	if err := w.take(reject); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.take(reject); err != nil {
 		t.Fatalf("deciding the same again is refused: %v", err)
 	}
-	if err := w.take(workflow.Act{Do: workflow.Decide, By: "frank", Answer: workflow.Answer{Approve: true, By: "frank"}}); !fault.Is(err, fault.Refused) || !strings.Contains(err.Error(), "fiona has decided") {
+	if err := w.take(workflow.Act{Do: workflow.Decide, By: "frank", Answer: workflow.Answer{Approve: true}}); !fault.Is(err, fault.Refused) || !strings.Contains(err.Error(), "fiona has decided") {
 		t.Fatalf("decided twice: %v", err)
 	}
 	w.settle(t)

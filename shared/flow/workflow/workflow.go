@@ -1,0 +1,425 @@
+// Package workflow moves runs of workflows on. The core is shared/workflow; here are the facts and the commits.
+//
+// A record that a run looks at, or that may start one, is due for Sorrel itself when anything about it has changed, and when
+// its run's time has come. The wake-up is only a hint, as those of deliver are: the run is moved on by what records say
+// now, as often as it moves, each time in one commit with what it sets. When nothing moves any more, the record is due no
+// longer. So everything may be repeated, and two workers at once end in one of their commits.
+package workflow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"time"
+
+	"sorrel/shared/budget"
+	"sorrel/shared/deadline"
+	"sorrel/shared/fault"
+	"sorrel/shared/govern"
+	"sorrel/shared/ledger"
+	"sorrel/shared/message"
+	"sorrel/shared/policy"
+	"sorrel/shared/queue"
+	"sorrel/shared/record"
+	"sorrel/shared/telemetry"
+	"sorrel/shared/workflow"
+)
+
+// Deps are what the flow needs. All are required; a platform without a waker is served by the sweep alone.
+type Deps struct {
+	Ledger    *ledger.Ledger
+	Config    *policy.Set
+	Book      *workflow.Book
+	Wake      map[string]queue.Sender // by platform, and record.Sorrel
+	Now       func() time.Time
+	NewTrace  func() string
+	Telemetry *telemetry.Recorder
+}
+
+// Flow is the workflow function.
+type Flow struct{ d Deps }
+
+// New returns the function.
+func New(d Deps) *Flow { return &Flow{d} }
+
+const (
+	maxConflict = 12
+	maxMoves    = 40              // of runs about one record in one go
+	tired       = time.Minute     // until a record is looked at again whose runs do not come to rest
+	rounds      = 4               // of asking which other records a run looks at
+	fits        = 2 * time.Second // for one move
+)
+
+// Apply handles a batch of wake-ups and returns the ids of messages that must come back. What is due stays due: a message
+// that is given up loses nothing.
+func (f *Flow) Apply(ctx context.Context, batch []queue.Received) []string {
+	var failed []string
+	done := map[record.ID]error{}
+	for _, m := range batch {
+		w, err := message.ParseWake(m.Body)
+		if err == nil {
+			if _, known := done[w.Record]; !known {
+				done[w.Record] = f.look(ctx, w.Record, w.CorrelationID)
+			}
+			err = done[w.Record]
+		}
+		if err == nil {
+			continue
+		}
+		f.d.Telemetry.Count("WorkflowFailures", "", 1)
+		f.d.Telemetry.Event(ctx, telemetry.Event{Step: "failed", Record: string(w.Record), Trace: w.CorrelationID, Err: err})
+		failed = append(failed, m.ID)
+		if m.Receives >= queue.MaxReceives {
+			platform, about, told, _ := message.About(m.Body)
+			x := ledger.OfMessage(m.ID, platform, about, told)
+			x.Trace, x.Detail = w.CorrelationID, err.Error()
+			if err := f.d.Ledger.Park(ctx, x); err != nil {
+				f.d.Telemetry.Event(ctx, telemetry.Event{Step: "failed", Detail: "parking message " + m.ID, Err: err})
+			}
+		}
+	}
+	return failed
+}
+
+// look moves all runs on that look at a record, until none moves any more.
+func (f *Flow) look(ctx context.Context, id record.ID, trace string) error {
+	conflicts := 0
+	for moves := 0; ; {
+		if ctx.Err() == nil && !deadline.Fits(ctx, fits) {
+			return nil // the sweep wakes it
+		}
+		s, err := f.d.Ledger.Follow(ctx, id)
+		if err != nil {
+			return err
+		}
+		if _, due := s.Due[record.Sorrel]; !due {
+			return nil
+		}
+		moved, err := f.pass(ctx, s, trace, moves >= maxMoves)
+		switch {
+		case fault.Is(err, fault.Conflict) && conflicts < maxConflict:
+			conflicts++
+		case err != nil:
+			return err
+		case !moved:
+			return nil
+		default:
+			moves++
+		}
+	}
+}
+
+// pass moves one run on, or finds that none moves.
+func (f *Flow) pass(ctx context.Context, s ledger.State, trace string, tiring bool) (bool, error) {
+	after := s.Clone()
+	var stuck error
+	if !tiring {
+		open, err := f.open(ctx, s)
+		if err != nil {
+			return false, err
+		}
+		for _, r := range open {
+			moved, err := f.advance(ctx, s, r)
+			switch {
+			case fault.Is(err, fault.NotFound): // no definition: people are told, and others go on
+				stuck = errors.Join(stuck, err)
+			case err != nil || moved:
+				return moved, err
+			}
+		}
+		for run := range s.Runs {
+			if !slices.ContainsFunc(open, func(r ledger.Run) bool { return r.ID() == run }) {
+				after.Unlook(run)
+			}
+		}
+		started, err := f.start(ctx, s, open, trace)
+		if started || err != nil {
+			return started, err
+		}
+	}
+	due := after.Due[record.Sorrel]
+	delete(after.Due, record.Sorrel)
+	if tiring || stuck != nil {
+		due.NotBefore, due.Attempts = f.d.Now().UTC().Add(tired), due.Attempts+1
+		due.Reason = "its runs do not come to rest"
+		if stuck != nil {
+			due.Reason = stuck.Error()
+		}
+		due.Stuck = true
+		after.Due[record.Sorrel] = due
+	}
+	settled, err := govern.Settle(ctx, f.d.Ledger, f.d.Config, s, after, govern.Cause{Trace: trace, Now: f.d.Now().UTC()})
+	if err != nil {
+		return false, err
+	}
+	if err := f.d.Ledger.Commit(ctx, settled.Entry); err != nil {
+		return false, err
+	}
+	f.wake(ctx, map[record.ID][]string{s.Record.ID: settled.Due}, trace)
+	return false, nil
+}
+
+// open reads the runs that look at a record and have not ended.
+func (f *Flow) open(ctx context.Context, s ledger.State) ([]ledger.Run, error) {
+	var out []ledger.Run
+	for _, id := range slices.Sorted(maps.Keys(s.Runs)) {
+		r, err := f.d.Ledger.Run(ctx, id)
+		switch {
+		case fault.Is(err, fault.NotFound):
+		case err != nil:
+			return nil, err
+		case !r.State.Ended():
+			out = append(out, r)
+		}
+	}
+	return out, nil
+}
+
+// start begins the first run that the record wants and does not have.
+func (f *Flow) start(ctx context.Context, s ledger.State, open []ledger.Run, trace string) (bool, error) {
+	id := s.Record.ID
+	on := f.d.Config.Rules(id.Entity()).Workflows
+	for _, d := range f.d.Book.Newest(id.Entity()) {
+		if !slices.Contains(on, d.Name) || slices.ContainsFunc(open, func(r ledger.Run) bool { return r.Definition == d.Name && r.Subject == id }) {
+			continue
+		}
+		last, some, err := f.d.Ledger.LatestRun(ctx, d.Name, id)
+		if err != nil {
+			return false, err
+		}
+		about, err := f.facts(ctx, d, last.Run, s)
+		if err != nil {
+			return false, err
+		}
+		if some && !last.State.Ended() || !d.Starts(about.Facts) {
+			continue
+		}
+		if trace == "" {
+			trace = f.d.NewTrace()
+		}
+		run := ledger.Run{Run: d.Begin(id, last.Number+1, trace, about.Now)}
+		out := workflow.Outcome{Events: []record.Event{{Action: "workflow-started", Detail: run.ID(), By: record.Sorrel, Trace: trace}}}
+		f.d.Telemetry.Count("WorkflowsStarted", "", 1)
+		return true, f.commit(ctx, about, run, out, record.Sorrel)
+	}
+	return false, nil
+}
+
+// advance moves a run on as far as it goes with the facts as they are, and reports whether it moved.
+func (f *Flow) advance(ctx context.Context, seen ledger.State, r ledger.Run) (bool, error) {
+	d, err := f.d.Book.Of(r.Run)
+	if err != nil {
+		return false, err
+	}
+	subject := seen
+	if r.Subject != seen.Record.ID {
+		if subject, err = f.d.Ledger.Follow(ctx, r.Subject); err != nil {
+			return false, err
+		}
+	}
+	about, err := f.facts(ctx, d, r.Run, subject)
+	if err != nil {
+		return false, err
+	}
+	next, out := d.Advance(r.Run, about.Facts)
+	looks := true
+	for _, s := range about.states {
+		at, is := s.Runs[r.ID()]
+		looks = looks && is && (s.Record.ID != subject.Record.ID || at.Equal(next.Look))
+	}
+	if out.Quiet() && looks && reflect.DeepEqual(next, r.Run) {
+		return false, nil
+	}
+	was := r
+	r.Run = next
+	if next.State != was.State {
+		f.tell(ctx, next)
+	}
+	return true, f.commit(ctx, about, r, out, record.Sorrel)
+}
+
+// facts are what a run looks at, with the states that they were read from.
+type facts struct {
+	workflow.Facts
+	states map[record.ID]ledger.State
+}
+
+func (f *Flow) facts(ctx context.Context, d workflow.Definition, r workflow.Run, subject ledger.State) (facts, error) {
+	id := subject.Record.ID
+	out := facts{states: map[record.ID]ledger.State{id: subject}, Facts: workflow.Facts{Run: r, Subject: subject.Record, Others: map[string]record.Record{},
+		Due: map[record.ID][]string{id: due(subject)}, Now: f.d.Now().UTC()}}
+	for range rounds {
+		if d.Needs == nil {
+			break
+		}
+		more := false
+		for name, id := range d.Needs(out.Facts) {
+			if _, known := out.Others[name]; known || id.Validate() != nil {
+				continue
+			}
+			s, err := f.d.Ledger.Follow(ctx, id)
+			if err != nil {
+				return out, err
+			}
+			if !s.Exists() {
+				continue
+			}
+			more = true
+			out.Others[name], out.states[s.Record.ID], out.Due[s.Record.ID] = s.Record, s, due(s)
+		}
+		if !more {
+			break
+		}
+	}
+	return out, nil
+}
+
+// due are the platforms that are still to be told something of a record.
+func due(s ledger.State) []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(s.Due)), func(p string) bool { return p == record.Sorrel })
+}
+
+// commit keeps a run, what it sets, and who it looks at, all or nothing.
+func (f *Flow) commit(ctx context.Context, about facts, r ledger.Run, out workflow.Outcome, by string) error {
+	var entries []ledger.Entry
+	wake := map[record.ID][]string{}
+	id := about.Subject.ID
+	for _, at := range slices.Sorted(maps.Keys(about.states)) {
+		before := about.states[at]
+		after := before.Clone()
+		var events []record.Event
+		switch {
+		case r.State.Ended():
+			after.Unlook(r.ID())
+		case at == id:
+			after.Look(r.ID(), r.Look)
+		default:
+			after.Look(r.ID(), time.Time{})
+		}
+		if at == id {
+			events = out.Events
+		}
+		set := assign(&after, out.Set, r.Run, about.Now)
+		if at != id && set == 0 && maps.Equal(before.Runs, after.Runs) {
+			continue
+		}
+		settled, err := govern.Settle(ctx, f.d.Ledger, f.d.Config, before, after, govern.Cause{Trace: r.Trace, Class: budget.Live, Now: about.Now}, events...)
+		if err != nil {
+			return err
+		}
+		if at == id {
+			settled.Entry.Runs = []ledger.Run{r}
+			settled.Entry.By = by
+			for _, e := range out.Events {
+				settled.Entry.Steps = append(settled.Entry.Steps, ledger.Step{At: about.Now, Trace: r.Trace, Step: e.Action, Record: id, Detail: e.Detail})
+			}
+		}
+		entries = append(entries, settled.Entry)
+		wake[at] = settled.Due
+	}
+	if err := f.d.Ledger.Commit(ctx, entries...); err != nil {
+		return err
+	}
+	f.wake(ctx, wake, r.Trace)
+	return nil
+}
+
+// assign gives the assigned fields of a record the values that a run wants in them, and returns how many.
+func assign(s *ledger.State, sets []workflow.Set, r workflow.Run, now time.Time) int {
+	n := 0
+	for _, set := range sets {
+		if set.Record != s.Record.ID {
+			continue
+		}
+		if n++; n == 1 {
+			s.Record.Assigned = maps.Clone(s.Record.Assigned)
+			if s.Record.Assigned == nil {
+				s.Record.Assigned = map[string]record.Assigned{}
+			}
+		}
+		s.Record.Assigned[set.Field] = record.Assigned{Value: set.Value, When: now, By: r.ID(), Trace: r.Trace}
+	}
+	return n
+}
+
+// wake wakes platforms, and records whose runs are to be looked at. A failure loses nothing: the sweep wakes what is due.
+func (f *Flow) wake(ctx context.Context, due map[record.ID][]string, trace string) {
+	event := fmt.Sprintf("%s/%d", trace, f.d.Now().UnixNano())
+	for _, id := range slices.Sorted(maps.Keys(due)) {
+		for _, p := range due[id] {
+			q, some := f.d.Wake[p]
+			if !some {
+				continue
+			}
+			m, err := message.Wake{Platform: p, Record: id, CorrelationID: trace}.Message(event)
+			if err == nil {
+				err = q.Send(ctx, m)
+			}
+			if err != nil {
+				f.d.Telemetry.Count("WakeFailures", p, 1)
+				f.d.Telemetry.Event(ctx, telemetry.Event{Step: "failed", Platform: p, Record: string(id), Detail: "waking", Err: err})
+			}
+		}
+	}
+}
+
+// tell reports a run that begins to stand otherwise.
+func (f *Flow) tell(ctx context.Context, r workflow.Run) {
+	f.d.Telemetry.Event(ctx, telemetry.Event{Step: "workflow-" + string(r.State), Record: string(r.Subject), Trace: r.Trace, Detail: r.ID() + ": " + r.Reason})
+	switch r.State {
+	case workflow.Done:
+		f.d.Telemetry.Took("WorkflowTook", r.Definition, r.Ended.Sub(r.Began))
+	case workflow.Stuck:
+		f.d.Telemetry.Count("WorkflowsStuck", r.Definition, 1)
+	}
+}
+
+// Act does what somebody asks about a run, and wakes it.
+func (f *Flow) Act(ctx context.Context, by policy.Person, run string, a workflow.Act) (workflow.Run, error) {
+	for attempt := 0; ; attempt++ {
+		r, err := f.act(ctx, by, run, a)
+		if err == nil || !fault.Is(err, fault.Conflict) || attempt >= maxConflict {
+			return r, err
+		}
+	}
+}
+
+func (f *Flow) act(ctx context.Context, by policy.Person, run string, a workflow.Act) (workflow.Run, error) {
+	r, err := f.d.Ledger.Run(ctx, run)
+	if err != nil {
+		return workflow.Run{}, err
+	}
+	roles := []string{"steward"}
+	if a.Do == workflow.Decide {
+		roles = nil // where nothing is asked, the run says what has become of it
+		if r.Ask != nil {
+			roles = r.Ask.Roles
+		}
+	}
+	who, err := f.d.Config.Acting("workflow."+a.Do, by.Name, roles...)
+	if err != nil {
+		return r.Run, err
+	}
+	d, err := f.d.Book.Of(r.Run)
+	if err != nil {
+		return r.Run, err
+	}
+	a.By, a.Now = who.Name, f.d.Now().UTC()
+	next, out, err := d.Take(r.Run, a)
+	if err != nil || out.Quiet() {
+		return next, err
+	}
+	subject, err := f.d.Ledger.Follow(ctx, r.Subject)
+	if err != nil {
+		return r.Run, err
+	}
+	about, err := f.facts(ctx, d, next, subject)
+	if err != nil {
+		return r.Run, err
+	}
+	r.Run = next
+	return next, f.commit(ctx, about, r, out, who.Name)
+}
