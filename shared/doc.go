@@ -29,7 +29,7 @@
 // platform, and who decides which field. contract/source reads the files and remembers positions. expression is the small
 // language of conditions and computed fields in a policy (decision 010); match says by normalised keys which native records
 // mean the same thing (decision 012). The idea: a Set exists only if nothing is wrong, and everything wrong is told at once
-// with file:line:column and a remedy.
+// with file:line:column and a remedy. taxid says whether a tax number can be one.
 //
 // # Memory
 //
