@@ -32,7 +32,8 @@ func (t *tally) kinds() []change {
 		{name: "credit limit edited", echoes: "  of it, its 3 echoes", costs: "1+3 1+3+1 13 21 / 0 0 0 0 / 0 1 1 1", do: t.netsuite("customer", &ernst, map[string]any{"creditLimit": 7500}),
 			check: t.shows(&ernst, "creditLimit", "7500")},
 		{name: "edit in Salesforce", costs: "1+1 1+1+0 6 9 / 0 0 0 0 / 0 0 0 1", do: t.salesforce(account, map[string]any{"Industry": "Healthcare"}), check: t.shows(&ernst, "industry", "healthcare")},
-		{name: "edit in Zendesk", costs: "1+3 1+3+1 16 21 / 0 0 1 0 / 1 1 0 1", do: func(context.Context) error {
+		// Two commits for echoes: NetSuite tells no version of a write, so that its echo is what says when it was.
+		{name: "edit in Zendesk", costs: "1+3 1+3+2 17 21 / 0 0 1 0 / 1 1 0 1", do: func(context.Context) error {
 			_, err := t.twins.Zendesk.Edit("organization", t.native(ernst, record.Zendesk), map[string]any{"organization_fields": map[string]any{"erp_phone": "+43 7675 1"}})
 			return err
 		}, check: t.shows(&ernst, "phone", "+43 7675 1")},
