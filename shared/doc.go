@@ -8,7 +8,7 @@
 // still has to be told, Unite and Divide make one record of two and two of one, Explain says why. The idea: state is kept contributions and truth is a fold over them, so order and repetition change nothing.
 //
 // workflow is the pure core of processes that take days and people: Advance moves a run on by what records say now. The
-// idea: a step is a goal over records, not a call.
+// idea: a step is a goal over records, not a call. process holds the definitions of the product.
 //
 // fault is the closed list of failure classes and the one table from class to HTTP status, queue outcome and alarm.
 // The idea: an error says what should happen next, not which line failed.

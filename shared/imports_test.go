@@ -53,6 +53,8 @@ func broken(from, to string, standard bool) string {
 		return "budget knows only fault"
 	case under(from, "shared/workflow") && own && !under(to, "shared/record", "shared/fault"):
 		return "workflow is a pure core over record"
+	case under(from, "shared/process") && own && under(to, "shared/store", "shared/queue", "shared/ledger", "shared/govern", "shared/flow", "shared/cloud", "shared/trigger", "shared/boot", "shared/local"):
+		return "processes are pure: they are run by flow/workflow"
 	case under(from, "shared/ledger") && own && !under(to, "shared/store", "shared/record", "shared/fault", "shared/budget", "shared/jsonread", "shared/workflow"):
 		return "ledger stands on store, record, workflow, fault, budget and jsonread"
 	case under(from, "shared/once") && own && !under(to, "shared/ledger", "shared/fault"):
@@ -152,6 +154,7 @@ func TestRulesCanFail(t *testing.T) {
 		{"shared/fault", module + "shared/record"},
 		{"shared/store", module + "shared/record"},
 		{"shared/queue", "github.com/oklog/ulid/v2"},
+		{"shared/process", module + "shared/ledger"},
 		{"shared/ledger", module + "shared/queue"},
 		{"shared/ledger", module + "shared/store/boltstore"},
 		{"shared/once", module + "shared/flow/steward"},
