@@ -183,6 +183,11 @@ func (a asking) open(r Record, key string, now time.Time) Proposal {
 func (p Proposal) follow(r Record, forms Forms, a asking, now time.Time, out *Outcome) (Proposal, bool) {
 	was := p.Fields
 	p.Fields = maps.Clone(was)
+	if p.Platform == Sorrel && (p.Status == ProposalWithdrawn || p.Status == ProposalApproved && p.moved(r, forms, out)) {
+		p.Fields, p.Status = was, ProposalWithdrawn
+		out.close(p, "withdrawn", cmp.Or(p.Note, p.Comment))
+		return p, false
+	}
 	if p.settled() {
 		return p.retreat(was, a, out)
 	}

@@ -71,7 +71,8 @@ type Move struct {
 	Keep map[string]string
 }
 
-// Set gives an assigned field of a record a value. Null takes it away.
+// Set gives a field of a record a value: an assigned field at once, null takes it away; of a field that a platform owns,
+// it asks the owner (record.Request), and absent asks no more. A record that does not exist yet is made by it.
 type Set struct {
 	Record record.ID
 	Field  string
@@ -137,6 +138,12 @@ type Run struct {
 
 // ID names a run.
 func (r Run) ID() string { return fmt.Sprintf("%s/%s/%d", r.Definition, r.Subject, r.Number) }
+
+// Makes is the id of a record that the run makes: always the same for the same name.
+func (r Run) Makes(entity, name string) record.ID {
+	sum := sha256.Sum256([]byte(r.ID() + "/" + name))
+	return record.ID(entity + "/" + hex.EncodeToString(sum[:10]))
+}
 
 // ParseID undoes Run.ID.
 func ParseID(id string) (definition string, subject record.ID, number int, ok bool) {
@@ -224,6 +231,7 @@ func (d Definition) Advance(r Run, f Facts) (Run, Outcome) {
 			continue
 		default:
 			out.Set = set
+			r.asks(m.Ask, &out)
 			r.Ask, r.Wait, r.Look = m.Ask, m.Wait, time.Time{}
 			if m.Look.After(f.Now) {
 				r.Look = m.Look
@@ -326,16 +334,26 @@ func (r *Run) stick(why string, now time.Time, out *Outcome) {
 	out.Events = append(out.Events, r.event("workflow-stuck", r.Step, why))
 }
 
+// asks tells people of a question that they have not been asked yet.
+func (r *Run) asks(ask *Ask, out *Outcome) {
+	if ask == nil || r.Ask != nil && r.Ask.Version() == ask.Version() {
+		return
+	}
+	out.Say = append(out.Say, Saying{What: "approval.requested", Record: r.Subject, Detail: map[string]string{"run": r.ID(), "step": r.Step,
+		"roles": strings.Join(ask.Roles, ", "), "reasons": strings.Join(ask.Reasons, "; ")}})
+	out.Events = append(out.Events, r.event("workflow-asks", r.Step, strings.Join(ask.Reasons, "; ")))
+}
+
 // remind tells people of a step that takes long, and notes when it is to be looked at again.
 func (r *Run) remind(step Step, at *Progress, now time.Time, out *Outcome) {
 	for at.Reminded < len(step.Remind) && !now.Before(at.Began.Add(step.Remind[at.Reminded])) {
 		at.Reminded++
-		what := "reminder"
+		what := "workflow.reminder"
 		if at.Reminded == len(step.Remind) {
-			what = "escalation"
+			what = "workflow.escalation"
 		}
 		out.Say = append(out.Say, Saying{What: what, Record: r.Subject, Detail: map[string]string{"run": r.ID(), "step": step.Name, "waitsFor": r.Wait}})
-		out.Events = append(out.Events, r.event("workflow-"+what, step.Name, r.Wait))
+		out.Events = append(out.Events, r.event("workflow-"+strings.TrimPrefix(what, "workflow."), step.Name, r.Wait))
 	}
 	soonest := func(at time.Time) {
 		if r.Look.IsZero() || at.Before(r.Look) {
@@ -387,11 +405,23 @@ func keep(r *Run, what map[string]string) {
 func lacking(set []Set, f Facts) []Set {
 	var out []Set
 	for _, s := range set {
-		if is := f.Record(s.Record).Assigned[s.Field].Value; is != s.Value && !(is.IsAbsent() && s.Value.IsNull()) {
+		if is := wanted(f.Record(s.Record), s.Field); is != s.Value && !(is.IsAbsent() && s.Value.IsNull()) {
 			out = append(out, s)
 		}
 	}
 	return out
+}
+
+// wanted is what Sorrel wants in a field of a record: what it asks of the owner, else what it has set itself, else what
+// is there.
+func wanted(r record.Record, field string) record.Value {
+	if v, asks := r.Asked(field); asks {
+		return v
+	}
+	if a, some := r.Assigned[field]; some {
+		return a.Value
+	}
+	return r.Golden[field].Value
 }
 
 // Record is the record of an id among the facts.

@@ -130,7 +130,7 @@ func TestStraight(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.settle(t)
-	if w.run.State != workflow.Done || !w.holds("b") || !slices.Equal(w.said, []string{"a", "b"}) {
+	if w.run.State != workflow.Done || !w.holds("b") || !slices.Equal(w.said, []string{"a", "approval.requested", "b"}) {
 		t.Fatalf("%+v, said %v", w.run, w.said)
 	}
 }
@@ -210,7 +210,7 @@ func TestTimers(t *testing.T) {
 		w.now = w.run.Look
 		w.settle(t)
 	}
-	if took := w.run.Ended.Sub(start); w.run.State != workflow.Undone || took != 7*day || !slices.Equal(w.said, []string{"a", "reminder", "escalation"}) {
+	if took := w.run.Ended.Sub(start); w.run.State != workflow.Undone || took != 7*day || !slices.Equal(w.said, []string{"a", "approval.requested", "workflow.reminder", "workflow.escalation"}) {
 		t.Fatalf("%+v after %v, said %v", w.run, took, w.said)
 	}
 }

@@ -287,10 +287,25 @@ func (f *Flow) commit(ctx context.Context, about facts, r ledger.Run, out workfl
 	var entries []ledger.Entry
 	wake := map[record.ID][]string{}
 	id := about.Subject.ID
+	for _, set := range out.Set { // a record that is made by it
+		if err := set.Record.Validate(); err != nil {
+			return fault.Wrap(fault.Contract, "workflow.set", r.ID(), err)
+		}
+		if _, read := about.states[set.Record]; !read {
+			s, err := f.d.Ledger.Follow(ctx, set.Record)
+			if err != nil {
+				return err
+			}
+			about.states[set.Record] = s
+		}
+	}
 	for _, at := range slices.Sorted(maps.Keys(about.states)) {
 		before := about.states[at]
 		after := before.Clone()
-		var events []record.Event
+		events, set, err := f.assign(&after, out.Set, r.Run, about.Now)
+		if err != nil {
+			return err
+		}
 		switch {
 		case r.State.Ended():
 			after.Unlook(r.ID())
@@ -300,9 +315,8 @@ func (f *Flow) commit(ctx context.Context, about facts, r ledger.Run, out workfl
 			after.Look(r.ID(), time.Time{})
 		}
 		if at == id {
-			events = out.Events
+			events = append(events, out.Events...)
 		}
-		set := assign(&after, out.Set, r.Run, about.Now)
 		if at != id && set == 0 && maps.Equal(before.Runs, after.Runs) {
 			continue
 		}
@@ -327,22 +341,36 @@ func (f *Flow) commit(ctx context.Context, about facts, r ledger.Run, out workfl
 	return nil
 }
 
-// assign gives the assigned fields of a record the values that a run wants in them, and returns how many.
-func assign(s *ledger.State, sets []workflow.Set, r workflow.Run, now time.Time) int {
-	n := 0
+// assign gives fields of a record the values that a run wants in them, or asks their owners to, and returns how many.
+func (f *Flow) assign(s *ledger.State, sets []workflow.Set, r workflow.Run, now time.Time) (events []record.Event, n int, err error) {
+	id := s.Record.ID
+	rules := f.d.Config.Rules(id.Entity())
 	for _, set := range sets {
-		if set.Record != s.Record.ID {
+		if set.Record != id {
 			continue
 		}
-		if n++; n == 1 {
+		n++
+		rule := rules.Fields[set.Field]
+		if rule.Kind == record.Assign && rule.Eval == nil {
 			s.Record.Assigned = maps.Clone(s.Record.Assigned)
 			if s.Record.Assigned == nil {
 				s.Record.Assigned = map[string]record.Assigned{}
 			}
+			s.Record.Assigned[set.Field] = record.Assigned{Value: set.Value, When: now, By: r.ID(), Trace: r.Trace}
+			continue
 		}
-		s.Record.Assigned[set.Field] = record.Assigned{Value: set.Value, When: now, By: r.ID(), Trace: r.Trace}
+		q := record.Request{Field: set.Field, Value: set.Value, By: r.ID(), Reason: "step " + r.Step, Trace: r.Trace}
+		if r.Answer != nil && r.Answer.Step == r.Step {
+			q.By, q.Reason = r.Answer.By, q.Reason+" of "+r.ID()
+		}
+		asked, told, can := s.Record.Ask(rules, q, now)
+		if !can {
+			return nil, 0, &fault.Error{Class: fault.Contract, Op: "workflow.set", ID: string(id), Detail: fmt.Sprintf("%s wants to set %s, which is %q", r.ID(), set.Field, rule.Text),
+				Remedy: "let the policy have an owner for the field, or `assign: workflow`"}
+		}
+		s.Record, events = asked, append(events, told...)
 	}
-	return n
+	return events, n, nil
 }
 
 // wake wakes platforms, and records whose runs are to be looked at. A failure loses nothing: the sweep wakes what is due.

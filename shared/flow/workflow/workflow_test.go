@@ -405,6 +405,17 @@ func TestDiesAnywhere(t *testing.T) {
 	}
 }
 
+func (w *world) wake(id record.ID) {
+	w.t.Helper()
+	m, err := message.Wake{Platform: record.Sorrel, Record: id, CorrelationID: "sweep"}.Message(w.at.String())
+	if err == nil {
+		err = w.woken.Send(w.t.Context(), m)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 // sweep wakes what is due until nothing is.
 func (w *world) sweep() {
 	w.t.Helper()
@@ -417,15 +428,67 @@ func (w *world) sweep() {
 				w.t.Fatal(err)
 			}
 			some = true
-			m, err := message.Wake{Platform: record.Sorrel, Record: p.Record, CorrelationID: "sweep"}.Message(w.at.String())
-			if err != nil {
-				w.t.Fatal(err)
-			}
-			_ = w.woken.Send(w.t.Context(), m)
+			w.wake(p.Record)
 		}
 		if !some {
 			return
 		}
 	}
 	w.t.Fatal("it does not come to rest")
+}
+
+// TestOtherRecords: a run asks the owner of a field for a value, and makes a record that did not exist.
+func TestOtherRecords(t *testing.T) {
+	t.Parallel()
+	chore := workflow.Run{Definition: "activation", Subject: "deal/d", Number: 1}.Makes("chore", "call")
+	def := activation(1)
+	def.Needs = func(f workflow.Facts) map[string]record.ID {
+		return map[string]record.ID{"account": record.ID(f.Subject.Golden["account"].Value.Raw()), "chore": chore}
+	}
+	def.Steps = []workflow.Step{{Name: "hold", Do: func(f workflow.Facts) workflow.Move {
+		a := f.Others["account"].ID
+		m := workflow.Move{Wait: "NetSuite", Keep: map[string]string{"won": f.Subject.Golden["stage"].Version.At.String()}, Set: []workflow.Set{{Record: chore, Field: "what", Value: record.TextValue("call them")}}}
+		if f.Run.Kept["held"] == "" {
+			m.Set, m.Keep["held"] = append(m.Set, workflow.Set{Record: a, Field: "hold", Value: record.TextValue("on")}), "yes"
+		}
+		_, asks := f.Others["account"].Asked("hold")
+		m.Done = f.Run.Kept["held"] != "" && !asks && len(f.Due[chore]) == 0
+		return m
+	}}}
+	w := newWorld(t, def)
+	deal, account := w.wins()
+	s := w.state(account)
+	if v, asks := s.Record.Asked("hold"); !asks || v != record.TextValue("on") || s.Due[record.NetSuite].Since.IsZero() {
+		t.Fatalf("%v, due %v", v, s.Due)
+	}
+	if c := w.state(chore); !c.Exists() || c.Record.Golden["what"].Value != record.TextValue("call them") || c.Due[record.Salesforce].Since.IsZero() || len(c.Runs) != 1 {
+		t.Fatalf("%+v", c)
+	}
+	if r := w.run(deal); r.State != workflow.Running || r.Wait != "NetSuite" {
+		t.Fatalf("%+v", r)
+	}
+	w.rests(deal, account, chore)
+}
+
+// TestSetsWhatNobodyMay: a definition that sets what the policy gives to nobody commits nothing, and people are told.
+func TestSetsWhatNobodyMay(t *testing.T) {
+	t.Parallel()
+	def := activation(1)
+	def.Steps = []workflow.Step{{Name: "wrong", Do: func(f workflow.Facts) workflow.Move {
+		return workflow.Move{Set: []workflow.Set{{Record: f.Subject.ID, Field: "nothing", Value: record.TextValue("x")}}}
+	}}}
+	w := newWorld(t, def)
+	dead := queue.NewMemory(queue.Settings{Name: "dead"}, nil, func() time.Time { return w.at })
+	w.woken = queue.NewMemory(queue.Settings{Name: "workflow", MaxReceives: queue.MaxReceives}, dead, func() time.Time { return w.at })
+	w.says("account", "A1", map[string]any{"name": "Alfreds"})
+	deal := w.says("deal", "D1", won("A1"))
+	w.wake(deal)
+	w.work()
+	if s := w.state(deal); s.Due[record.Sorrel].Since.IsZero() || s.Record.Assigned != nil {
+		t.Fatalf("%+v", s.Due)
+	}
+	told, err := w.god.Exceptions(t.Context(), false)
+	if err != nil || !slices.ContainsFunc(told, func(x ledger.Exception) bool { return strings.Contains(x.Detail, "nothing") }) {
+		t.Errorf("nobody is told: %+v, %v", told, err)
+	}
 }
