@@ -87,7 +87,7 @@ func settle(ctx context.Context, l *ledger.Ledger, set *policy.Set, before, afte
 	out.Events = append(append(slices.Clone(events), suspected(before.Record, after.Record, cause)...), out.Events...)
 	return Settled{Due: due, Outcome: out, Entry: ledger.Entry{Before: before, After: after, Links: map[record.Ref]record.ID{},
 		Relinks: map[record.Ref]record.ID{}, Changes: out.Changes, Events: out.Events, Closed: out.Closed, Claims: claims,
-		Exceptions: exceptions, By: cause.By, Now: cause.Now, Trace: cause.Trace}}, nil
+		Exceptions: exceptions, Refers: rules.Refers, By: cause.By, Now: cause.Now, Trace: cause.Trace}}, nil
 }
 
 // suspected tells of each record that this one was not thought to be before.

@@ -23,6 +23,7 @@ import (
 //	1 link <platform> <object> <id> record                    the record id
 //	1 claim <entity> <rule> <digest> records                  the ids of the records that hold a match key
 //	1 timer <shard>                 <time> <record id>        {}: the record changes at that time by itself
+//	1 referred <record id>          <record id>               Referrer: its golden fields refer to the former
 //	1 proposal                      <proposal id>             ProposalEntry
 //	1 due <platform> <shard>        <record id>               dueIndex: a pointer for the sweep
 //	1 recheck <shard>               <platform> <object> <id>  Recheck: a native record to be read (again)

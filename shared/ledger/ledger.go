@@ -21,8 +21,8 @@
 //	Commit, more             1         -                               2·(n + 1 log entry + 1 per step, new or moved
 //	                                                                   link, match key, due that begins, moves or ends,
 //	                                                                   timer likewise (2 when it moves), proposal,
-//	                                                                   exception, recheck; a run of m KB: m + 1), of
-//	                                                                   each record
+//	                                                                   exception, recheck; reference that begins or
+//	                                                                   ends; a run of m KB: m + 1), of each record
 //	Reconcile                1 c       1 per exception c               - (its exceptions are part of the Commit)
 //	Park, Unpark             2         1                               1
 //	SaveException            2         ⌈n/4⌉ (d: 1)                    2·(n + 1 log entry + 1) (d: 6)
@@ -36,6 +36,7 @@
 //	Begin                    1 (2 g)   - (1 g)                         1
 //	Finish, Doubt, GiveUp    2         1                               1 h
 //	DueFor, Timers, Rechecks 8 e       ⌈listed/4⌉, at least 8          -
+//	Referring, Referrers     2 j e     ⌈n/4⌉ + ⌈listed/4⌉               -
 //	Trace, Changes, Log      1 e       ⌈listed/4⌉                      -
 //	Exceptions, Proposals    1 e       ⌈listed/4⌉, open or not         -
 //	SaveReplay               2 (3 i)   ⌈n/4⌉                           n (i: 2·(n + page + 3))
@@ -52,7 +53,8 @@
 // one for each merge that is followed. c: for those that open or resolve, else nothing. d: of an exception that belongs to
 // no record. e: and one for each further megabyte. f: and one for the heads of 100 chains. g: where somebody began it
 // before; who takes it over needs 3 requests and one write unit more. h: and one for each further KB of the answer.
-// i: with a page, a line of the log, or where it begins or ends to be moved on.
+// i: with a page, a line of the log, or where it begins or ends to be moved on. j: one more for each record that was merged
+// into it, and one to read all of these.
 //
 // So one milestone of a known order (n = 4) that two targets hear of costs the hub 2·(4 + 1 + 1 + 2) = 16 write
 // units, and each of the two deliveries 2·(4 + 1 + 1) = 12; an echo that tells a newer version costs 4.
@@ -313,7 +315,7 @@ func (l *Ledger) Follow(ctx context.Context, id record.ID) (State, error) {
 	return s[0], nil
 }
 
-func has(m map[store.Key]struct{}, k store.Key) bool { _, ok := m[k]; return ok }
+func has[K comparable](m map[K]struct{}, k K) bool { _, ok := m[k]; return ok }
 
 func (l *Ledger) get(ctx context.Context, keys map[store.Key]struct{}) (map[store.Key]store.Entry, error) {
 	got, err := store.GetMany(ctx, l.store, slices.Collect(maps.Keys(keys))...)
@@ -373,6 +375,7 @@ type Entry struct {
 	Exceptions    []Exception // to be written as they are (opened, updated or resolved)
 	Rechecks      []Recheck
 	Runs          []Run     // of workflows, as they are from now on; one that somebody else moved meanwhile is a conflict
+	Refers        []string  // golden fields that refer to other records: those find it by Referring
 	By            string    // who acted, if a person did
 	Trace         string    // correlation id, for the log
 	Now           time.Time // for the log; zero: the ledger's own clock
@@ -462,6 +465,7 @@ func (b *batch) rest(e Entry) {
 		}
 	}
 	b.timer(e.Before, e.After)
+	b.refers(e)
 	for _, r := range e.Runs {
 		b.run(r, e.Now)
 	}

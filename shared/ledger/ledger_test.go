@@ -758,6 +758,23 @@ func TestPrices(t *testing.T) {
 		}, 1 + 1, 1, 2 * (1 + 1 + 1 + 1)},
 		{"run", func() error { _, err := l.Run(t.Context(), "d/order/other/1"); return err }, 1, 1, 0},
 		{"latest run", func() error { _, _, err := l.LatestRun(t.Context(), "d", "order/other"); return err }, 1, 1, 0},
+		{"commit: a reference begins", func() error {
+			return l.Commit(t.Context(), pointing(State{Record: record.Record{ID: "order/a"}}, map[string]record.ID{"customer": "order/other"}))
+		}, 1, 0, 2 * (1 + 1)},
+		{"commit: it moves", func() error {
+			return l.Commit(t.Context(), pointing(load(t, l, "order/a"), map[string]record.ID{"customer": "customer/1"}))
+		}, 1 + 1, 1, 2 * (1 + 2)},
+		{"commit: it stays", func() error {
+			return l.Commit(t.Context(), pointing(load(t, l, "order/a"), map[string]record.ID{"customer": "customer/1"}))
+		}, 1 + 1, 1, 1},
+		{"referring", func() error {
+			for _, err := range l.Referring(t.Context(), "customer/1", "order") {
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		}, 2, 2, 0},
 		{"open runs", func() error {
 			for _, err := range l.OpenRuns(t.Context()) {
 				if err != nil {

@@ -60,6 +60,12 @@ func (e *entity) compile(ps *source.Problems) {
 			e.rules.Required[p] = required
 		}
 	}
+	for _, f := range e.contract.Fields() {
+		if f.Type == contract.Reference {
+			e.rules.Refers = append(e.rules.Refers, f.Name)
+		}
+	}
+	slices.Sort(e.rules.Refers)
 	base := e.readLevel(ps, "the policy", root)
 	groups, levels := e.readGroups(ps)
 	fields := e.readFields(ps)

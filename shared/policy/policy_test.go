@@ -73,6 +73,9 @@ func TestEmbeddedRules(t *testing.T) {
 			t.Errorf("%s.%s stands at %q", tc.entity, tc.field, r.At)
 		}
 	}
+	if got := s.Rules("shipment").Refers; !slices.Equal(got, []string{"order"}) {
+		t.Errorf("a shipment refers to others in %q", got)
+	}
 	for _, e := range s.Entities() {
 		if rules := s.Rules(e); len(rules.Fields) != len(s.Contract(e).Names()) || rules.Entity != e || len(rules.Version) != 12 {
 			t.Errorf("%s: %d rules of version %q", e, len(rules.Fields), rules.Version)

@@ -92,6 +92,7 @@ type Rules struct {
 	Deactivated map[string]Value
 	DeletesAt   string
 	Workflows   []string // whose runs these records may start, sorted
+	Refers      []string // fields that refer to other records, sorted
 }
 
 // Timed names the fields whose rule asks since when a value is said, or whether any other ever was.
