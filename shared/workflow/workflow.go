@@ -36,6 +36,7 @@ type Definition struct {
 	Starts  func(Facts) bool                 // whether the subject, as it is, wants a run when none is open
 	Void    func(Facts) string               // why a run is no longer wanted, or "": it is undone then. Nil: it always is
 	Needs   func(Facts) map[string]record.ID // the other records that its steps look at, as far as they can be told; asked again when these are known. Nil: none
+	Lists   func(Facts) map[string]Query     // records that refer to another, of which its steps look at the newest. They wake no run. Nil: none
 	Steps   []Step
 	Late    time.Duration // a run that takes longer is late; 0 = never
 }
@@ -50,12 +51,24 @@ type Step struct {
 	Expire time.Duration    // how long it may take before it fails; 0 = for ever
 }
 
+// Query asks for records of an entity that refer to a record, the newest first.
+type Query struct {
+	Of     record.ID
+	Entity string
+	Newest string // the golden field that tells how new one is, such as a date; those without it come last
+	Max    int    // how many are wanted, at most MaxListed
+}
+
+// MaxListed bounds how many records a list holds.
+const MaxListed = 50
+
 // Facts are what steps look at.
 type Facts struct {
 	Run     Run
 	Subject record.Record
-	Others  map[string]record.Record // by the names that the definition's steps know them by; what does not exist is missing
-	Due     map[record.ID][]string   // platforms that are still to be told something, sorted, by record
+	Others  map[string]record.Record   // by the names that the definition's steps know them by; what does not exist is missing
+	Lists   map[string][]record.Record // by the names of Definition.Lists
+	Due     map[record.ID][]string     // platforms that are still to be told something, sorted, by record
 	Now     time.Time
 }
 

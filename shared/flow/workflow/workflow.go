@@ -7,6 +7,7 @@
 package workflow
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,6 +51,7 @@ const (
 	maxMoves    = 40              // of runs about one record in one go
 	tired       = time.Minute     // until a record is looked at again whose runs do not come to rest
 	rounds      = 4               // of asking which other records a run looks at
+	maxRead     = 300             // ids of those that refer to a record
 	fits        = 2 * time.Second // for one move
 )
 
@@ -274,7 +276,54 @@ func (f *Flow) facts(ctx context.Context, d workflow.Definition, r workflow.Run,
 			break
 		}
 	}
+	if d.Lists != nil {
+		out.Lists = map[string][]record.Record{}
+		for name, q := range d.Lists(out.Facts) {
+			list, err := f.list(ctx, q)
+			if err != nil {
+				return out, err
+			}
+			out.Lists[name] = list
+		}
+	}
 	return out, nil
+}
+
+// list loads the records that a query asks for. Of more records than are read, those count as the newest that have referred
+// to the other one for the shortest time, as far as they were among those that were listed.
+func (f *Flow) list(ctx context.Context, q workflow.Query) ([]record.Record, error) {
+	var found []ledger.Referrer
+	if q.Of.Validate() != nil || q.Entity == "" || q.Max <= 0 {
+		return nil, nil
+	}
+	for r, err := range f.d.Ledger.Referrers(ctx, q.Of, q.Entity) {
+		if err != nil {
+			return nil, err
+		}
+		if found = append(found, r); len(found) == maxRead {
+			break
+		}
+	}
+	slices.SortFunc(found, func(a, b ledger.Referrer) int {
+		return cmp.Or(b.Since.Compare(a.Since), cmp.Compare(a.Record, b.Record))
+	})
+	found = found[:min(len(found), workflow.MaxListed)]
+	ids := make([]record.ID, len(found))
+	for i, r := range found {
+		ids[i] = r.Record
+	}
+	states, err := f.d.Ledger.Load(ctx, ids...)
+	if err != nil {
+		return nil, err
+	}
+	var out []record.Record
+	for _, id := range ids {
+		if s := states[id]; s.Exists() && s.Record.Into == "" {
+			out = append(out, s.Record)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b record.Record) int { return b.Golden[q.Newest].Value.Compare(a.Golden[q.Newest].Value) })
+	return out[:min(len(out), q.Max)], nil
 }
 
 // due are the platforms that are still to be told something of a record.

@@ -53,10 +53,16 @@ func activation(version int) workflow.Definition {
 		Needs: func(f workflow.Facts) map[string]record.ID {
 			return map[string]record.ID{"account": record.ID(f.Subject.Golden["account"].Value.Raw())}
 		},
+		Lists: func(f workflow.Facts) map[string]workflow.Query {
+			return map[string]workflow.Query{"deals": {Of: f.Others["account"].ID, Entity: "deal", Newest: "stage", Max: 2}}
+		},
 		Steps: []workflow.Step{
 			{Name: "pending", Do: func(f workflow.Facts) workflow.Move {
 				m := account(f, "pending")
-				m.Keep = map[string]string{"won": cause(f)}
+				m.Keep = map[string]string{"won": cause(f), "deals": ""}
+				for _, r := range f.Lists["deals"] {
+					m.Keep["deals"] += r.Golden["stage"].Value.Raw() + " "
+				}
 				return m
 			}, Undo: func(f workflow.Facts) workflow.Move { return account(f, "") }},
 			{Name: "approval", Remind: []time.Duration{2 * day, 5 * day}, Expire: 7 * day, Do: func(f workflow.Facts) workflow.Move {
@@ -321,6 +327,64 @@ func TestMissingAccount(t *testing.T) {
 	w.work()
 	if w.activation(account) != "pending" {
 		t.Fatalf("%+v", w.run(deal))
+	}
+}
+
+// TestLists: a step sees the newest records that refer to another, no more than it asks for. That others come to refer to it
+// wakes no run; the next look sees them.
+func TestLists(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.says("account", "A1", map[string]any{"name": "Alfreds"})
+	w.says("account", "A2", map[string]any{"name": "Another"})
+	for i, stage := range []string{"b", "c", "a"} {
+		w.says("deal", fmt.Sprint("other", i), map[string]any{"stage": stage, "account": "A1"})
+	}
+	w.says("deal", "not", map[string]any{"stage": "z", "account": "A2"})
+	deal := w.says("deal", "D1", won("A1"))
+	w.work()
+	if got := w.run(deal).Kept["deals"]; got != "won c " {
+		t.Errorf("the two newest are %q", got)
+	}
+	w.says("deal", "other3", map[string]any{"stage": "x", "account": "A1"})
+	if n := w.work(); n != 1 { // of its own
+		t.Errorf("%d wake-ups", n)
+	}
+	w.says("deal", "D1", map[string]any{"stage": "open", "account": "A1"})
+	w.work()
+	w.says("deal", "D1", won("A1"))
+	w.work()
+	if r := w.run(deal); r.Kept["deals"] != "x won " {
+		t.Errorf("the two newest are %q in run %d", r.Kept["deals"], r.Number)
+	}
+	deal = w.says("deal", "D2", won(""))
+	w.work()
+	if r := w.run(deal); r.Kept["deals"] != "" {
+		t.Errorf("deals of nobody: %q", r.Kept["deals"])
+	}
+}
+
+// TestLongLists: of very many, some are read, and no more than a list holds are loaded.
+func TestLongLists(t *testing.T) {
+	t.Parallel()
+	d := activation(1)
+	got := 0
+	d.Lists = func(workflow.Facts) map[string]workflow.Query {
+		return map[string]workflow.Query{"deals": {Of: "account/x", Entity: "deal", Newest: "stage", Max: 1000}}
+	}
+	d.Starts = func(f workflow.Facts) bool { got = len(f.Lists["deals"]); return false }
+	w := newWorld(t, d)
+	for i := range 400 {
+		id := record.ID(fmt.Sprintf("deal/%03d", i))
+		s := ledger.State{Record: record.Record{ID: id, Golden: map[string]record.Golden{"account": {Value: record.TextValue("account/x")}}}}
+		if err := w.god.Commit(t.Context(), ledger.Entry{Before: ledger.State{Record: record.Record{ID: id}}, After: s, Refers: []string{"account"}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.says("deal", "D1", won("A1"))
+	w.work()
+	if got != workflow.MaxListed {
+		t.Errorf("%d listed", got)
 	}
 }
 
