@@ -29,7 +29,7 @@ type field struct {
 func fields(t *testing.T) map[string]field {
 	t.Helper()
 	all := map[string]field{}
-	for _, object := range []string{"Account", "Contact", "Order", "Shipment__c"} {
+	for _, object := range []string{"Account", "Contact", "Opportunity", "Order", "Shipment__c"} {
 		files, err := fs.Glob(os.DirFS(root), "objects/"+object+"/fields/*.field-meta.xml")
 		if err != nil {
 			t.Fatal(err)
@@ -100,7 +100,11 @@ func TestTwinKnowsTheKit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ids := map[string]string{"Account": account, "Contact": contact, "Order": order, "Shipment__c": shipment}
+	opportunity, err := twin.Edit("Opportunity", "", map[string]any{"Name": "A", "StageName": "Prospecting", "CloseDate": "2026-11-02"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := map[string]string{"Account": account, "Contact": contact, "Opportunity": opportunity, "Order": order, "Shipment__c": shipment}
 	for name, f := range fields(t) {
 		object, _, _ := strings.Cut(name, ".")
 		values := map[string][]any{"Picklist": nil, "Date": {"2026-11-02"}, "Currency": {12.5}, "Number": {12.5}, "Checkbox": {true, false}, "Lookup": {order}}[f.Type]
@@ -146,7 +150,7 @@ func TestKitTellsOfChanges(t *testing.T) {
 		if said := load("platformEventChannelMembers/Sorrel_chn_" + member + ".platformEventChannelMember-meta.xml"); !strings.Contains(said, "<selectedEntity>"+event+"</selectedEntity>") {
 			t.Errorf("%s is not on the channel", event)
 		}
-		if object != "Account" && object != "Contact" {
+		if !slices.Contains([]string{"Account", "Contact", "Opportunity"}, object) {
 			continue
 		}
 		var w struct {

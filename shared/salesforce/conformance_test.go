@@ -52,7 +52,7 @@ func suites(t *testing.T, h platformtest.Harness) {
 
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	pushed := map[string]salesforcetwin.Push{"Account": {Message: true}, "Contact": {Message: true}, "Order": {Message: true}, "Shipment__c": {Message: true}}
+	pushed := map[string]salesforcetwin.Push{"Account": {Message: true}, "Contact": {Message: true}, "Order": {Message: true}, "Shipment__c": {Message: true}, "Opportunity": {Message: true}}
 	world := func(object string, prepare func(*testing.T, *salesforcetwin.Twin, *platformtest.World)) func(*testing.T, func() time.Time) platformtest.World {
 		return func(t *testing.T, now func() time.Time) platformtest.World {
 			c, twin := start(t, now, salesforcetwin.Options{Push: pushed, RetryBase: time.Millisecond}, func(cfg *salesforce.Config) { cfg.Page = 7 })
@@ -119,5 +119,15 @@ func TestConformance(t *testing.T) {
 		w.Change = map[string]any{"Status__c": "Shipped", "Tracking_Numbers__c": "1Z1, 1Z2"}
 		w.Clear = "Shipped_On__c"
 		w.Bad = map[string]any{"No_Such_Field__c": "x"}
+	})})
+	suites(t, platformtest.Harness{Name: "Opportunity", New: world("Opportunity", func(t *testing.T, twin *salesforcetwin.Twin, w *platformtest.World) {
+		w.UnknownID = "006xx0000000zzzAAA"
+		parent := account(t, twin)
+		w.Fields = func(n int) map[string]any {
+			return map[string]any{"Name": fmt.Sprint("Spring order ", n), "AccountId": parent, "StageName": "Qualification", "CloseDate": "2026-11-30", "Amount": 12500.5, "Sorrel_Status__c": "Waiting"}
+		}
+		w.Change = map[string]any{"Sorrel_Status__c": "Pending", "StageName": "Closed Won"}
+		w.Clear = "Sorrel_Status__c"
+		w.Bad = map[string]any{"Sorrel_Status__c": "Teleported"}
 	})})
 }

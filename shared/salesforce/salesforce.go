@@ -155,6 +155,7 @@ func DefaultFields() map[string][]string {
 			ERP_Freight__c ERP_Currency__c ERP_Requested_Ship_Date__c ERP_Ship_Method__c ERP_Lines__c`),
 		"Shipment__c": strings.Fields(`Name Order__c Order__r.Sorrel_Id__c Status__c Carrier__c Ship_Method__c Tracking_Numbers__c
 			Shipped_On__c ERP_Fulfilment_Number__c Lines__c`),
+		"Opportunity": strings.Fields(`Name AccountId StageName Amount Currency__c CloseDate Probability Type OwnerId NextStep Sorrel_Status__c Sorrel_Note__c`),
 	}
 }
 

@@ -40,6 +40,7 @@ type Field struct {
 	Values       []string // picklist
 	RefersTo     string   // reference: object
 	Relationship string   // reference: name of the parent in queries and by external id
+	Cascades     bool     // reference: deleted with the parent, and back with it
 }
 
 // object is one sObject type with its records.
@@ -220,7 +221,51 @@ func standard() map[string]*object {
 	s.add(Field{Name: "Shipped_On__c", Type: typeDate})
 	s.add(Field{Name: "Lines__c", Type: typeTextarea, Length: 131072})
 
-	return map[string]*object{"account": a, "contact": c, "order": o, "shipment__c": s}
+	return map[string]*object{"account": a, "contact": c, "order": o, "shipment__c": s, "opportunity": opportunity()}
+}
+
+// stages of a new org, in their order, with the probability that each brings along.
+// https://developer.salesforce.com/docs/atlas.en-us.object_reference.meta/object_reference/sforce_api_objects_opportunity.htm
+func stages() (names []string, probability map[string]int) {
+	all := []struct {
+		name    string
+		percent int
+	}{
+		{"Prospecting", 10}, {"Qualification", 10}, {"Needs Analysis", 20}, {"Value Proposition", 50}, {"Id. Decision Makers", 60}, {"Perception Analysis", 70},
+		{"Proposal/Price Quote", 75}, {"Negotiation/Review", 90}, {wonStage, 100}, {lostStage, 0},
+	}
+	probability = map[string]int{}
+	for _, s := range all {
+		names = append(names, s.name)
+		probability[s.name] = s.percent
+	}
+	return names, probability
+}
+
+const wonStage, lostStage = "Closed Won", "Closed Lost"
+
+func opportunity() *object {
+	o := newObject("Opportunity", "006")
+	o.add(Field{Name: "Name", Type: typeString, Length: 120, Required: true})
+	o.add(Field{Name: "AccountId", Type: typeReference, RefersTo: "Account", Relationship: "Account", Cascades: true})
+	names, _ := stages()
+	o.add(Field{Name: "StageName", Type: typePicklist, Length: 255, Required: true, Values: names}) // unrestricted: any value is taken
+	o.add(Field{Name: "CloseDate", Type: typeDate, Required: true})
+	o.add(Field{Name: "Amount", Type: typeCurrency, Scale: 2})
+	o.add(Field{Name: "Probability", Type: typeDouble})
+	for _, n := range []string{"Type", "LeadSource"} {
+		o.add(Field{Name: n, Type: typePicklist, Length: 255})
+	}
+	o.text(255, "NextStep")
+	o.add(Field{Name: "Description", Type: typeTextarea, Length: 32000})
+	o.add(Field{Name: "OwnerId", Type: typeReference, RefersTo: "User"})
+	o.add(Field{Name: "IsClosed", Type: typeBoolean, ReadOnly: true})
+	o.add(Field{Name: "IsWon", Type: typeBoolean, ReadOnly: true})
+	o.external("Sorrel_Id__c")
+	o.text(3, "Currency__c")
+	o.restricted("Sorrel_Status__c", "Waiting", "Pending", "Review", "Active", "Rejected", "Cancelled")
+	o.add(Field{Name: "Sorrel_Note__c", Type: typeTextarea, Length: 4000})
+	return o
 }
 
 // fullID makes the 18-character id of a record number: prefix, an instance, the number in base 62, and three

@@ -49,7 +49,7 @@ func (t *Twin) push(o *object) Push {
 	if p, ok := t.opts.Push[o.name]; ok {
 		return p
 	}
-	return Push{Events: true, Message: o.name == "Account" || o.name == "Contact"}
+	return Push{Events: true, Message: slices.Contains([]string{"Account", "Contact", "Opportunity"}, o.name)}
 }
 
 // sendEvents makes the change events of a transaction. Records that changed alike share one event.

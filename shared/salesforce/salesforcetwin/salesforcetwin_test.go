@@ -371,6 +371,58 @@ func TestActs(t *testing.T) {
 	o.want("GET", "/_twin/stats", "", 200, `"refused":1`)
 }
 
+// A stage brings its probability along, an account its opportunities: into the recycle bin and out of it, but not one that
+// somebody had deleted before.
+func TestOpportunities(t *testing.T) {
+	t.Parallel()
+	tw := New(Options{Now: time.Now})
+	save := func(object, id string, fields map[string]any) string {
+		t.Helper()
+		id, err := tw.Edit(object, id, fields)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	says := func(id string, want string) {
+		t.Helper()
+		m, live := tw.Get("Opportunity", id)
+		if got := fmt.Sprintf("%v %v %v %v", live, m["Probability"], m["IsClosed"], m["IsWon"]); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	account, other := save("Account", "", map[string]any{"Name": "A"}), save("Account", "", map[string]any{"Name": "B"})
+	fields := map[string]any{"Name": "O", "StageName": "Value Proposition", "CloseDate": "2026-11-30", "AccountId": account}
+	one, before, moved := save("Opportunity", "", fields), save("Opportunity", "", fields), save("Opportunity", "", fields)
+	says(one, "true 50.0 false false")
+	save("Opportunity", one, map[string]any{"StageName": "Closed Won"})
+	says(one, "true 100.0 true true")
+	save("Opportunity", one, map[string]any{"StageName": "A stage of the org's own", "Probability": 33})
+	says(one, "true 33.0 false false")
+	save("Opportunity", moved, map[string]any{"AccountId": other})
+	for _, err := range []error{tw.Delete("Opportunity", before), tw.Delete("Account", account)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	says(one, "false <nil> <nil> <nil>")
+	says(moved, "true 50.0 false false")
+	if err := tw.Undelete("Account", account); err != nil {
+		t.Fatal(err)
+	}
+	says(one, "true 33.0 false false")
+	says(before, "false <nil> <nil> <nil>")
+	if err := tw.Merge("Account", other, account); err != nil {
+		t.Fatal(err)
+	}
+	if m, live := tw.Get("Opportunity", one); !live || m["AccountId"] != other {
+		t.Errorf("after the merge: %v %v", live, m["AccountId"])
+	}
+	if _, err := tw.Edit("Opportunity", "", map[string]any{"Name": "O", "StageName": "Prospecting"}); err == nil || !strings.Contains(err.Error(), "CloseDate") {
+		t.Errorf("without a date: %v", err)
+	}
+}
+
 // What the org makes of values before it keeps them.
 func TestNormalisation(t *testing.T) {
 	t.Parallel()

@@ -26,7 +26,8 @@ type row struct {
 	created, stamp       time.Time
 	createdBy, changedBy string
 	deleted              bool
-	logged               int // index of its newest entry in o.log
+	under                *row // whose deletion took this one along
+	logged               int  // index of its newest entry in o.log
 }
 
 type stamp struct {
@@ -195,6 +196,7 @@ func (x *tx) create(o *object, given map[string]any, external *Field, externalVa
 	if o.field("OwnerId") != nil && set["OwnerId"] == nil {
 		set["OwnerId"] = x.user
 	}
+	staged(o, set)
 	if err := x.unique(r, set); err != nil {
 		return nil, err
 	}
@@ -218,6 +220,7 @@ func (x *tx) update(r *row, given map[string]any) *apiError {
 			return bad("REQUIRED_FIELD_MISSING", fmt.Sprintf("Required fields are missing: [%s]", f.Name), f.Name)
 		}
 	}
+	staged(r.o, set)
 	if err := x.unique(r, set); err != nil {
 		return err
 	}
@@ -225,12 +228,51 @@ func (x *tx) update(r *row, given map[string]any) *apiError {
 	return nil
 }
 
+// staged adds what a stage brings along. A probability that is said together with it stays.
+func staged(o *object, set map[string]any) {
+	stage, said := set["StageName"].(string)
+	if o.name != "Opportunity" || !said {
+		return
+	}
+	_, probability := stages()
+	if percent, known := probability[stage]; known && set["Probability"] == nil {
+		set["Probability"] = number(o.field("Probability"), decimal.NewFromInt(int64(percent)))
+	}
+	set["IsClosed"], set["IsWon"] = stage == wonStage || stage == lostStage, stage == wonStage
+}
+
 func (x *tx) delete(r *row) *apiError {
 	if r.deleted {
 		return gone()
 	}
 	x.save(r, nil, "DELETE")
+	for _, child := range x.t.children(r) {
+		if !child.deleted {
+			x.save(child, nil, "DELETE")
+			child.under = r
+		}
+	}
 	return nil
+}
+
+// children that are deleted with their parent. Those of a parent that is merged away go to the winner instead.
+// https://developer.salesforce.com/docs/atlas.en-us.apexcode.meta/apexcode/langCon_apex_dml_examples_delete.htm
+func (t *Twin) children(parent *row) []*row {
+	var all []*row
+	for _, name := range slices.Sorted(maps.Keys(t.objects)) {
+		o := t.objects[name]
+		for _, n := range o.names {
+			if f := o.field(n); !f.Cascades || f.RefersTo != parent.o.name {
+				continue
+			}
+			for _, r := range o.since(time.Time{}) {
+				if r.values[n] == parent.id {
+					all = append(all, r)
+				}
+			}
+		}
+	}
+	return all
 }
 
 func (x *tx) undelete(r *row) *apiError {
@@ -241,6 +283,14 @@ func (x *tx) undelete(r *row) *apiError {
 		return err
 	}
 	x.save(r, map[string]any{"MasterRecordId": nil}, "UNDELETE")
+	for _, child := range x.t.children(r) {
+		if child.deleted && child.under == r {
+			if err := x.unique(child, child.values); err != nil {
+				return err
+			}
+			x.save(child, nil, "UNDELETE")
+		}
+	}
 	return nil
 }
 
@@ -297,7 +347,7 @@ func (x *tx) save(r *row, set map[string]any, kind string) {
 			r.values[n] = v
 		}
 	}
-	r.stamp, r.changedBy, r.deleted = x.at, x.user, kind == "DELETE"
+	r.stamp, r.changedBy, r.deleted, r.under = x.at, x.user, kind == "DELETE", nil
 	r.logged = logged
 	r.o.log = append(r.o.log, stamp{x.at, r.id[:15]})
 	x.index(r)

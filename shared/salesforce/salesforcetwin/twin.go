@@ -17,8 +17,8 @@
 //	POST /_twin/picklist {"object","field","value"}       … adds a value to a picklist
 //
 // Not there: Bulk API, describe layouts, SOSL, aggregates but COUNT(), date literals, conditional requests,
-// compound addresses in REST, triggers, validation and duplicate rules, SOAP (a merge is a person's act), the deletion of
-// children with their parent, and the end of the recycle bin's 15 days.
+// compound addresses in REST, triggers, validation and duplicate rules, SOAP (a merge is a person's act), the deletion with
+// their account of anything but opportunities, and the end of the recycle bin's 15 days.
 package salesforcetwin
 
 import (
@@ -61,7 +61,7 @@ type Options struct {
 	MaxPage     int             // most rows per query answer, at any asked batchSize: 2,000
 	Cursors     int             // open query locators: 10
 	RetryBase   time.Duration   // first pause before a push is repeated, doubled up to 2 hours, for 24 hours: 1 s
-	Push        map[string]Push // by object; others: events, and for Account also messages
+	Push        map[string]Push // by object; others: events, and for Account, Contact and Opportunity also messages
 	AppFlow     bool            // change events in AppFlow's form instead of Event Relay's
 	EpochDates  bool            // change events say times as epoch milliseconds
 	USLocale    bool            // people's browsers turn phone numbers of ten digits into (415) 555-1212; the API never does

@@ -1,0 +1,97 @@
+package endtoend
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"sorrel/shared/ledger"
+	"sorrel/shared/record"
+)
+
+// An opportunity is heard of and copied nowhere: with and without an account, with another one, won and reopened. Only how far
+// the activation has come is written, and what somebody makes of that is put back. It goes with its account, and comes back with it.
+func TestOpportunities(t *testing.T) {
+	g := governedStage(t, nil)
+	one, two := g.pair()
+	save := func(id string, fields map[string]any) string {
+		t.Helper()
+		g.nextSecond()
+		id, err := g.twins.Salesforce.Edit("Opportunity", id, fields)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.settle(soon)
+		return id
+	}
+	native := save("", map[string]any{"Name": "Spring assortment", "StageName": "Prospecting", "CloseDate": "2026-11-30", "Amount": 48250.5, "Currency__c": "EUR"})
+	id := ledger.Mint("opportunity", record.Ref{Platform: record.Salesforce, Object: "Opportunity", ID: native})
+	says := func(want map[string]string) {
+		t.Helper()
+		r := g.record(id)
+		for field, v := range want {
+			if got := r.Golden[field].Value.String(); got != v {
+				t.Errorf("%s is %s, want %s", field, got, v)
+			}
+		}
+	}
+	text := func(s string) string { return record.TextValue(s).String() }
+	says(map[string]string{"name": text("Spring assortment"), "stage": text("prospecting"), "customer": record.NullValue().String(), "probability": "10", "owner": text("005xx000001SwiPAAS")})
+	for _, p := range []party{one, two} { // sales found out whose it is, and then that it is somebody else's
+		save(native, map[string]any{"AccountId": p.on[record.Salesforce]})
+		says(map[string]string{"customer": text(string(p.id))})
+	}
+	save(native, map[string]any{"StageName": "Verbal yes"})
+	g.expectTroubles("unknown-picklist salesforce stage")
+	says(map[string]string{"stage": text("prospecting")})
+	save(native, map[string]any{"StageName": "Closed Won"})
+	says(map[string]string{"stage": text("closed-won"), "probability": "100", "amount": "48250.5", "currency": text("EUR")})
+	save(native, map[string]any{"StageName": "Negotiation/Review"})
+	says(map[string]string{"stage": text("negotiation")})
+	g.noTrouble()
+	g.wrote("")
+
+	for field, value := range map[string]string{"activationStatus": "review", "activationNote": "Finance looks at the tax number"} {
+		if _, err := g.world.Steward().Assign(t.Context(), g.who("stewart@northwind.example"), id, field, record.TextValue(value)); err != nil {
+			t.Fatal(err)
+		}
+		g.settle(soon)
+	}
+	g.wrote("salesforce 2")
+	save(native, map[string]any{"Sorrel_Status__c": "Active", "NextStep": "Wait for finance"})
+	g.wrote("salesforce 1")
+	shown, _ := g.twins.Salesforce.Get("Opportunity", native)
+	if shown["Sorrel_Status__c"] != "Review" || shown["Sorrel_Note__c"] != "Finance looks at the tax number" || shown["NextStep"] != "Wait for finance" || shown["Sorrel_Id__c"] != id.External() {
+		t.Errorf("Salesforce shows %v", shown)
+	}
+
+	g.nextSecond()
+	if err := g.twins.Salesforce.Merge("Account", one.on[record.Salesforce], two.on[record.Salesforce]); err != nil {
+		t.Fatal(err)
+	}
+	g.settle(soon)
+	customer := g.record(id).Golden["customer"].Value
+	if s, err := g.world.Ledger.Follow(t.Context(), record.ID(customer.Raw())); err != nil || !slices.Contains([]record.ID{one.id, two.id}, s.Record.ID) {
+		t.Errorf("after the merge of accounts it belongs to %s (%v)", customer, err)
+	}
+	if err := g.twins.Salesforce.Delete("Account", one.on[record.Salesforce]); err != nil {
+		t.Fatal(err)
+	}
+	goes := func(gone bool) {
+		t.Helper()
+		g.eventually(soon, "the opportunity follows its account", func() error {
+			if v := g.record(id).Views[record.Salesforce]; v.Gone() != gone {
+				return fmt.Errorf("gone: %v", v.Gone())
+			}
+			return nil
+		})
+	}
+	goes(true)
+	g.nextSecond()
+	if err := g.twins.Salesforce.Undelete("Account", one.on[record.Salesforce]); err != nil {
+		t.Fatal(err)
+	}
+	goes(false)
+	g.settle(soon)
+	says(map[string]string{"stage": text("negotiation"), "activationStatus": text("review")})
+}
