@@ -15,6 +15,7 @@ import (
 	"sorrel/shared/ledger"
 	"sorrel/shared/policy"
 	"sorrel/shared/record"
+	"sorrel/shared/workflow"
 )
 
 // Cause is why a record is settled.
@@ -29,6 +30,7 @@ type Cause struct {
 	// Patience is how long a new record waits before it gets a native record on a platform whose own new ones become
 	// records: people may be making the same one there at this moment, and what says so may be on its way.
 	Patience time.Duration
+	Says     []workflow.Saying // business events that come about with it
 }
 
 // Settled is a record ready to be committed. Links and Steps may be added to Entry; everything else is as it must be.
@@ -86,7 +88,7 @@ func settle(ctx context.Context, l *ledger.Ledger, set *policy.Set, before, afte
 	}
 	out.Events = append(append(slices.Clone(events), suspected(before.Record, after.Record, cause)...), out.Events...)
 	return Settled{Due: due, Outcome: out, Entry: ledger.Entry{Before: before, After: after, Links: map[record.Ref]record.ID{},
-		Relinks: map[record.Ref]record.ID{}, Changes: out.Changes, Events: out.Events, Closed: out.Closed, Claims: claims,
+		Relinks: map[record.Ref]record.ID{}, Changes: out.Changes, Events: out.Events, Says: cause.Says, Closed: out.Closed, Claims: claims,
 		Exceptions: exceptions, Refers: rules.Refers, By: cause.By, Now: cause.Now, Trace: cause.Trace}}, nil
 }
 

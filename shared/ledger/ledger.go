@@ -75,6 +75,7 @@ import (
 	"sorrel/shared/fault"
 	"sorrel/shared/record"
 	"sorrel/shared/store"
+	"sorrel/shared/workflow"
 )
 
 // Retention of what is not needed for correctness.
@@ -368,8 +369,9 @@ type Entry struct {
 	Links         map[record.Ref]record.ID // new links; a link that exists meanwhile is a conflict
 	Relinks       map[record.Ref]record.ID // links that lead elsewhere from now on
 	Claims        map[Claim]Claiming       // match keys that change hands; one that changed meanwhile is a conflict
-	Changes       []record.Change          // for the log, as are Events
+	Changes       []record.Change          // for the log, as are Events and Says
 	Events        []record.Event
+	Says          []workflow.Saying // business events
 	Closed        []record.Proposal // that ended in this commit
 	Steps         []Step
 	Exceptions    []Exception // to be written as they are (opened, updated or resolved)
@@ -389,7 +391,7 @@ type dueIndex struct {
 	NotBefore time.Time    `json:"notBefore,omitzero"`
 }
 
-// Commit writes entries, each about another record, all or nothing. Each that has Changes or Events appends one entry to
+// Commit writes entries, each about another record, all or nothing. Each that has Changes, Events or Says appends one entry to
 // the record's audit log. fault.Conflict: somebody else was first; read again.
 func (l *Ledger) Commit(ctx context.Context, entries ...Entry) error {
 	if len(entries) == 0 {
@@ -426,17 +428,17 @@ func (l *Ledger) Commit(ctx context.Context, entries ...Entry) error {
 
 // logged adds the entry's line in the record's audit log, if it has one, and returns the log's head.
 func (b *batch) logged(e Entry) LogHead {
-	if len(e.Changes) == 0 && len(e.Events) == 0 {
+	if len(e.Changes) == 0 && len(e.Events) == 0 && len(e.Says) == 0 {
 		return e.Before.Log
 	}
-	line := LogEntry{At: e.Now, By: e.By, Trace: e.Trace, Policy: e.After.Record.Policy, Events: e.Events}
+	line := LogEntry{At: e.Now, By: e.By, Trace: e.Trace, Policy: e.After.Record.Policy, Events: e.Events, Says: e.Says}
 	switch {
 	case e.Trace != "":
 	case len(e.Steps) > 0:
 		line.Trace = e.Steps[0].Trace
 	case len(e.Changes) > 0:
 		line.Trace = e.Changes[0].Trace
-	default:
+	case len(e.Events) > 0:
 		line.Trace = e.Events[0].Trace
 	}
 	for _, c := range e.Changes {

@@ -11,6 +11,7 @@ import (
 	"sorrel/shared/fault"
 	"sorrel/shared/record"
 	"sorrel/shared/store"
+	"sorrel/shared/workflow"
 )
 
 // General is the chain of actions that concern no record.
@@ -37,6 +38,8 @@ type LogEntry struct {
 	Trace   string         `json:"correlationId,omitempty"`
 	Changes []ChangeEntry  `json:"changes,omitempty"`
 	Events  []record.Event `json:"events,omitempty"`
+	// Says are the business events that came about with it.
+	Says []workflow.Saying `json:"says,omitempty"`
 }
 
 // ChangeEntry is one accepted change of one field in the log.

@@ -16,6 +16,7 @@ import (
 	"sorrel/shared/fault"
 	"sorrel/shared/record"
 	"sorrel/shared/store"
+	"sorrel/shared/workflow"
 )
 
 // logged returns a ledger with a few chains: orders 7 and 8 with four changes each, order 9 with one, and three notes.
@@ -255,6 +256,11 @@ func TestLogSaysWhatAndWho(t *testing.T) {
 	}
 	if changes := must[[]ChangeEntry](t)(l.Changes(t.Context(), id)); len(changes) != 1 {
 		t.Errorf("changes %+v", changes)
+	}
+	s = open(t, l, order7).State
+	check(t, l.Commit(t.Context(), Entry{Before: s, After: s.Clone(), Trace: "t3", Says: []workflow.Saying{{What: "order.paid", Detail: map[string]string{"by": "card"}}}}))
+	if log = must[[]LogEntry](t)(l.Log(t.Context(), string(id))); len(log) != 3 || log[2].Trace != "t3" || len(log[2].Says) != 1 || log[2].Says[0].Detail["by"] != "card" {
+		t.Errorf("the business event is logged as %+v", log[len(log)-1])
 	}
 	if other := must[[]LogEntry](t)(l.Log(t.Context(), string(id)+"x")); len(other) != 0 {
 		t.Errorf("another chain has %+v", other)

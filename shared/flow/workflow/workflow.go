@@ -369,7 +369,11 @@ func (f *Flow) commit(ctx context.Context, about facts, r ledger.Run, out workfl
 		if at != id && set == 0 && maps.Equal(before.Runs, after.Runs) {
 			continue
 		}
-		settled, err := govern.Settle(ctx, f.d.Ledger, f.d.Config, before, after, govern.Cause{Trace: r.Trace, Class: budget.Live, Now: about.Now}, events...)
+		cause := govern.Cause{Trace: r.Trace, Class: budget.Live, Now: about.Now}
+		if at == id {
+			cause.Says = out.Say
+		}
+		settled, err := govern.Settle(ctx, f.d.Ledger, f.d.Config, before, after, cause, events...)
 		if err != nil {
 			return err
 		}

@@ -74,7 +74,11 @@ func activation(version int) workflow.Definition {
 				}
 				return workflow.Move{Done: true}
 			}},
-			{Name: "active", Final: true, Do: func(f workflow.Facts) workflow.Move { return account(f, "active") }},
+			{Name: "active", Final: true, Do: func(f workflow.Facts) workflow.Move {
+				m := account(f, "active")
+				m.Say = []workflow.Saying{{What: "account.activated", Record: f.Others["account"].ID, Detail: map[string]string{"run": f.Run.ID()}}}
+				return m
+			}},
 		}}
 }
 
@@ -455,6 +459,9 @@ func TestDiesAnywhere(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if said := w.said(deal); len(said) != 2 || said[0].What != "approval.requested" || said[1].What != "account.activated" || said[1].Record != account {
+				t.Fatalf("%v at call %d: it said %+v", kind, n, said)
+			}
 			changes := 0
 			for _, e := range log {
 				changes += len(e.Changes)
@@ -467,6 +474,20 @@ func TestDiesAnywhere(t *testing.T) {
 			}
 		}
 	}
+}
+
+// said are the business events in a record's log.
+func (w *world) said(id record.ID) []workflow.Saying {
+	w.t.Helper()
+	log, err := w.god.Log(w.t.Context(), string(id))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var out []workflow.Saying
+	for _, e := range log {
+		out = append(out, e.Says...)
+	}
+	return out
 }
 
 func (w *world) wake(id record.ID) {
