@@ -75,7 +75,10 @@ func (a asking) stack(ctx context.Context) (address string, stop func() error, e
 	if err != nil {
 		return "", nil, err
 	}
-	w := boot.Reading(account, a.Table, set)
+	w, err := boot.Reading(account, a.Table, set)
+	if err != nil {
+		return "", nil, err
+	}
 	return serve(trigger.Desk{Config: set, Ask: w.Operate(), Act: w.Steward(), Once: w.Once(), Again: w.Replay(), Who: trigger.Trusted(set), Telemetry: w.Telemetry})
 }
 
@@ -350,7 +353,10 @@ type validateCommand struct {
 
 // Run fails when there is any problem.
 func (c validateCommand) Run(s screen) error {
-	problems := policy.Validate(boot.ConfigFS(c.Config))
+	problems, err := boot.Validate(c.Config)
+	if err != nil {
+		return err
+	}
 	if c.JSON {
 		if problems == nil {
 			problems = []policy.Problem{}

@@ -52,7 +52,10 @@ func (a lettersAt) ask(ctx context.Context, s screen, q question, out any) (bool
 		if err != nil {
 			return false, err
 		}
-		w := boot.Reading(account, a.Table, set)
+		w, err := boot.Reading(account, a.Table, set)
+		if err != nil {
+			return false, err
+		}
 		if err := w.Reach(ctx, account, a.Stack); err != nil {
 			return false, err
 		}

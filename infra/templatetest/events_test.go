@@ -21,6 +21,7 @@ import (
 	"sorrel/shared/boot"
 	"sorrel/shared/message"
 	"sorrel/shared/queue"
+	"sorrel/shared/record"
 )
 
 // strict decodes one JSON value without unknown fields and nothing after it.
@@ -287,6 +288,24 @@ func TestDeliverSamples(t *testing.T) {
 			return m
 		})
 	}
+}
+
+func TestWorkflowSample(t *testing.T) {
+	t.Parallel()
+	received(t, "workflow/wake.json", "workflow.fifo", func(t *testing.T, body []byte) queue.Message {
+		wake, err := message.ParseWake(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if wake.Platform != record.Sorrel {
+			t.Errorf("it wakes %s", wake.Platform)
+		}
+		m, err := wake.Message("event")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	})
 }
 
 func TestScheduleSamples(t *testing.T) {

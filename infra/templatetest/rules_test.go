@@ -210,7 +210,7 @@ func variables(s stack, reads environment) []string {
 func rights(s stack) []string {
 	var p problems
 	// Who changes the table. Intake has none at all.
-	writes := []string{"hub", "deliver", "batch", "sweep", "operate"}
+	writes := []string{"hub", "deliver", "workflow", "batch", "sweep", "operate"}
 	for _, id := range s.functions() {
 		need := map[string]bool{}
 		add := func(on string, actions ...string) {
@@ -515,6 +515,10 @@ func alarms(s stack) []string {
 	}
 	for _, id := range s.resources("AWS::Scheduler::ScheduleGroup") {
 		want("AWS/Scheduler", "TargetErrorCount", id)
+	}
+	want("Sorrel", "DueOldestAge", record.Sorrel)
+	for _, metric := range []string{"WorkflowsStuck", "WorkflowsLate"} {
+		want("Sorrel", metric, "Stage")
 	}
 	for _, metric := range []string{"WebhooksRefused", "PlatformDown", "DueOldestAge"} {
 		for _, platform := range platforms {

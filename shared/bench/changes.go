@@ -17,6 +17,7 @@ import (
 	"sorrel/shared/flow/deliver"
 	"sorrel/shared/flow/hub"
 	"sorrel/shared/flow/steward"
+	"sorrel/shared/flow/workflow"
 	"sorrel/shared/ledger"
 	"sorrel/shared/local"
 	"sorrel/shared/policy"
@@ -111,6 +112,7 @@ const (
 	stagePeople  = "people"
 	stageHub     = "hub"
 	stageDeliver = "deliver"
+	stageRuns    = "workflow"
 	stageEcho    = "echo"
 	stageSweep   = "sweep"
 )
@@ -229,6 +231,7 @@ type tally struct {
 	twins   *twins.Twins
 	hub     *hub.Flow
 	deliver *deliver.Flow
+	runs    *workflow.Flow
 	steward *steward.Flow
 	ahead   atomic.Int64                // of the clock of flows and twins
 	later   func() (*boot.World, error) // the same world in another process
@@ -275,12 +278,12 @@ func newTally(ctx context.Context, o ChangesOptions) (t *tally, err error) {
 		}
 		w.Queues[name] = tallied{q, t, name}
 	}
-	w.Inbound = w.Queues[boot.InboundQueue]
+	w.Inbound, w.Workflows = w.Queues[boot.InboundQueue], w.Queues[boot.WorkflowQueue]
 	for p := range w.Outbound {
 		w.Outbound[p] = w.Queues[boot.OutboundQueue(p)]
 	}
-	t.hub, t.deliver, t.steward = w.Hub(), w.Deliver(), w.Steward()
-	if t.host, err = local.Start(w, local.Options{Listen: "127.0.0.1:0", BatchEvery: -1, SweepEvery: -1, HubWorkers: -1, DeliverWorkers: -1}); err != nil {
+	t.hub, t.deliver, t.runs, t.steward = w.Hub(), w.Deliver(), w.Workflow(), w.Steward()
+	if t.host, err = local.Start(w, local.Options{Listen: "127.0.0.1:0", BatchEvery: -1, SweepEvery: -1, HubWorkers: -1, DeliverWorkers: -1, RunWorkers: -1}); err != nil {
 		return t, err
 	}
 	t.speak(true)
@@ -447,6 +450,12 @@ func (t *tally) settle(ctx context.Context) error {
 				t.sum.Wakes++
 				t.mu.Unlock()
 				break
+			}
+		}
+		if !worked {
+			t.in(stageRuns)
+			if worked, err = t.world.Queues[boot.WorkflowQueue].(tallied).work(ctx, t.runs.Apply); err != nil {
+				return err
 			}
 		}
 		if !worked { // what waits for its time

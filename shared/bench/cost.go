@@ -189,7 +189,7 @@ func costOf(ctx context.Context, o Options, name string, connections, orders, ev
 	for name, q := range w.Queues {
 		w.Queues[name] = counted{q, b}
 	}
-	w.Inbound = w.Queues[boot.InboundQueue]
+	w.Inbound, w.Workflows = w.Queues[boot.InboundQueue], w.Queues[boot.WorkflowQueue]
 	for p := range w.Outbound {
 		w.Outbound[p] = w.Queues[boot.OutboundQueue(p)]
 	}

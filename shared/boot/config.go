@@ -19,7 +19,8 @@ const (
 	EnvSecret   = "SORREL_SECRET_ARN"
 	EnvInbound  = "SORREL_QUEUE_INBOUND"
 	EnvOutbound = "SORREL_QUEUE_OUTBOUND_" // + platform in capitals
-	EnvURL      = "SORREL_%s_URL"          // platform in capitals
+	EnvWorkflow = "SORREL_QUEUE_WORKFLOW"
+	EnvURL      = "SORREL_%s_URL" // platform in capitals
 	EnvLogLevel = "SORREL_LOG_LEVEL"
 	EnvStage    = "SORREL_STAGE"
 )
@@ -30,16 +31,17 @@ func Platforms() []string {
 }
 
 // needs says what each function needs.
-type needs struct{ table, secret, inbound, outbound, vendors, rules bool }
+type needs struct{ table, secret, inbound, outbound, workflow, vendors, rules bool }
 
 func functions() map[string]needs {
 	return map[string]needs{
-		"intake":  {secret: true, inbound: true, rules: true},
-		"hub":     {table: true, secret: true, outbound: true, vendors: true, rules: true},
-		"deliver": {table: true, secret: true, vendors: true, rules: true},
-		"batch":   {table: true, secret: true, inbound: true, vendors: true, rules: true},
-		"sweep":   {table: true, inbound: true, outbound: true, rules: true},
-		"operate": {table: true, inbound: true, outbound: true, rules: true},
+		"intake":   {secret: true, inbound: true, rules: true},
+		"hub":      {table: true, secret: true, outbound: true, workflow: true, vendors: true, rules: true},
+		"deliver":  {table: true, secret: true, workflow: true, vendors: true, rules: true},
+		"workflow": {table: true, outbound: true, workflow: true, rules: true},
+		"batch":    {table: true, secret: true, inbound: true, vendors: true, rules: true},
+		"sweep":    {table: true, inbound: true, outbound: true, workflow: true, rules: true},
+		"operate":  {table: true, inbound: true, outbound: true, workflow: true, rules: true},
 	}
 }
 
@@ -50,7 +52,7 @@ func Variables(function string) []string {
 		return nil
 	}
 	out := []string{EnvLogLevel, EnvStage}
-	for name, wanted := range map[string]bool{EnvTable: n.table, EnvSecret: n.secret, EnvInbound: n.inbound} {
+	for name, wanted := range map[string]bool{EnvTable: n.table, EnvSecret: n.secret, EnvInbound: n.inbound, EnvWorkflow: n.workflow} {
 		if wanted {
 			out = append(out, name)
 		}
@@ -78,6 +80,7 @@ type Config struct {
 	Table     string
 	SecretARN string
 	Inbound   string            // queue URL
+	Workflow  string            // queue URL
 	Outbound  map[string]string // platform → queue URL
 	URLs      map[string]string // platform → base URL
 }
@@ -97,7 +100,7 @@ func Load(function string, getenv func(string) string) (Config, error) {
 		}
 		return v
 	}
-	c.Table, c.SecretARN, c.Inbound = need(n.table, EnvTable), need(n.secret, EnvSecret), need(n.inbound, EnvInbound)
+	c.Table, c.SecretARN, c.Inbound, c.Workflow = need(n.table, EnvTable), need(n.secret, EnvSecret), need(n.inbound, EnvInbound), need(n.workflow, EnvWorkflow)
 	for _, p := range Platforms() {
 		if v := need(n.outbound, outboundVariable(p)); v != "" {
 			c.Outbound[p] = v

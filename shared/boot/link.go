@@ -12,8 +12,10 @@ import (
 // Linking wires what matching a deployed stack's platforms takes: its table, and connectors from its secret, with the
 // caller's own rights.
 func Linking(ctx context.Context, account *cloud.Account, table, secret string, urls map[string]string, set *policy.Set) (*World, error) {
-	w := Reading(account, table, set)
-	var err error
+	w, err := Reading(account, table, set)
+	if err != nil {
+		return nil, err
+	}
 	w.Connectors, err = connectSecret(ctx, account.Secrets(secret, cloud.Calls{Now: w.Now}), urls, set, w)
 	return w, err
 }

@@ -35,14 +35,18 @@ import (
 	"sorrel/shared/flow/replay"
 	"sorrel/shared/flow/steward"
 	"sorrel/shared/flow/sweep"
+	runs "sorrel/shared/flow/workflow"
 	"sorrel/shared/ledger"
 	"sorrel/shared/once"
 	"sorrel/shared/policy"
+	"sorrel/shared/process"
 	"sorrel/shared/queue"
 	"sorrel/shared/queue/durable"
+	"sorrel/shared/record"
 	"sorrel/shared/store"
 	"sorrel/shared/store/boltstore"
 	"sorrel/shared/telemetry"
+	"sorrel/shared/workflow"
 )
 
 // Queue is a queue that this process also takes messages from, as only the local host does.
@@ -52,8 +56,11 @@ type Queue interface {
 	Depth(ctx context.Context) (queue.Depth, error)
 }
 
-// InboundQueue and OutboundQueue name the queues; their dead-letter queues end in -dlq.fifo.
-const InboundQueue = "inbound.fifo"
+// InboundQueue, WorkflowQueue and OutboundQueue name the queues; their dead-letter queues end in -dlq.fifo.
+const (
+	InboundQueue  = "inbound.fifo"
+	WorkflowQueue = "workflow.fifo"
+)
 
 // OutboundQueue names a platform's outbound queue.
 func OutboundQueue(platform string) string { return "outbound-" + platform + ".fifo" }
@@ -65,6 +72,8 @@ type World struct {
 	Connectors map[string]Connector
 	Inbound    queue.Sender
 	Outbound   map[string]queue.Sender
+	Workflows  queue.Sender     // wakes the workflow function
+	Book       *workflow.Book   // the definitions of workflows
 	Queues     map[string]Queue // local host only, dead-letter queues included
 	EndPolls   bool             // a poll of Queues must get its answer: SQS hides for a while what it hands to a poll given up
 	Telemetry  *telemetry.Recorder
@@ -119,7 +128,11 @@ func (l lockedSource) Uint64() uint64 { l.mu.Lock(); defer l.mu.Unlock(); return
 // LoadConfig loads the deployable configuration from dir, or the embedded one when dir is empty. All problems
 // come as one error.
 func LoadConfig(dir string) (*policy.Set, error) {
-	set, problems := policy.Load(ConfigFS(dir))
+	starts, err := startable()
+	if err != nil {
+		return nil, err
+	}
+	set, problems := policy.Load(ConfigFS(dir), starts)
 	if len(problems) == 0 {
 		return set, nil
 	}
@@ -128,6 +141,30 @@ func LoadConfig(dir string) (*policy.Set, error) {
 		lines[i] = fmt.Sprint(p)
 	}
 	return nil, &fault.Error{Class: fault.Contract, Op: "boot.config", Detail: strings.Join(lines, "\n"), Remedy: "run `sorrel validate`"}
+}
+
+// Validate lists everything wrong in the configuration in dir, or in the embedded one.
+func Validate(dir string) ([]policy.Problem, error) {
+	starts, err := startable()
+	if err != nil {
+		return nil, err
+	}
+	return policy.Validate(ConfigFS(dir), starts), nil
+}
+
+// startable are the workflows of this program that a policy may name.
+func startable() (policy.Starts, error) {
+	book, err := process.Book()
+	if err != nil {
+		return nil, err
+	}
+	return func(entity string) []string {
+		var out []string
+		for _, d := range book.Newest(entity) {
+			out = append(out, d.Name)
+		}
+		return out
+	}, nil
 }
 
 // ConfigFS is the configuration in dir, or the embedded one when dir is empty.
@@ -150,7 +187,9 @@ func Lambda(ctx context.Context, function string, getenv func(string) string, ou
 	}
 	log := slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: c.LogLevel})).With("function", function, "stage", c.Stage)
 	w := &World{Now: time.Now, Stage: c.Stage, Grace: 30 * time.Second, metrics: out, Outbound: map[string]queue.Sender{}}
-	w.finish(telemetry.New(log, w.Now, nil))
+	if err := w.finish(telemetry.New(log, w.Now, nil)); err != nil {
+		return nil, err
+	}
 	calls := cloud.Calls{Now: w.Now}
 	if c.Table != "" {
 		w.Ledger = ledger.New(account.Store(c.Table, cloud.StoreOptions{Calls: calls}), w.Now)
@@ -159,11 +198,14 @@ func Lambda(ctx context.Context, function string, getenv func(string) string, ou
 	if c.Inbound != "" {
 		w.Inbound = account.Queue(c.Inbound, calls)
 	}
+	if c.Workflow != "" {
+		w.Workflows = account.Queue(c.Workflow, calls)
+	}
 	for p, url := range c.Outbound {
 		w.Outbound[p] = account.Queue(url, calls)
 	}
 	if function == "operate" {
-		w.bury(account, c.Inbound, c.Outbound, calls)
+		w.bury(account, c.Inbound, c.Workflow, c.Outbound, calls)
 	}
 	if !functions()[function].rules {
 		return w, nil
@@ -178,7 +220,9 @@ func Lambda(ctx context.Context, function string, getenv func(string) string, ou
 // Embedded wires the whole world over durable files in dir. Only one process can have them open.
 func Embedded(dir string, set *policy.Set, endpoints map[string]Endpoint, recorder func(now func() time.Time) *telemetry.Recorder) (*World, error) {
 	w := &World{Config: set, Now: time.Now, Stage: "local", Grace: 3 * time.Second, Outbound: map[string]queue.Sender{}, Queues: map[string]Queue{}}
-	w.finish(recorder(w.Now))
+	if err := w.finish(recorder(w.Now)); err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fault.Wrap(fault.Down, "boot.embedded", dir, err)
 	}
@@ -196,7 +240,9 @@ func Embedded(dir string, set *policy.Set, endpoints map[string]Endpoint, record
 // goes on where this one ended. Queues are named as in World.
 func Over(s store.Store, queues map[string]Queue, now func() time.Time, set *policy.Set, endpoints map[string]Endpoint, recorder *telemetry.Recorder) (*World, error) {
 	w := &World{Config: set, Now: now, Stage: "local", Grace: 3 * time.Second, Outbound: map[string]queue.Sender{}, Queues: map[string]Queue{}, Ledger: ledger.New(s, now)}
-	w.finish(recorder)
+	if err := w.finish(recorder); err != nil {
+		return nil, err
+	}
 	for _, settings := range localQueues() {
 		w.add(settings.Name, queues[settings.Name], queues[cloud.DeadLetterName(settings.Name)])
 	}
@@ -233,7 +279,8 @@ func (w *World) embed(dir string) error {
 // localQueues are the queues with the settings that the local host gives them: as on AWS, but a shorter
 // visibility, since the functions here take milliseconds.
 func localQueues() []queue.Settings {
-	out := []queue.Settings{{Name: InboundQueue, Visibility: 20 * time.Second, MaxReceives: queue.MaxReceives}}
+	out := []queue.Settings{{Name: InboundQueue, Visibility: 20 * time.Second, MaxReceives: queue.MaxReceives},
+		{Name: WorkflowQueue, Visibility: 20 * time.Second, MaxReceives: queue.MaxReceives}}
 	for _, p := range Platforms() {
 		out = append(out, queue.Settings{Name: OutboundQueue(p), Visibility: 30 * time.Second, MaxReceives: queue.MaxReceives})
 	}
@@ -246,8 +293,11 @@ func (w *World) add(name string, q, dead Queue) {
 		w.dead = map[string]deadletters.Dead{}
 	}
 	w.dead[name] = dead
-	if name == InboundQueue {
+	switch name {
+	case InboundQueue:
 		w.Inbound = q
+	case WorkflowQueue:
+		w.Workflows = q
 	}
 	for _, p := range Platforms() {
 		if name == OutboundQueue(p) {
@@ -260,7 +310,9 @@ func (w *World) add(name string, q, dead Queue) {
 // queues if they are missing: for trying the adapters locally. The store's requests and request units are counted.
 func Endpointed(ctx context.Context, endpoints cloud.Endpoints, table string, set *policy.Set, platforms map[string]Endpoint, recorder func(now func() time.Time) *telemetry.Recorder) (*World, error) {
 	w := &World{Config: set, Now: time.Now, Stage: "local", Grace: 3 * time.Second, Outbound: map[string]queue.Sender{}, Queues: map[string]Queue{}, EndPolls: true}
-	w.finish(recorder(w.Now))
+	if err := w.finish(recorder(w.Now)); err != nil {
+		return nil, err
+	}
 	account, err := cloud.Open(cloud.Settings{Endpoints: endpoints, Region: "us-east-1", AccessKeyID: "local", SecretKey: "local"})
 	if err != nil {
 		return nil, err
@@ -290,16 +342,20 @@ func Endpointed(ctx context.Context, endpoints cloud.Endpoints, table string, se
 
 // Reading wires what it takes to ask about a deployed stack, and to decide there: its table, with the caller's own rights.
 // There are no queues; the sweep wakes what decisions make due.
-func Reading(account *cloud.Account, table string, set *policy.Set) *World {
+func Reading(account *cloud.Account, table string, set *policy.Set) (*World, error) {
 	w := &World{Config: set, Now: time.Now}
-	w.finish(telemetry.New(nil, w.Now, nil))
+	if err := w.finish(telemetry.New(nil, w.Now, nil)); err != nil {
+		return nil, err
+	}
 	w.Ledger = ledger.New(account.Store(table, cloud.StoreOptions{Calls: cloud.Calls{Now: w.Now}}), w.Now)
 	w.share("")
-	return w
+	return w, nil
 }
 
-func (w *World) finish(r *telemetry.Recorder) {
+func (w *World) finish(r *telemetry.Recorder) (err error) {
 	w.Telemetry, w.started, w.newID = r, w.Now(), NewID(w.Now)
+	w.Book, err = process.Book()
+	return err
 }
 
 // Flush ends an invocation: it hands back what is left of the platforms' budgets and writes the metrics.
@@ -349,7 +405,7 @@ const patience = 2 * time.Second
 
 // Hub makes the hub function.
 func (w *World) Hub() *hub.Flow {
-	d := hub.Deps{Ledger: w.Ledger, Config: w.Config, Readers: map[string]hub.Reader{}, Wake: w.Outbound, Patience: patience, Now: w.Now, Telemetry: w.Telemetry}
+	d := hub.Deps{Ledger: w.Ledger, Config: w.Config, Readers: map[string]hub.Reader{}, Wake: w.wakes(), Patience: patience, Now: w.Now, Telemetry: w.Telemetry}
 	for name, c := range w.Connectors {
 		d.Readers[name] = c
 	}
@@ -358,11 +414,25 @@ func (w *World) Hub() *hub.Flow {
 
 // Deliver makes the deliver function.
 func (w *World) Deliver() *deliver.Flow {
-	d := deliver.Deps{Ledger: w.Ledger, Config: w.Config, Platforms: map[string]deliver.Platform{}, Now: w.Now, Rand: newRand(), Telemetry: w.Telemetry}
+	d := deliver.Deps{Ledger: w.Ledger, Config: w.Config, Platforms: map[string]deliver.Platform{}, Workflows: w.Workflows, Now: w.Now, Rand: newRand(), Telemetry: w.Telemetry}
 	for name, c := range w.Connectors {
 		d.Platforms[name] = c
 	}
 	return deliver.New(d)
+}
+
+// Workflow makes the workflow function, which is also what people do about runs.
+func (w *World) Workflow() *runs.Flow {
+	return runs.New(runs.Deps{Ledger: w.Ledger, Config: w.Config, Book: w.Book, Wake: w.wakes(), Now: w.Now, NewTrace: w.newID, Telemetry: w.Telemetry})
+}
+
+// wakes are the queues that wake-ups are sent to: by platform, and record.Sorrel for workflows.
+func (w *World) wakes() map[string]queue.Sender {
+	out := maps.Clone(w.Outbound)
+	if w.Workflows != nil {
+		out[record.Sorrel] = w.Workflows
+	}
+	return out
 }
 
 // Batch makes the batch function.
@@ -385,7 +455,7 @@ func (w *World) Batch() *batch.Flow {
 
 // Sweep makes the sweep function.
 func (w *World) Sweep() *sweep.Flow {
-	return sweep.New(sweep.Deps{Ledger: w.Ledger, Wake: w.Outbound, Inbound: w.Inbound, Look: w.Look, Now: w.Now, Grace: w.Grace, Telemetry: w.Telemetry})
+	return sweep.New(sweep.Deps{Ledger: w.Ledger, Wake: w.wakes(), Inbound: w.Inbound, Look: w.Look, Now: w.Now, Grace: w.Grace, Telemetry: w.Telemetry})
 }
 
 // Replay makes what does again what was done.
@@ -412,7 +482,7 @@ func (w *World) Operate() *operate.Flow {
 
 // Steward makes what people do.
 func (w *World) Steward() *steward.Flow {
-	return steward.New(steward.Deps{Ledger: w.Ledger, Config: w.Config, Wake: w.Outbound, Inbound: w.Inbound, Now: w.Now, NewID: w.newID, Telemetry: w.Telemetry})
+	return steward.New(steward.Deps{Ledger: w.Ledger, Config: w.Config, Wake: w.wakes(), Inbound: w.Inbound, Now: w.Now, NewID: w.newID, Telemetry: w.Telemetry})
 }
 
 // Once makes the guard of what is done once.

@@ -93,7 +93,7 @@ func newKilling(t *testing.T) *killing {
 		t.Fatal(err)
 	}
 	k.store = store.NewMemory(k.now)
-	for _, name := range append([]string{boot.InboundQueue}, outbound()...) {
+	for _, name := range append([]string{boot.InboundQueue, boot.WorkflowQueue}, outbound()...) {
 		dead := queue.NewMemory(queue.Settings{Name: cloud.DeadLetterName(name)}, nil, k.now)
 		k.queues[cloud.DeadLetterName(name)] = dead
 		k.queues[name] = queue.NewMemory(queue.Settings{Name: name, Visibility: 20 * time.Second, MaxReceives: queue.MaxReceives}, dead, k.now)
@@ -198,12 +198,12 @@ func (k *killing) drain(name string, apply func(context.Context, []queue.Receive
 // work lets the functions take what is on the queues, those of one platform left out.
 func (k *killing) work(but string) {
 	k.Helper()
-	hub, deliver := k.world.Hub(), k.world.Deliver()
+	hub, deliver, runs := k.world.Hub(), k.world.Deliver(), k.world.Workflow()
 	for n := 1; n > 0 && !k.dead.Load(); {
 		if err := k.twins.Drain(context.Background()); err != nil {
 			k.Fatal(err)
 		}
-		n = k.drain(boot.InboundQueue, hub.Apply)
+		n = k.drain(boot.InboundQueue, hub.Apply) + k.drain(boot.WorkflowQueue, runs.Apply)
 		for _, p := range boot.Platforms() {
 			if p != but {
 				n += k.drain(boot.OutboundQueue(p), deliver.Apply)

@@ -76,6 +76,10 @@ func settle(ctx context.Context, l *ledger.Ledger, set *policy.Set, before, afte
 		overtaken(before, &after, rules, forms, out.Changes)
 	}
 	due := after.MarkDue(rules, set.As, cause.Trace, cause.Class, cause.Now, news)
+	if !slices.Contains(due, record.Sorrel) && stirred(before, after) {
+		after.AddDue(record.Sorrel, cause.Trace, cause.Class, cause.Now)
+		due = append(due, record.Sorrel)
+	}
 	if before.Record.Into != "" && after.Record.Into == "" {
 		created(&after)
 	}
@@ -90,6 +94,25 @@ func settle(ctx context.Context, l *ledger.Ledger, set *policy.Set, before, afte
 	return Settled{Due: due, Outcome: out, Entry: ledger.Entry{Before: before, After: after, Links: map[record.Ref]record.ID{},
 		Relinks: map[record.Ref]record.ID{}, Changes: out.Changes, Events: out.Events, Says: cause.Says, Closed: out.Closed, Claims: claims,
 		Exceptions: exceptions, Refers: rules.Refers, By: cause.By, Now: cause.Now, Trace: cause.Trace}}, nil
+}
+
+// stirred reports whether something has happened to a record that runs of workflows look at, although no field has changed:
+// a platform has been told what was due for it, or has a native record now that it had not, or no longer.
+func stirred(before, after ledger.State) bool {
+	if len(after.Runs) == 0 {
+		return false
+	}
+	for p := range before.Due {
+		if _, still := after.Due[p]; !still && p != record.Sorrel {
+			return true
+		}
+	}
+	for p, v := range after.Record.Views {
+		if was := before.Record.Views[p]; was.Ref != v.Ref || was.Gone() != v.Gone() {
+			return true
+		}
+	}
+	return false
 }
 
 // suspected tells of each record that this one was not thought to be before.

@@ -30,6 +30,7 @@ type Options struct {
 	SweepEvery     time.Duration            // default 1 s; negative = never
 	HubWorkers     int                      // batches handled at once per queue; default 8; negative = none
 	DeliverWorkers int                      // default 8; negative = none
+	RunWorkers     int                      // of workflows; default 4; negative = none
 }
 
 // Host is a running host.
@@ -65,6 +66,9 @@ func Start(w *boot.World, o Options) (*Host, error) {
 	if o.DeliverWorkers == 0 {
 		o.DeliverWorkers = 8
 	}
+	if o.RunWorkers == 0 {
+		o.RunWorkers = 4
+	}
 	l, err := net.Listen("tcp", o.Listen)
 	if err != nil {
 		return nil, &fault.Error{Class: fault.Down, Op: "local.listen", ID: o.Listen, Err: err, Remedy: "stop the process that listens there, or choose another address with --listen"}
@@ -79,6 +83,7 @@ func Start(w *boot.World, o Options) (*Host, error) {
 	})
 	hub := trigger.SQS(w.Watched(w.Hub().Apply), func() {})
 	h.poll(ctx, boot.InboundQueue, hub, o.HubWorkers)
+	h.poll(ctx, boot.WorkflowQueue, trigger.SQS(w.Watched(w.Workflow().Apply), func() {}), o.RunWorkers)
 	deliver := trigger.SQS(w.Watched(w.Deliver().Apply), func() {})
 	for _, p := range boot.Platforms() {
 		if _, connected := w.Connectors[p]; connected {

@@ -86,6 +86,39 @@ func TestBrokenConfigurations(t *testing.T) {
 	}
 }
 
+// A policy names only workflows that this program has, and that start with a record of that entity.
+func TestUnknownWorkflows(t *testing.T) {
+	t.Parallel()
+	named := func(list string) txtar.File {
+		name := "policy/thing.yaml"
+		f := small(t)[name]
+		if f == nil {
+			t.Fatal("testdata/small.txtar has no " + name)
+		}
+		return txtar.File{Name: name, Data: append([]byte("workflows: "+list+"\n"), f.Data...)}
+	}
+	starts := func(names ...string) policy.Starts {
+		return func(string) []string { return names }
+	}
+	for _, row := range []struct {
+		list, want string
+		starts     policy.Starts
+	}{
+		{"[activation]", "", starts("activation", "escalation")},
+		{"[activaton]", `policy/thing.yaml:1:13: unknown workflow "activaton"; did you mean "activation"?`, starts("activation", "escalation")},
+		{"[activation, other]", `policy/thing.yaml:1:25: unknown workflow "other"; known: activation`, starts("activation")},
+		{"[activation]", `policy/thing.yaml:1:13: unknown workflow "activation"; no workflow starts with a record of thing: remove it`, starts()},
+	} {
+		var got []string
+		for _, p := range policy.Validate(small(t, named(row.list)), row.starts) {
+			got = append(got, p.String())
+		}
+		if strings.Join(got, "\n") != row.want {
+			t.Errorf("%s: got %q, want %q", row.list, got, row.want)
+		}
+	}
+}
+
 func TestProblemsAreTheSameEveryTime(t *testing.T) {
 	t.Parallel()
 	a, err := txtar.ParseFile("testdata/broken/mapping-fields.txtar")

@@ -98,10 +98,17 @@ type file struct {
 	root source.Node
 }
 
+// Starts tells the workflows whose runs records of an entity may start.
+type Starts func(entity string) []string
+
 // Load reads contract/*.json, policy/*.yaml, mapping/*.yaml and, if there is one, people.yaml. With any problem there is no Set.
-func Load(fsys fs.FS) (*Set, []Problem) {
+// The workflows that a policy names must be among those that all of starts tell; without, any name will do.
+func Load(fsys fs.FS, starts ...Starts) (*Set, []Problem) {
 	var ps source.Problems
 	s := load(fsys, &ps)
+	for _, known := range starts {
+		s.startable(known, &ps)
+	}
 	if ps.Len() > 0 {
 		return nil, ps.Sorted()
 	}
@@ -109,8 +116,8 @@ func Load(fsys fs.FS) (*Set, []Problem) {
 }
 
 // Validate lists everything wrong in a configuration, and compiles what Load leaves for later.
-func Validate(fsys fs.FS) []Problem {
-	s, problems := Load(fsys)
+func Validate(fsys fs.FS, starts ...Starts) []Problem {
+	s, problems := Load(fsys, starts...)
 	if s == nil {
 		return problems
 	}
@@ -120,6 +127,23 @@ func Validate(fsys fs.FS) []Problem {
 		}
 	}
 	return problems
+}
+
+// startable refuses workflows that start no run about records of the entity that names them.
+func (s *Set) startable(known Starts, ps *source.Problems) {
+	for name, e := range s.entities {
+		var read source.Problems // what is wrong with the list itself has been told
+		for _, n := range e.policy.root.Texts(&read, "workflows") {
+			may := known(name)
+			switch {
+			case slices.Contains(may, n.Text):
+			case len(may) == 0:
+				ps.Add(n, fmt.Sprintf("unknown workflow %q", n.Text), "no workflow starts with a record of "+name+": remove it")
+			default:
+				ps.Add(n, fmt.Sprintf("unknown workflow %q", n.Text), source.Suggest(n.Text, may))
+			}
+		}
+	}
 }
 
 // Version changes whenever anything in the configuration changes in meaning.

@@ -209,7 +209,13 @@ func (f *Flow) timer(ctx context.Context, l *Letter, id record.ID) error {
 	if err != nil {
 		return err
 	}
-	if at := s.Record.Timer(); !s.Exists() || at.IsZero() || at.After(f.d.Now()) {
+	now := f.d.Now()
+	at := s.Record.Timer()
+	moves := !at.IsZero() && !at.After(now)
+	for _, at := range s.Runs {
+		moves = moves || !at.IsZero() && !at.After(now)
+	}
+	if !s.Exists() || !moves {
 		l.overtaken("nothing changes by time now")
 	}
 	return nil

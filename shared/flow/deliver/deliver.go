@@ -45,11 +45,12 @@ type Lists interface {
 	Accepts(ctx context.Context, object, field, value string) (bool, error)
 }
 
-// Deps are what deliver needs. All are required.
+// Deps are what deliver needs. All but Workflows are required.
 type Deps struct {
 	Ledger    *ledger.Ledger
 	Config    *policy.Set
 	Platforms map[string]Platform
+	Workflows queue.Sender // wakes the runs that look at what was delivered; nil = the sweep does
 	Now       func() time.Time
 	Rand      func() *rand.Rand // jitter; seeded by the caller
 	Telemetry *telemetry.Recorder
@@ -923,6 +924,7 @@ func (f *Flow) commit(ctx context.Context, j *job, change func(*ledger.State, *l
 		err = f.d.Ledger.Commit(ctx, settled.Entry)
 		if err == nil {
 			done()
+			f.wake(ctx, j, settled.Due, now)
 			return nil
 		}
 		if !fault.Is(err, fault.Conflict) || attempt >= maxConflict {
@@ -943,6 +945,21 @@ func (f *Flow) commit(ctx context.Context, j *job, change func(*ledger.State, *l
 		if base = states[j.id()]; j.moved(base.Record) {
 			return f.handOver(ctx, j)
 		}
+	}
+}
+
+// wake wakes the workflows that are to look at the record. A failure loses nothing: the sweep wakes what is due.
+func (f *Flow) wake(ctx context.Context, j *job, due []string, now time.Time) {
+	if f.d.Workflows == nil || !slices.Contains(due, record.Sorrel) {
+		return
+	}
+	m, err := message.Wake{Platform: record.Sorrel, Record: j.id(), CorrelationID: f.trace(j)}.Message(fmt.Sprintf("%s/%s/%d", j.platform, f.trace(j), now.UnixNano()))
+	if err == nil {
+		err = f.d.Workflows.Send(ctx, m)
+	}
+	if err != nil {
+		f.d.Telemetry.Count("WakeFailures", record.Sorrel, 1)
+		f.tell(ctx, j, "failed", "waking workflows", nil, err)
 	}
 }
 

@@ -37,7 +37,7 @@ type Looker interface {
 // Deps are what sweep needs. All but Look are required.
 type Deps struct {
 	Ledger    *ledger.Ledger
-	Wake      map[string]queue.Sender // by platform
+	Wake      map[string]queue.Sender // by platform, and record.Sorrel for workflows
 	Inbound   queue.Sender
 	Look      Looker // nil = nothing is limited
 	Now       func() time.Time
@@ -94,8 +94,9 @@ func (f *Flow) Apply(ctx context.Context) (Swept, error) {
 func over(ctx context.Context) bool { return ctx.Err() == nil && !deadline.Fits(ctx, deadline.Reserve) }
 
 // look asks what a platform lets us call. What cannot be told limits nothing: deliver meets the platform's gate anyway.
+// Workflows call nobody.
 func (f *Flow) look(ctx context.Context, name string) budget.Outlook {
-	if f.d.Look == nil {
+	if f.d.Look == nil || name == record.Sorrel {
 		return budget.Outlook{}
 	}
 	o, err := f.d.Look.Look(ctx, name)
