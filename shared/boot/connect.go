@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -106,7 +107,7 @@ func connector(name string, e Endpoint, set *policy.Set, w *World) (Connector, e
 		if err := credentials(name, e, &own); err != nil {
 			return nil, err
 		}
-		return salesforce.New(salesforce.Config{URL: e.URL, Now: w.Now, Observe: observe, Gate: w.gate(name), Transport: w.reach(name), Fields: nativeFields(set, name), Kinds: salesforceKinds(set),
+		return salesforce.New(salesforce.Config{URL: e.URL, Now: w.Now, Observe: observe, Gate: w.gate(name), Transport: w.reach(name), Fields: nativeFields(set, name), Kinds: salesforceKinds(set), Own: sorrelsOwn(set, name),
 			Credentials: own.Credentials, Limits: own.Limits,
 			Missed: func(m salesforce.Missed) { // the next listing brings what the event did not name
 				w.Telemetry.Count("EventsMissed", name, 1)
@@ -164,6 +165,15 @@ func webhookOnly(credentials json.RawMessage) json.RawMessage {
 		return credentials
 	}
 	return less
+}
+
+// sorrelsOwn lists the native objects of a platform whose records are Sorrel's alone: what people make there is nobody's business.
+func sorrelsOwn(set *policy.Set, name string) []string {
+	return slices.DeleteFunc(set.Objects(name), func(object string) bool {
+		m, mapped := set.ByObject(name, object)
+		rules := set.Rules(m.Entity)
+		return !mapped || len(rules.Origins) > 0 || !slices.Contains(rules.Strangers, name)
+	})
 }
 
 // nativeFields lists, per native object, the fields that the mappings read.

@@ -4,9 +4,13 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
+	"sorrel/shared/budget"
+	"sorrel/shared/govern"
 	"sorrel/shared/ledger"
 	"sorrel/shared/record"
+	"sorrel/shared/salesforce/salesforcetwin"
 )
 
 // An opportunity is heard of and copied nowhere: with and without an account, with another one, won and reopened. Only how far
@@ -94,4 +98,85 @@ func TestOpportunities(t *testing.T) {
 	goes(false)
 	g.settle(soon)
 	says(map[string]string{"stage": text("negotiation"), "activationStatus": text("review")})
+}
+
+// A task that a workflow makes gets to Salesforce once, after the account that it is about. Whoever has it may change it; only its
+// status is news. The tasks that people make are theirs: neither a record, nor an exception, nor listed.
+func TestTasks(t *testing.T) {
+	g := governedStage(t, nil)
+	c := g.customer(ernst())
+	id := record.ID("task/4f1c2a7be09d4f1c2a7b")
+	assign := func(fields map[string]string) { // as a workflow does
+		t.Helper()
+		before, err := g.world.Ledger.Follow(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		after := before.Clone()
+		now := time.Now().UTC()
+		if after.Record.Assigned == nil {
+			after.Record.Assigned = map[string]record.Assigned{}
+		}
+		for f, v := range fields {
+			after.Record.Assigned[f] = record.Assigned{Value: record.TextValue(v), When: now, By: "escalation/case/1/1", Trace: "T1"}
+		}
+		settled, err := govern.Settle(t.Context(), g.world.Ledger, g.world.Config, before, after, govern.Cause{Trace: "T1", Class: budget.Live, Now: now})
+		if err == nil {
+			err = g.world.Ledger.Commit(t.Context(), settled.Entry)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.settle(soon)
+	}
+	assign(map[string]string{"subject": "Call Ernst Handel", "description": "Their ticket was escalated.", "customer": string(c.id), "owner": salesforcetwin.Person, "priority": "high", "dueOn": "2026-11-24"})
+	g.wrote("salesforce 1")
+	native := nativeID(t, g.twins, record.Salesforce, "Task", id.External())
+	shows := func(want map[string]any) {
+		t.Helper()
+		task, _ := g.twins.Salesforce.Get("Task", native)
+		for f, v := range want {
+			if task[f] != v {
+				t.Errorf("%s is %v, want %v", f, task[f], v)
+			}
+		}
+	}
+	shows(map[string]any{"Subject": "Call Ernst Handel", "WhatId": c.on[record.Salesforce], "OwnerId": salesforcetwin.Person, "Priority": "High", "ActivityDate": "2026-11-24", "Status": "Not Started"})
+	status := func() string { return g.record(id).Golden["status"].Value.Raw() }
+	if status() != "open" {
+		t.Errorf("the task is %q", status())
+	}
+
+	edit := func(id string, fields map[string]any) {
+		t.Helper()
+		g.nextSecond()
+		if _, err := g.twins.Salesforce.Edit("Task", id, fields); err != nil {
+			t.Fatal(err)
+		}
+		g.settle(soon)
+	}
+	edit(native, map[string]any{"Subject": "Call Roland", "ActivityDate": "2026-11-26", "OwnerId": salesforcetwin.IntegrationUser, "Status": "Completed"})
+	edit("", map[string]any{"Subject": "Buy flowers", "WhatId": c.on[record.Salesforce]})
+	if status() != "done" {
+		t.Errorf("the task is %q", status())
+	}
+	assign(map[string]string{"description": "Their ticket was escalated, and is solved."})
+	g.wrote("salesforce 1")
+	shows(map[string]any{"Subject": "Call Roland", "ActivityDate": "2026-11-26", "Description": "Their ticket was escalated, and is solved."})
+	g.list(record.Salesforce)
+	g.settle(soon)
+	if page, err := g.world.Connectors[record.Salesforce].Changes(t.Context(), "Task", ""); err != nil || len(page.Natives) != 1 || page.Natives[0].ID != native {
+		t.Errorf("listed: %+v %v", page.Natives, err)
+	}
+	g.noTrouble()
+	g.still()
+
+	g.nextSecond()
+	if err := g.twins.Salesforce.Delete("Task", native); err != nil {
+		t.Fatal(err)
+	}
+	g.settle(soon)
+	assign(map[string]string{"description": "Again."}) // nobody wants it
+	g.wrote("")
+	g.noTrouble()
 }

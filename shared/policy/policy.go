@@ -30,7 +30,7 @@
 //
 // What is said about records as wholes stands at the entity only:
 //
-//	origins: [P, Q]                     whose new native records become records; by default those that own a field
+//	origins: [P, Q]                     whose new native records become records; by default those that own a field; [] if only workflows make any
 //	copies: [P, Q]                      where records get native records of their own; by default everywhere
 //	unmatched: {P: exception|ignore}    what a native record that belongs to nothing means, if P is no origin
 //	deletes: KIND or {P: KIND}          ignore, deactivate, propose (the deactivation) or propagate

@@ -41,7 +41,7 @@ func TestEmbeddedConfigurationIsSound(t *testing.T) {
 func TestEmbeddedRules(t *testing.T) {
 	t.Parallel()
 	s := load(t, config.FS)
-	if got := strings.Join(s.Entities(), " "); got != "contact customer opportunity order shipment" {
+	if got := strings.Join(s.Entities(), " "); got != "contact customer opportunity order shipment task" {
 		t.Errorf("entities %s", got)
 	}
 	if got := strings.Join(s.Platforms(), " "); got != "netsuite salesforce servicenow zendesk" {
@@ -63,6 +63,9 @@ func TestEmbeddedRules(t *testing.T) {
 		{"customer", "supportTier", "owner servicenow", "salesforce zendesk", map[string]record.Path{"salesforce": "revert", "zendesk": "revert"}},
 		{"opportunity", "stage", "owner salesforce", "", map[string]record.Path{}},
 		{"opportunity", "activationStatus", "assign workflow", "salesforce", map[string]record.Path{"salesforce": "revert"}},
+		{"task", "dueOn", "assign workflow", "salesforce", map[string]record.Path{"salesforce": "ignore"}},
+		{"task", "customer", "assign workflow", "salesforce", map[string]record.Path{"salesforce": "ignore"}},
+		{"task", "status", "owner salesforce", "", map[string]record.Path{}},
 		{"contact", "lastName", "owner salesforce", "netsuite servicenow", map[string]record.Path{"netsuite": "revert", "servicenow": "revert", "zendesk": "revert"}},
 		{"contact", "name", `assign trim((firstName ?? "") + " " + lastName)`, "zendesk", map[string]record.Path{"netsuite": "ignore", "servicenow": "revert", "zendesk": "revert"}},
 		{"contact", "mobile", "latest of netsuite, salesforce, servicenow", "netsuite salesforce servicenow", map[string]record.Path{"netsuite": "accept", "salesforce": "accept", "servicenow": "accept", "zendesk": "revert"}},

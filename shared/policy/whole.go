@@ -53,8 +53,8 @@ func (e *entity) readOrigins(ps *source.Problems) {
 		for _, p := range e.known(ps, root.Texts(ps, "origins")) {
 			e.rules.Origins = append(e.rules.Origins, p.Text)
 		}
-		if n := root.Get("origins"); n.Kind == source.List && len(n.Items) == 0 {
-			ps.Add(root.Key("origins"), "no platform may bring records of "+e.contract.Entity+" into being", "name at least one")
+		if n := root.Get("origins"); n.Kind == source.List && len(n.Items) == 0 && !e.made() {
+			ps.Add(root.Key("origins"), "nothing may bring records of "+e.contract.Entity+" into being: neither a platform, nor a workflow", "name at least one platform, or write assign: workflow for a field")
 		}
 	} else {
 		owned := len(e.rules.Fields) < len(e.contract.Names()) // a field that is missing here may have an owner
@@ -68,6 +68,16 @@ func (e *entity) readOrigins(ps *source.Problems) {
 		}
 	}
 	slices.Sort(e.rules.Origins)
+}
+
+// made reports whether workflows can make records.
+func (e *entity) made() bool {
+	for _, rule := range e.rules.Fields {
+		if rule.Kind == record.Assign && rule.Eval == nil {
+			return true
+		}
+	}
+	return len(e.rules.Fields) < len(e.contract.Names()) // a field that is missing here may be a workflow's
 }
 
 func deletions() []string {

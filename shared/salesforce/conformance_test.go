@@ -52,7 +52,7 @@ func suites(t *testing.T, h platformtest.Harness) {
 
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	pushed := map[string]salesforcetwin.Push{"Account": {Message: true}, "Contact": {Message: true}, "Order": {Message: true}, "Shipment__c": {Message: true}, "Opportunity": {Message: true}}
+	pushed := map[string]salesforcetwin.Push{"Account": {Message: true}, "Contact": {Message: true}, "Order": {Message: true}, "Shipment__c": {Message: true}, "Opportunity": {Message: true}, "Task": {Message: true}}
 	world := func(object string, prepare func(*testing.T, *salesforcetwin.Twin, *platformtest.World)) func(*testing.T, func() time.Time) platformtest.World {
 		return func(t *testing.T, now func() time.Time) platformtest.World {
 			c, twin := start(t, now, salesforcetwin.Options{Push: pushed, RetryBase: time.Millisecond}, func(cfg *salesforce.Config) { cfg.Page = 7 })
@@ -129,5 +129,15 @@ func TestConformance(t *testing.T) {
 		w.Change = map[string]any{"Sorrel_Status__c": "Pending", "StageName": "Closed Won"}
 		w.Clear = "Sorrel_Status__c"
 		w.Bad = map[string]any{"Sorrel_Status__c": "Teleported"}
+	})})
+	suites(t, platformtest.Harness{Name: "Task", New: world("Task", func(t *testing.T, twin *salesforcetwin.Twin, w *platformtest.World) {
+		w.UnknownID = "00Txx0000000zzzAAA"
+		parent := account(t, twin)
+		w.Fields = func(n int) map[string]any {
+			return map[string]any{"Subject": fmt.Sprint("Call them back ", n), "Description": "Two invoices are overdue", "WhatId": parent, "OwnerId": salesforcetwin.Person, "Priority": "High", "ActivityDate": "2026-11-30"}
+		}
+		w.Change = map[string]any{"Subject": "Call them back today", "ActivityDate": "2026-11-24"}
+		w.Clear = "Description"
+		w.Bad = map[string]any{"No_Such_Field__c": "x"}
 	})})
 }

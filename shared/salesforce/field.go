@@ -52,6 +52,10 @@ func knownKinds(object string) map[string]Kind {
 		add(Number, "Amount Probability")
 		add(Date, "CloseDate")
 		add(Bool, "IsClosed IsWon HasOpportunityLineItem")
+	case "Task":
+		add(Date, "ActivityDate")
+		add(Bool, "IsClosed IsHighPriority IsArchived IsRecurrence IsReminderSet")
+		add(Time, "CompletedDateTime ReminderDateTime")
 	case "Case":
 		add(Time, "ClosedDate")
 		add(Bool, "IsClosed IsEscalated")

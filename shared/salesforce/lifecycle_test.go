@@ -428,3 +428,43 @@ func TestActors(t *testing.T) {
 		t.Error("a name that is no user id was accepted")
 	}
 }
+
+// Of an object whose records are Sorrel's alone, people's own are not listed, page by page and deletions included.
+func TestOwnRecordsAlone(t *testing.T) {
+	t.Parallel()
+	c, twin := start(t, time.Now, salesforcetwin.Options{}, func(cfg *salesforce.Config) { cfg.Own, cfg.Page = []string{"Task"}, 2 })
+	var want, got []string
+	for i := range 7 {
+		fields := map[string]any{"Subject": "A task"}
+		if i%2 == 0 {
+			fields["Sorrel_Id__c"] = fmt.Sprint("task-", i)
+		}
+		id, err := twin.Edit("Task", "", fields)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i%2 == 0 {
+			want = append(want, id)
+		}
+	}
+	if err := twin.Delete("Task", want[0]); err != nil {
+		t.Fatal(err)
+	}
+	for cursor, more := "", true; more; {
+		page, err := c.Changes(t.Context(), "Task", cursor)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range page.Natives {
+			got = append(got, n.ID)
+			if n.Gone != (n.ID == want[0]) {
+				t.Errorf("%s: gone %v", n.ID, n.Gone)
+			}
+		}
+		cursor, more = page.Cursor, page.More
+	}
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		t.Errorf("listed %v, want %v", got, want)
+	}
+}

@@ -170,13 +170,20 @@ func (c *Connector) Changes(ctx context.Context, name, from string) (platform.Pa
 			return platform.Page{}, &fault.Error{Class: fault.Contract, Op: "salesforce.changes", ID: name, Detail: "the cursor is none of this connector's", Remedy: "start again with an empty one"}
 		}
 	}
-	where := ""
+	var only []string
+	if o.own {
+		only = append(only, o.external+" != null")
+	}
 	if !cur.At.IsZero() {
 		at := cur.At.UTC().Format("2006-01-02T15:04:05Z")
-		where = " WHERE SystemModstamp >= " + at
+		only = append(only, "SystemModstamp >= "+at)
 		if cur.After != "" {
-			where += " AND (SystemModstamp > " + at + " OR Id > " + quote(cur.After) + ")"
+			only = append(only, "(SystemModstamp > "+at+" OR Id > "+quote(cur.After)+")")
 		}
+	}
+	where := ""
+	if len(only) > 0 {
+		where = " WHERE " + strings.Join(only, " AND ")
 	}
 	a, err := c.query(ctx, "changes", "queryAll", fmt.Sprintf("SELECT %s FROM %s%s ORDER BY SystemModstamp, Id LIMIT %d", o.query, name, where, c.cfg.Page), longCalls)
 	if err != nil {

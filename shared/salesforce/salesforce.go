@@ -111,6 +111,7 @@ type Config struct {
 	Fields       map[string][]string        // object → fields to read (Parent.Field for one of its parents); nil = DefaultFields
 	External     map[string]string          // object → its external-id field; default Sorrel_Id__c
 	Kinds        map[string]map[string]Kind // object → field → kind, beside the known ones
+	Own          []string                   // objects that Changes lists only as far as they carry the external id: the others are people's own
 	Instances    []string                   // hosts that a token's instance_url may name beside that of URL
 	EventSources []string                   // source prefixes of EventBridge events; nil = aws.partner/salesforce.com/{OrgID}/
 	Missed       func(Missed)               // told of events that name no records; nil = nobody
@@ -136,6 +137,7 @@ type Connector struct {
 
 type object struct {
 	external string
+	own      bool              // only what carries the external id is listed
 	merges   bool              // its records can be merged, and have MasterRecordId
 	query    string            // comma-separated field list
 	parents  map[string]string // relationship name → foreign key field
@@ -156,6 +158,7 @@ func DefaultFields() map[string][]string {
 		"Shipment__c": strings.Fields(`Name Order__c Order__r.Sorrel_Id__c Status__c Carrier__c Ship_Method__c Tracking_Numbers__c
 			Shipped_On__c ERP_Fulfilment_Number__c Lines__c`),
 		"Opportunity": strings.Fields(`Name AccountId StageName Amount Currency__c CloseDate Probability Type OwnerId NextStep Sorrel_Status__c Sorrel_Note__c`),
+		"Task":        strings.Fields(`Subject Description WhatId OwnerId Priority ActivityDate Status`),
 	}
 }
 
@@ -225,6 +228,7 @@ func New(cfg Config) (*Connector, error) {
 	c := &Connector{cfg: cfg, base: "/services/data/" + cfg.Version, objects: map[string]object{}, picklists: map[string]picklists{}}
 	for name, fields := range cfg.Fields {
 		o, err := newObject(name, cfg.External[name], fields, cfg.Kinds[name])
+		o.own = slices.Contains(cfg.Own, name)
 		if err != nil {
 			problem("%v", err)
 		}

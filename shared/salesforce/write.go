@@ -24,6 +24,10 @@ import (
 // external id, or of any object by native id) share one call of up to 200, of which each row succeeds or
 // fails for itself. The vendor answers no version.
 //
+// That holds for a Task as well: its custom fields are defined on Activity, where orgs have unique external ids, though the
+// reference says no more than that a Task takes custom fields; none of them can be a lookup.
+// https://developer.salesforce.com/docs/atlas.en-us.object_reference.meta/object_reference/custom_fields.htm
+//
 // A deletion goes by native id, into the recycle bin; what is not there any more counts as deleted.
 func (c *Connector) Write(ctx context.Context, writes []platform.Write) []platform.Written {
 	out := make([]platform.Written, len(writes))

@@ -39,6 +39,7 @@ type Field struct {
 	Restricted   bool     // picklist: other values are refused
 	Values       []string // picklist
 	RefersTo     string   // reference: object
+	OrTo         []string // … or one of these
 	Relationship string   // reference: name of the parent in queries and by external id
 	Cascades     bool     // reference: deleted with the parent, and back with it
 }
@@ -221,7 +222,7 @@ func standard() map[string]*object {
 	s.add(Field{Name: "Shipped_On__c", Type: typeDate})
 	s.add(Field{Name: "Lines__c", Type: typeTextarea, Length: 131072})
 
-	return map[string]*object{"account": a, "contact": c, "order": o, "shipment__c": s, "opportunity": opportunity()}
+	return map[string]*object{"account": a, "contact": c, "order": o, "shipment__c": s, "opportunity": opportunity(), "task": task()}
 }
 
 // stages of a new org, in their order, with the probability that each brings along.
@@ -266,6 +267,27 @@ func opportunity() *object {
 	o.restricted("Sorrel_Status__c", "Waiting", "Pending", "Review", "Active", "Rejected", "Cancelled")
 	o.add(Field{Name: "Sorrel_Note__c", Type: typeTextarea, Length: 4000})
 	return o
+}
+
+// task is an activity. Its custom fields are defined once for tasks and events, on Activity.
+// https://developer.salesforce.com/docs/atlas.en-us.object_reference.meta/object_reference/sforce_api_objects_task.htm
+func task() *object {
+	o := newObject("Task", "00T")
+	o.add(Field{Name: "Subject", Type: typeString, Length: 255})
+	o.add(Field{Name: "Description", Type: typeTextarea, Length: 32000})
+	o.add(Field{Name: "WhatId", Type: typeReference, RefersTo: "Account", OrTo: []string{"Opportunity", "Order", "Shipment__c"}, Cascades: true})
+	o.add(Field{Name: "OwnerId", Type: typeReference, RefersTo: "User"})
+	o.add(Field{Name: "ActivityDate", Type: typeDate})
+	o.add(Field{Name: "Priority", Type: typePicklist, Length: 255, Values: []string{"High", "Normal", "Low"}, Default: "Normal"}) // unrestricted: any value is taken
+	o.add(Field{Name: "Status", Type: typePicklist, Length: 255, Default: "Not Started",
+		Values: []string{"Not Started", "In Progress", "Completed", "Waiting on someone else", "Deferred"}})
+	o.external("Sorrel_Id__c")
+	return o
+}
+
+// refers reports whether f may point to a record of an object.
+func (f *Field) refers(object string) bool {
+	return f.RefersTo == object || slices.Contains(f.OrTo, object)
 }
 
 // fullID makes the 18-character id of a record number: prefix, an instance, the number in base 62, and three
@@ -365,7 +387,7 @@ func (o *object) describe(base string, full bool) described {
 			v.PicklistValues = append(v.PicklistValues, describedValue{true, p, p})
 		}
 		if f.RefersTo != "" {
-			v.ReferenceTo = []string{f.RefersTo}
+			v.ReferenceTo = append([]string{f.RefersTo}, f.OrTo...)
 		}
 		if f.Relationship != "" {
 			v.RelationshipName = &f.Relationship

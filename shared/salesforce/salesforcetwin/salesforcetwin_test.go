@@ -423,6 +423,48 @@ func TestOpportunities(t *testing.T) {
 	}
 }
 
+// A task is about a record of any of several objects, and goes where that goes.
+func TestTasks(t *testing.T) {
+	t.Parallel()
+	tw := New(Options{Now: time.Now})
+	save := func(object string, fields map[string]any) string {
+		t.Helper()
+		id, err := tw.Edit(object, "", fields)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	account, other := save("Account", map[string]any{"Name": "A"}), save("Account", map[string]any{"Name": "B"})
+	opportunity := save("Opportunity", map[string]any{"Name": "O", "StageName": "Prospecting", "CloseDate": "2026-11-30", "AccountId": account})
+	tasks := []string{save("Task", map[string]any{"Subject": "about the account", "WhatId": account}), save("Task", map[string]any{"Subject": "about the opportunity", "WhatId": opportunity})}
+	live := func(want bool) {
+		t.Helper()
+		for _, id := range tasks {
+			if _, is := tw.Get("Task", id); is != want {
+				t.Errorf("task %s: there %v, want %v", id, is, want)
+			}
+		}
+	}
+	if _, err := tw.Edit("Task", "", map[string]any{"WhatId": save("Contact", map[string]any{"LastName": "A"})}); err == nil || !strings.Contains(err.Error(), "MALFORMED_ID") {
+		t.Errorf("about a contact: %v", err)
+	}
+	if err := tw.Delete("Account", account); err != nil {
+		t.Fatal(err)
+	}
+	live(false)
+	if err := tw.Undelete("Account", account); err != nil {
+		t.Fatal(err)
+	}
+	live(true)
+	if err := tw.Merge("Account", other, account); err != nil {
+		t.Fatal(err)
+	}
+	if m, _ := tw.Get("Task", tasks[0]); m["WhatId"] != other || m["Status"] != "Not Started" || m["Priority"] != "Normal" {
+		t.Errorf("after the merge: %v", m)
+	}
+}
+
 // What the org makes of values before it keeps them.
 func TestNormalisation(t *testing.T) {
 	t.Parallel()

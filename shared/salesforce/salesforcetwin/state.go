@@ -248,7 +248,9 @@ func (x *tx) delete(r *row) *apiError {
 	x.save(r, nil, "DELETE")
 	for _, child := range x.t.children(r) {
 		if !child.deleted {
-			x.save(child, nil, "DELETE")
+			if err := x.delete(child); err != nil {
+				return err
+			}
 			child.under = r
 		}
 	}
@@ -262,7 +264,7 @@ func (t *Twin) children(parent *row) []*row {
 	for _, name := range slices.Sorted(maps.Keys(t.objects)) {
 		o := t.objects[name]
 		for _, n := range o.names {
-			if f := o.field(n); !f.Cascades || f.RefersTo != parent.o.name {
+			if f := o.field(n); !f.Cascades || !f.refers(parent.o.name) {
 				continue
 			}
 			for _, r := range o.since(time.Time{}) {
@@ -285,10 +287,9 @@ func (x *tx) undelete(r *row) *apiError {
 	x.save(r, map[string]any{"MasterRecordId": nil}, "UNDELETE")
 	for _, child := range x.t.children(r) {
 		if child.deleted && child.under == r {
-			if err := x.unique(child, child.values); err != nil {
+			if err := x.undelete(child); err != nil {
 				return err
 			}
-			x.save(child, nil, "UNDELETE")
 		}
 	}
 	return nil
@@ -312,7 +313,7 @@ func (x *tx) merge(winner, loser *row) *apiError {
 		for _, child := range o.since(time.Time{}) {
 			set := map[string]any{}
 			for _, n := range o.names {
-				if f := o.field(n); f.RefersTo == winner.o.name && f.Name != "MasterRecordId" && child.values[n] == loser.id {
+				if f := o.field(n); f.refers(winner.o.name) && f.Name != "MasterRecordId" && child.values[n] == loser.id {
 					set[n] = winner.id
 					if child == winner {
 						set[n] = nil
@@ -584,6 +585,11 @@ func (x *tx) value(f *Field, v any) (any, *apiError) {
 func (x *tx) reference(f *Field, s string) (any, *apiError) {
 	key, ok := short(s)
 	to := x.t.objects[strings.ToLower(f.RefersTo)]
+	for _, name := range f.OrTo {
+		if or := x.t.objects[strings.ToLower(name)]; ok && or != nil && strings.HasPrefix(key, or.prefix) {
+			to = or
+		}
+	}
 	switch {
 	case !ok || to != nil && !strings.HasPrefix(key, to.prefix):
 		return nil, bad("MALFORMED_ID", fmt.Sprintf("%s: id value of incorrect type: %s", f.Relationship, s), f.Name)

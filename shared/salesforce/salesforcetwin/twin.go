@@ -18,7 +18,7 @@
 //
 // Not there: Bulk API, describe layouts, SOSL, aggregates but COUNT(), date literals, conditional requests,
 // compound addresses in REST, triggers, validation and duplicate rules, SOAP (a merge is a person's act), the deletion with
-// their account of anything but opportunities, and the end of the recycle bin's 15 days.
+// their parent of anything but opportunities and tasks, and the end of the recycle bin's 15 days.
 package salesforcetwin
 
 import (
