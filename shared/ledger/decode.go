@@ -478,6 +478,8 @@ func (d *decoder) due() (out Due) {
 			out.Missing = d.Bool()
 		case "reason":
 			out.Reason = d.Text()
+		case "waits":
+			d.Array(func() { out.Waits = append(out.Waits, record.ID(d.text())) })
 		case "again":
 			d.Array(func() { out.Again = append(out.Again, d.text()) })
 		case "traces":

@@ -107,7 +107,7 @@ func drawPlain(t *rapid.T) State {
 			s.AddDue(p, trace, rapid.SampledFrom(budget.Classes()).Draw(t, "class"), at)
 			d := s.Due[p]
 			d.Attempts, d.Unknown, d.Reason = 2, true, "zendesk.write: platform-down"
-			d.NotBefore = at.Add(time.Second)
+			d.NotBefore, d.Waits = at.Add(time.Second), []record.ID{"customer/1"}
 			s.Due[p] = d
 			s.Record.Held = map[string]record.Hold{record.HoldKey(p, "status"): {Type: "refused-write", Detail: "too long", Code: "X", Value: drawValue(t), Since: at, Trace: trace}}
 			s.Open = []string{"0123456789abcdef"}

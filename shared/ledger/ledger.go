@@ -96,6 +96,7 @@ type Due struct {
 	Again     []string                  `json:"again,omitempty"`   // fields to read back although the platform is thought to hold what it should, sorted: a worker that died may have left another value
 	Stuck     bool                      `json:"stuck,omitempty"`   // failing again and again for no known reason: people are told
 	Missing   bool                      `json:"missing,omitempty"` // it refers to a record that is not on the platform, and that nothing is due to bring there
+	Waits     []record.ID               `json:"waits,omitempty"`   // records that it refers to, sorted: it is put off because they are not on the platform. When one gets there it is due at once
 	Reason    string                    `json:"reason,omitempty"`  // of the last failure
 	Traces    []string                  `json:"traces,omitempty"`
 }

@@ -178,6 +178,23 @@ func (s *Set) Rules(name string) record.Rules {
 	return record.Rules{}
 }
 
+// Referring lists the entities whose records refer to records of an entity on a platform, sorted.
+func (s *Set) Referring(to, platform string) []string {
+	var out []string
+	for _, name := range s.Entities() {
+		e := s.entities[name]
+		m, mapped := e.mappings[platform]
+		if mapped && slices.ContainsFunc(e.rules.Refers, func(field string) bool {
+			f, _ := e.contract.Field(field)
+			_, refers := m.Refers(field)
+			return refers && f.To == to
+		}) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
 // Match gives the rules by which native records of an entity are found to mean the same thing, in the order of the policy.
 func (s *Set) Match(name string) match.Rules {
 	if e, ok := s.entities[name]; ok {

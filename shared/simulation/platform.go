@@ -48,6 +48,7 @@ type row struct {
 	made     bool      // by our client
 	restored time.Time // by people, in our time: they told then what it holds
 	heard    time.Time // when word of it came to us that was not of our own last change
+	crossed  time.Time // when a read was answered with what it held before it was changed meanwhile
 	last     lastWrite
 	put      map[change]int // how often we have changed a field so
 }
@@ -303,6 +304,9 @@ type telling struct {
 // approved before, and may be approved by itself then.
 //
 // A reference to a record that has another native record here than when the first was sent, because records became one.
+//
+// One after a read that shows what was there before the first, and is answered after it: a platform that does not tell the
+// version of a write does not tell either that this is over.
 func (s *site) recount(p *process, ref record.Ref, w platform.Write, account string, coming bool) {
 	if s.since == nil {
 		return
@@ -314,6 +318,9 @@ func (s *site) recount(p *process, ref record.Ref, w platform.Write, account str
 		return
 	}
 	if last.confirmed.IsZero() || !p.loaded[id].After(last.confirmed) {
+		return
+	}
+	if !s.tells && s.rows[ref].crossed.After(t.first) {
 		return
 	}
 	own := len(w.Fields) > 0
@@ -377,6 +384,8 @@ func (o port) Find(ctx context.Context, object, external string) (record.Native,
 }
 
 func (o port) look(ctx context.Context, what, external string, find func() (record.Ref, bool)) (n record.Native, err error) {
+	var shown *row
+	changes := int64(0)
 	err = o.call(ctx, "read", what, func() error {
 		ref, some := find()
 		delete(o.unknown, external)
@@ -388,9 +397,13 @@ func (o port) look(ctx context.Context, what, external string, find func() (reco
 			return o.absent("read")
 		}
 		n = o.native(ref)
-		o.rows[ref].heard = o.w.now
+		shown, changes = o.rows[ref], o.rows[ref].changes
+		shown.heard = o.w.now
 		return nil
 	})
+	if shown != nil && shown.changes != changes {
+		shown.crossed = o.w.now
+	}
 	return n, err
 }
 

@@ -58,12 +58,15 @@ type Deps struct {
 
 // Flow is the deliver function.
 type Flow struct {
-	d    Deps
-	busy locks
+	d       Deps
+	busy    locks
+	arrived arrivals
 }
 
 // New returns the function.
-func New(d Deps) *Flow { return &Flow{d: d, busy: locks{held: map[string]chan struct{}{}}} }
+func New(d Deps) *Flow {
+	return &Flow{d: d, busy: locks{held: map[string]chan struct{}{}}, arrived: arrivals{on: map[string][]record.ID{}}}
+}
 
 const (
 	maxConflict = 12
@@ -112,6 +115,7 @@ func (f *Flow) Apply(ctx context.Context, batch []queue.Received) []string {
 			ids := slices.DeleteFunc(slices.Sorted(maps.Keys(w.got)), func(id record.ID) bool { return w.class[id] != class })
 			maps.Copy(errs, f.byEntity(work, p, ids, 0))
 		}
+		f.follow(work, p)
 		for _, id := range slices.Sorted(maps.Keys(errs)) {
 			err := errs[id]
 			if budget.Refused(err) {
@@ -193,10 +197,11 @@ type job struct {
 	arrived  map[string]record.Value // what the read-back shows to have been written
 	patch    record.Patch
 	held     map[string]record.Hold
-	gone     bool // the platform says that the native record was deleted
-	sent     bool // the write may have reached the platform
-	lost     bool // it refers to a record that nothing is due to bring to the platform
-	without  bool // that reference is left out of the write, and waited for
+	gone     bool        // the platform says that the native record was deleted
+	sent     bool        // the write may have reached the platform
+	lost     bool        // it refers to a record that nothing is due to bring to the platform
+	without  bool        // that reference is left out of the write, and waited for
+	waits    []record.ID // records that it refers to and that are not on the platform, sorted
 	write    platform.Write
 }
 
@@ -501,9 +506,12 @@ func (f *Flow) render(ctx context.Context, j *job, to pointed) (bool, error) {
 			j.lost = j.lost || to.lost[id] || to.unheard[id] && j.before.Due[j.platform].Attempts >= stubborn
 			refused = cmp.Or(refused, to.refused[id])
 			missing = append(missing, fmt.Sprintf("%s → %s", field, id))
+			j.waits = append(j.waits, id)
 		}
 		return t, ok
 	})
+	slices.Sort(j.waits)
+	j.waits = slices.Compact(j.waits)
 	switch {
 	case refused != nil:
 		return false, f.postpone(ctx, j, refused, false)
@@ -758,7 +766,7 @@ func (f *Flow) end(j *job, s *ledger.State) {
 	if len(again) > 0 || !patch.Empty() {
 		left := ledger.Due{Class: due.Class, Since: due.Since, Traces: due.Traces, Again: again, Unknown: j.contested(patch, s.Record.Views[j.platform])}
 		if j.without {
-			left.Attempts, left.Reason, left.Missing, left.Stuck = due.Attempts, due.Reason, due.Missing, due.Stuck
+			left.Attempts, left.Reason, left.Missing, left.Stuck, left.Waits = due.Attempts, due.Reason, due.Missing, due.Stuck, j.waits
 			left.NotBefore = f.later(f.d.Now(), max(due.Attempts, 1), longestLost, time.Time{})
 		}
 		if s.Due == nil {
@@ -842,7 +850,10 @@ func (f *Flow) postpone(ctx context.Context, j *job, why error, found bool) erro
 			due.Unknown = true
 			due.Try(j.forms())
 		}
-		due.Reason = why.Error()
+		due.Reason, due.Waits = why.Error(), nil
+		if fault.Is(why, fault.MissingReference) {
+			due.Waits = j.waits
+		}
 		due.Missing = j.lost && fault.Is(why, fault.MissingReference)
 		// A vendor that answers each time that something broke does so for a reason of this record's.
 		broken := fault.Is(why, fault.Unknown) && fault.Outermost(why).Code != ""
@@ -923,6 +934,10 @@ func (f *Flow) commit(ctx context.Context, j *job, change func(*ledger.State, *l
 		settled.Entry.Links, settled.Entry.Steps, settled.Entry.Rechecks = e.Links, e.Steps, e.Rechecks
 		err = f.d.Ledger.Commit(ctx, settled.Entry)
 		if err == nil {
+			if !j.before.Record.Views[j.platform].Exists() && after.Record.Views[j.platform].Exists() {
+				f.arrived.add(j.platform, j.id())
+			}
+			f.missed(ctx, j)
 			done()
 			f.wake(ctx, j, settled.Due, now)
 			return nil
