@@ -5,6 +5,9 @@
 // that changed many times meanwhile is written once. A call that the platform's gate refuses was no attempt: nothing
 // is committed about it, and the sweep wakes the record when there is room. So it does with what the invocation has no time
 // left for, within a minute: its message would come back after the queue's visibility timeout only, with one receive less.
+//
+// What refers to a record that is not on the platform yet is put off. Once that record has got there, those who wait for it
+// are due at once, and delivered.
 package deliver
 
 import (
