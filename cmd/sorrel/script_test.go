@@ -181,7 +181,7 @@ func edit(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(json.Unmarshal([]byte(args[2]), &fields))
 	id, err := of(ts).twins.NetSuite.Edit(args[0], "", fields)
 	ts.Check(err)
-	entity := map[string]string{"customer": "customer", "salesOrder": "order", "itemFulfillment": "shipment"}[args[0]]
+	entity := map[string]string{"customer": "customer", "salesOrder": "order", "itemFulfillment": "shipment", "invoice": "invoice"}[args[0]]
 	ts.Setenv(args[1], id)
 	ts.Setenv(args[1]+"_record", string(ledger.Mint(entity, record.Ref{Platform: record.NetSuite, Object: args[0], ID: id})))
 }

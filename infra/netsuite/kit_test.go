@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -78,8 +79,8 @@ func TestScript(t *testing.T) {
 	if err := json.Unmarshal(out, &ran); err != nil {
 		t.Fatal(err)
 	}
-	if len(ran.Posted) != 4 || len(ran.Errors) != 1 || ran.Errors[0].Details != "no route" {
-		t.Fatalf("want a save, a deletion, a merge, a save and one logged failure, got %s", out)
+	if len(ran.Posted) != 13 || len(ran.Errors) != 2 || ran.Errors[0].Details != "period closed" || ran.Errors[1].Details != "no route" {
+		t.Fatalf("want a save, a deletion, a merge, a save, what payments change, and two logged failures, got %s", out)
 	}
 	var got []record.Native
 	for _, p := range ran.Posted {
@@ -112,6 +113,26 @@ func TestScript(t *testing.T) {
 	// The integration's user saved twice: as a person in the user interface, which is not ours, and by REST.
 	if !contact.Ours || contact.Actor != "7" || contact.Version.Seq != 1 || contact.Fields["lastName"] != "Anders" || fmt.Sprint(contact.Fields["company"]) != "map[id:107]" {
 		t.Errorf("the contact is %+v", contact)
+	}
+	var billed []string
+	for _, n := range got[4:] {
+		if n.Ours {
+			t.Errorf("a person's payment counts as ours: %+v", n)
+		}
+		if n.Object == "customer" {
+			billed = append(billed, fmt.Sprintf("%s/%s %d owes %v", n.Object, n.ID, n.Version.Seq, n.Fields["balance"]))
+		} else {
+			billed = append(billed, fmt.Sprintf("%s/%s %d %v %v paid on %v", n.Object, n.ID, n.Version.Seq, n.Fields["status"], n.Fields["amountRemaining"], n.Fields["custbody_sorrel_paid_on"]))
+		}
+	}
+	wantBilled := []string{
+		"invoice/501 5 map[id:B] 0 paid on 2026-11-02", "invoice/502 5 map[id:A] 87 paid on <nil>", "customer/107 10 owes 87", // paid
+		"invoice/501 5 map[id:B] 0 paid on 2026-11-02",                        // saved, and nobody owes another amount
+		"invoice/502 5 map[id:A] 87 paid on <nil>", "customer/107 11 owes 87", // billed
+		"invoice/501 6 map[id:B] 0 paid on <nil>", "invoice/502 6 map[id:A] 87 paid on <nil>", "customer/107 12 owes 87", // taken back
+	}
+	if !slices.Equal(billed, wantBilled) {
+		t.Errorf("told\n%s\nwant\n%s", strings.Join(billed, "\n"), strings.Join(wantBilled, "\n"))
 	}
 	fields, err := record.FromAny(saved.Fields)
 	if err != nil {
@@ -167,14 +188,14 @@ func TestObjects(t *testing.T) {
 		}
 	}
 	needed := map[string]bool{"customscript_sorrel_user_event": true}
-	for _, id := range regexp.MustCompile(`cust(entity|body|script)_(sorrel_(url|secret|extra_fields|rev|user|merge_into)|segment)\b`).FindAllString(string(script), -1) {
+	for _, id := range regexp.MustCompile(`cust(entity|body|script)_(sorrel_(url|secret|extra_fields|rev|user|merge_into|paid_on)|segment)\b`).FindAllString(string(script), -1) {
 		needed[id] = true
 	}
 	if !maps.Equal(declared, needed) {
 		t.Errorf("declared %v, the script needs %v", declared, needed)
 	}
 	kinds := map[string]bool{}
-	for _, m := range regexp.MustCompile(`(?m)^    (\w+): \{$`).FindAllStringSubmatch(string(script), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^    (\w+): \{( applied: true \},)?$`).FindAllStringSubmatch(string(script), -1) {
 		kinds[m[1]] = true
 	}
 	if !maps.Equal(deployed, kinds) {

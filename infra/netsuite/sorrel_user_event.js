@@ -1,8 +1,12 @@
 /**
- * Tells Sorrel about every save and deletion of a customer, contact, sales order or item fulfillment.
+ * Tells Sorrel about every save and deletion of a customer, contact, sales order, item fulfillment or invoice, and about
+ * what a customer payment changes.
  *
  * beforeSubmit counts saves in custentity_sorrel_rev / custbody_sorrel_rev, because lastModifiedDate has whole
  * seconds, and keeps who saved in custentity_sorrel_user / custbody_sorrel_user, because entities name no author.
+ * A payment changes invoices, and both payments and invoices change what a customer owes, without a user event on what
+ * changed. So afterSubmit counts those as if they had been saved, which also moves their modification time, and posts them.
+ * Of an invoice that a payment settles it keeps the payment's date in custbody_sorrel_paid_on.
  * A deleted customer or contact whose custentity_sorrel_merge_into names another one is told as merged into it.
  * afterSubmit loads what was committed and posts it once, signed. A failed post is logged and never
  * stops the save: Sorrel's incremental reading brings what is lost here.
@@ -68,6 +72,16 @@ define(['N/https', 'N/crypto', 'N/encode', 'N/record', 'N/runtime', 'N/log'], (h
         },
       },
     },
+    invoice: {
+      ...BODY, type: 'invoice', created: 'createddate',
+      fields: {
+        createdFrom: 'createdfrom:id', entity: 'entity:id', tranId: 'tranid', tranDate: 'trandate:date', dueDate: 'duedate:date', status: 'status:id',
+        currency: 'currency:choice', total: 'total:number', amountRemaining: 'amountremaining:number', memo: 'memo',
+        custbody_sorrel_paid_on: 'custbody_sorrel_paid_on:date',
+      },
+      sublists: {},
+    },
+    customerpayment: { applied: true },
   };
 
   const ADDRESS = ['addressee', 'addr1', 'addr2', 'city', 'state', 'zip', 'country'];
@@ -151,55 +165,112 @@ define(['N/https', 'N/crypto', 'N/encode', 'N/record', 'N/runtime', 'N/log'], (h
 
   function beforeSubmit(context) {
     const kind = KINDS[context.newRecord.type];
-    if (!kind || context.type === context.UserEventType.DELETE) return;
+    if (!kind || kind.applied || context.type === context.UserEventType.DELETE) return;
     const before = context.oldRecord ? Number(context.oldRecord.getValue({ fieldId: kind.rev })) || 0 : 0;
     context.newRecord.setValue({ fieldId: kind.rev, value: before + 1 });
     context.newRecord.setValue({ fieldId: kind.user, value: String(runtime.getCurrentUser().id) });
   }
 
-  function afterSubmit(context) {
+  /** Posts one message about rec, which is of that kind and was saved, or deleted, in that execution context. */
+  function tell(kind, rec, event, how, deleted) {
+    const script = runtime.getCurrentScript();
+    const now = utc(new Date());
+    const when = (id) => { const v = rec.getValue({ fieldId: id }); return v instanceof Date ? utc(v) : undefined; };
+    const rev = Number(rec.getValue({ fieldId: kind.rev })) || 0;
+    const into = deleted && kind.into ? String(rec.getValue({ fieldId: kind.into }) || '') : '';
+    const message = {
+      id: uuid(),
+      type: into ? 'record.merged' : deleted ? 'record.deleted' : 'record.saved',
+      event,
+      context: how,
+      user: String(runtime.getCurrentUser().id),
+      record: {
+        type: kind.type,
+        id: String(rec.id),
+        into: into || undefined,
+        externalId: rec.getValue({ fieldId: 'externalid' }) || null,
+        lastModifiedDate: deleted ? now : when('lastmodifieddate'),
+        createdDate: when(kind.created),
+        rev: deleted ? rev + 1 : rev,
+        fields: deleted ? undefined : shape(kind, rec, extras(script.getParameter({ name: 'custscript_sorrel_extra_fields' }))),
+      },
+    };
+    const body = JSON.stringify(message);
+    const answer = https.post({
+      url: script.getParameter({ name: 'custscript_sorrel_url' }),
+      body,
+      headers: {
+        'Content-Type': 'application/json',
+        'X-Sorrel-Timestamp': now,
+        'X-Sorrel-Signature': sign(script.getParameter({ name: 'custscript_sorrel_secret' }), now, body),
+      },
+    });
+    if (answer.code < 200 || answer.code > 299) log.error({ title: 'Sorrel', details: `${message.id}: answered ${answer.code}` });
+  }
+
+  /** Logs what goes wrong with one record and lets the others be told. */
+  function attempt(act) {
     try {
-      const saved = context.newRecord;
-      const kind = KINDS[saved.type];
-      if (!kind) return;
-      const script = runtime.getCurrentScript();
-      const now = utc(new Date());
-      const deleted = context.type === context.UserEventType.DELETE;
-      const rec = deleted ? context.oldRecord : record.load({ type: saved.type, id: saved.id });
-      const when = (id) => { const v = rec.getValue({ fieldId: id }); return v instanceof Date ? utc(v) : undefined; };
-      const rev = Number(rec.getValue({ fieldId: kind.rev })) || 0;
-      const into = deleted && kind.into ? String(rec.getValue({ fieldId: kind.into }) || '') : '';
-      const message = {
-        id: uuid(),
-        type: into ? 'record.merged' : deleted ? 'record.deleted' : 'record.saved',
-        event: context.type,
-        context: runtime.executionContext,
-        user: String(runtime.getCurrentUser().id),
-        record: {
-          type: kind.type,
-          id: String(saved.id),
-          into: into || undefined,
-          externalId: rec.getValue({ fieldId: 'externalid' }) || null,
-          lastModifiedDate: deleted ? now : when('lastmodifieddate'),
-          createdDate: when(kind.created),
-          rev: deleted ? rev + 1 : rev,
-          fields: deleted ? undefined : shape(kind, rec, extras(script.getParameter({ name: 'custscript_sorrel_extra_fields' }))),
-        },
-      };
-      const body = JSON.stringify(message);
-      const answer = https.post({
-        url: script.getParameter({ name: 'custscript_sorrel_url' }),
-        body,
-        headers: {
-          'Content-Type': 'application/json',
-          'X-Sorrel-Timestamp': now,
-          'X-Sorrel-Signature': sign(script.getParameter({ name: 'custscript_sorrel_secret' }), now, body),
-        },
-      });
-      if (answer.code < 200 || answer.code > 299) log.error({ title: 'Sorrel', details: `${message.id}: answered ${answer.code}` });
+      act();
     } catch (e) {
       log.error({ title: 'Sorrel', details: e.message });
     }
+  }
+
+  /** Counts and tells a record that the save of another one has changed. A record that cannot be counted is told all the same. */
+  function touch(type, id, event, change) {
+    const kind = KINDS[type];
+    const before = record.load({ type, id });
+    const values = { [kind.rev]: (Number(before.getValue({ fieldId: kind.rev })) || 0) + 1, ...(change ? change(before) : {}) };
+    attempt(() => record.submitFields({ type, id, values }));
+    tell(kind, record.load({ type, id }), event, 'USEREVENT', false);
+  }
+
+  /** The invoices that a payment is applied to; rec may be missing. */
+  function applied(rec) {
+    const ids = [];
+    const count = rec ? rec.getLineCount({ sublistId: 'apply' }) : 0;
+    for (let line = 0; line < count; line += 1) {
+      const at = (fieldId) => rec.getSublistValue({ sublistId: 'apply', fieldId, line });
+      if ((at('apply') === true || at('apply') === 'T') && at('trantype') === 'CustInvc') ids.push(String(at('internalid')));
+    }
+    return ids;
+  }
+
+  /** Who owes an invoice, and how much of it. */
+  const owed = (rec) => (rec ? `${rec.getValue({ fieldId: 'entity' })} ${rec.getValue({ fieldId: 'amountremaining' })} ${rec.getValue({ fieldId: 'duedate' })}` : '');
+
+  const AT_MOST = 20; // invoices of one payment that are told at once; incremental reading brings the others
+
+  function paid(context) {
+    const payment = context.newRecord;
+    const deleted = context.type === context.UserEventType.DELETE;
+    const now = deleted ? undefined : record.load({ type: payment.type, id: payment.id });
+    const on = (invoice) => ({ custbody_sorrel_paid_on: Number(invoice.getValue({ fieldId: 'amountremaining' })) > 0 ? '' : now ? now.getValue({ fieldId: 'trandate' }) : '' });
+    [...new Set([...applied(now), ...applied(context.oldRecord)])].slice(0, AT_MOST)
+      .forEach((id) => attempt(() => touch('invoice', id, context.type, on)));
+    const customers = [now, context.oldRecord].filter(Boolean).map((rec) => String(rec.getValue({ fieldId: 'customer' })));
+    [...new Set(customers)].forEach((id) => attempt(() => touch('customer', id, context.type)));
+  }
+
+  function afterSubmit(context) {
+    attempt(() => {
+      const saved = context.newRecord;
+      const kind = KINDS[saved.type];
+      if (!kind) return;
+      if (kind.applied) {
+        paid(context);
+        return;
+      }
+      const deleted = context.type === context.UserEventType.DELETE;
+      const rec = deleted ? context.oldRecord : record.load({ type: saved.type, id: saved.id });
+      attempt(() => tell(kind, rec, context.type, runtime.executionContext, deleted));
+      if (saved.type !== 'invoice') return;
+      const now = deleted ? undefined : rec;
+      if (owed(now) === owed(context.oldRecord)) return;
+      const customers = [now, context.oldRecord].filter(Boolean).map((r) => String(r.getValue({ fieldId: 'entity' })));
+      [...new Set(customers)].forEach((id) => attempt(() => touch('customer', id, context.type)));
+    });
   }
 
   return { beforeSubmit, afterSubmit };

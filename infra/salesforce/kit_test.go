@@ -22,6 +22,7 @@ type field struct {
 	Type       string   `xml:"type"`
 	ExternalID bool     `xml:"externalId"`
 	Unique     bool     `xml:"unique"`
+	RefersTo   string   `xml:"referenceTo"`
 	Restricted bool     `xml:"valueSet>restricted"`
 	Values     []string `xml:"valueSet>valueSetDefinition>value>fullName"`
 }
@@ -29,7 +30,7 @@ type field struct {
 func fields(t *testing.T) map[string]field {
 	t.Helper()
 	all := map[string]field{}
-	for _, folder := range []string{"Account", "Activity", "Contact", "Opportunity", "Order", "Shipment__c"} {
+	for _, folder := range []string{"Account", "Activity", "Contact", "Opportunity", "Order", "Shipment__c", "Invoice__c"} {
 		object := folder
 		if folder == "Activity" { // the fields of tasks and events
 			object = "Task"
@@ -112,10 +113,15 @@ func TestTwinKnowsTheKit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ids := map[string]string{"Account": account, "Contact": contact, "Opportunity": opportunity, "Task": task, "Order": order, "Shipment__c": shipment}
+	invoice, err := twin.Edit("Invoice__c", "", map[string]any{"Account__c": account})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := map[string]string{"Account": account, "Contact": contact, "Opportunity": opportunity, "Task": task, "Order": order, "Shipment__c": shipment, "Invoice__c": invoice}
+	there := map[string]string{"Account": account, "Order": order} // what a lookup may point to
 	for name, f := range fields(t) {
 		object, _, _ := strings.Cut(name, ".")
-		values := map[string][]any{"Picklist": nil, "Date": {"2026-11-02"}, "Currency": {12.5}, "Number": {12.5}, "Checkbox": {true, false}, "Lookup": {order}}[f.Type]
+		values := map[string][]any{"Picklist": nil, "Date": {"2026-11-02"}, "Currency": {12.5}, "Number": {12.5}, "Checkbox": {true, false}, "Lookup": {there[f.RefersTo]}}[f.Type]
 		for _, v := range f.Values {
 			values = append(values, v)
 		}

@@ -237,6 +237,7 @@ func (c *Connector) attach(ctx context.Context, subs []child, parents []*node) e
 				}
 			}
 			switch {
+			case s.name == "":
 			case s.list:
 				p.raw[s.name] = map[string]any{"items": items}
 			case len(own) > 0:

@@ -14,6 +14,7 @@ const (
 	contact         = "contact"
 	salesOrder      = "salesOrder"
 	itemFulfillment = "itemFulfillment"
+	invoice         = "invoice"
 )
 
 // kind of a field: which shape it has in a Native and how SuiteQL prints it.
@@ -28,6 +29,7 @@ const (
 	ident   kind = "id"     // {"id": …}: a status or a reference to a record
 	choice  kind = "choice" // {"id": …, "refName": …}: a value of a list
 	code    kind = "code"   // text, which the record API takes as {"id": …}: a country
+	billed  kind = "billed" // {"id": …}: an invoice's status, see billing
 )
 
 // field is one field of a record or line.
@@ -40,7 +42,7 @@ type field struct {
 
 // child is a sublist or subrecord, read from a table of its own.
 type child struct {
-	name     string // record API
+	name     string // record API; empty = nothing is kept of it but what is lifted
 	list     bool   // {"items": […]} rather than one object
 	table    string
 	key      string // column that points to the parent …
@@ -71,7 +73,7 @@ func address() []field {
 }
 
 // catalogue is what is read of each object. Table and column names follow the SuiteQL records catalog; those
-// of sums, packages and the order line of a fulfilment are UNCONFIRMED and differ by account: correct them
+// of sums, packages, the order line of a fulfilment and the main line's createdfrom are UNCONFIRMED and differ by account: correct them
 // with Config.Columns ("total=foreigntotal:number", "-taxTotal"). So is vatRegNumber, which accounts with SuiteTax
 // replace by defaultTaxReg, and custentity_segment, our kit's free-form text field ("custentity_segment:choice"
 // where it is a list).
@@ -116,6 +118,12 @@ func catalogue() []layout {
 			{name: "package", list: true, table: "itemfulfillmentpackage", key: "itemfulfillment", parent: "id", order: "id",
 				fields: []field{{"packageTrackingNumber", "packagetrackingnumber", text, false}, {"packageWeight", "packageweight", number, false}, {"packageDescr", "packagedescr", text, false}}},
 		},
+	}, {
+		object: invoice, table: "transaction", where: "type = 'CustInvc'", rev: "custbody_sorrel_rev", user: "custbody_sorrel_user", created: field{"createdDate", "createddate", instant, false},
+		fields: []field{{"tranId", "tranid", text, false}, {"tranDate", "trandate", date, false}, {"dueDate", "duedate", date, false}, {"entity", "entity", ident, false},
+			{"status", "status", billed, false}, {"currency", "currency", choice, false}, {"total", "foreigntotal", number, false},
+			{"amountRemaining", "foreignamountunpaid", number, false}, {"memo", "memo", text, false}, {"custbody_sorrel_paid_on", "custbody_sorrel_paid_on", date, false}},
+		sub: []child{{table: "transactionline", key: "transaction", parent: "id", where: "mainline = 'T'", order: "id", lift: []field{{"createdFrom", "createdfrom", ident, false}}}},
 	}}
 }
 

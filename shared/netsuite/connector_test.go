@@ -53,12 +53,12 @@ func same(t *testing.T, got, want map[string]any) {
 func TestNewNamesEveryProblem(t *testing.T) {
 	t.Parallel()
 	_, err := netsuite.New(netsuite.Config{URL: "http://netsuite.test", AccountZone: "Mars/Base", PageSize: 2000,
-		Columns:     map[string][]string{"salesOrder": {"custbody x", "a:color", "-nothing", "items.a"}, "invoice": {"a"}},
+		Columns:     map[string][]string{"salesOrder": {"custbody x", "a:color", "-nothing", "items.a"}, "estimate": {"a"}},
 		Credentials: netsuite.Credentials{ClientID: "c", PrivateKey: "hush-hush", WebhookSecrets: []string{"short"}}})
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, part := range []string{"Now is missing", "Mars/Base", "PageSize", "custbody x", `"color"`, `"nothing"`, `"items"`, "invoice", "webhookSecrets[0]"} {
+	for _, part := range []string{"Now is missing", "Mars/Base", "PageSize", "custbody x", `"color"`, `"nothing"`, `"items"`, "estimate", "webhookSecrets[0]"} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("%q is not named in: %v", part, err)
 		}
@@ -470,7 +470,7 @@ func TestWriteInput(t *testing.T) {
 		{Ref: ref("customer", ""), External: "a/b", Fields: customerFields(1)},
 		{Ref: ref("customer", "../1"), External: "a", Fields: customerFields(1)},
 		{Ref: ref("itemFulfillment", ""), External: "a", Fields: map[string]any{}},
-		{Ref: ref("invoice", ""), External: "a"},
+		{Ref: ref("estimate", ""), External: "a"},
 		{Ref: ref("salesOrder", ""), External: "a", Fields: orderFields("4711", 1)},
 	})
 	for i, class := range []fault.Class{fault.Contract, fault.Contract, fault.Contract, fault.NotFound, fault.MissingReference} {
@@ -602,6 +602,7 @@ func FuzzWebhook(f *testing.F) {
 	f.Add([]byte(`{"id":"e","type":"record.saved","record":{"type":"salesOrder","id":"7","rev":3,"lastModifiedDate":"2026-11-02T08:33:00Z","fields":{"entity":{"id":"1"},"orderStatus":"B","item":{"items":[{"quantity":1}]}}}}`))
 	f.Add([]byte(`{"id":"e","type":"record.deleted","record":{"type":"customer","id":"7","lastModifiedDate":"2026-11-02T08:33:00Z"}}`))
 	f.Add([]byte(`{"id":"e","type":"record.merged","record":{"type":"contact","id":"7","into":"8","lastModifiedDate":"2026-11-02T08:33:00Z"}}`))
+	f.Add([]byte(`{"id":"e","type":"record.saved","context":"USEREVENT","record":{"type":"invoice","id":"7","rev":3,"lastModifiedDate":"2026-11-02T08:33:00Z","fields":{"entity":{"id":"1"},"createdFrom":{"id":"2"},"status":{"id":"Paid In Full"},"amountRemaining":0,"dueDate":"2026-12-01"}}}`))
 	f.Add([]byte(`[[[[{`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		stamp := now.Format(time.RFC3339)
@@ -621,6 +622,7 @@ func FuzzAnswers(f *testing.F) {
 	f.Add([]byte(`{"items":[{"id":"1","modified":"2026-11-02T08:00:00"}],"hasMore":false}`), 200)
 	f.Add([]byte(`{"id":"1","lastModifiedDate":"2026-11-02T08:33:00Z"}`), 200)
 	f.Add([]byte(`{"id":"1","addressBook":{"items":[{"id":1,"defaultBilling":true,"defaultShipping":true,"addressBookAddress":{"country":{"id":"FR"},"addr1":[]}}]}}`), 200)
+	f.Add([]byte(`{"id":"1","lastModifiedDate":"2026-11-02T08:33:00Z","status":{"id":"Paid In Full","refName":"Paid In Full"},"dueDate":"2026-02-30"}`), 200)
 	for _, body := range []string{`{"o:errorDetails":[{"o:errorCode":"NONEXISTENT_ID"}]}`, `{"o:errorDetails":[{}]}`, `{"hasMore":true,"items":[]}`, `{"hasMore":false}`, `{"hasMore":true,"items":[{"id":"1","modified":"9999-12-31T23:59:59"}]}`,
 		`{"id":1e999,"lastModifiedDate":"9999-12-31T23:59:59Z","creditLimit":1e999999}`, `{"id":"2","id":"1","lastModifiedDate":"2026-11-02T08:33:00Z"}`, "<html>", "", "null", "\xff\xfe{\x00", strings.Repeat(`{"a":[`, 100)} {
 		for _, status := range []int{200, 204, 302, 400, 404, 500} {
@@ -639,8 +641,13 @@ func FuzzAnswers(f *testing.F) {
 		if n, err := c.Read(t.Context(), ref("customer", "1")); err == nil && (n.ID != "1" || n.Version.IsZero() || status >= 300) {
 			t.Errorf("read as %+v", n)
 		}
-		if p, err := c.Changes(t.Context(), "customer", ""); err == nil && p.Cursor == "" {
-			t.Errorf("listed as %+v", p)
+		for _, object := range []string{"customer", "invoice"} {
+			if n, err := c.Read(t.Context(), ref(object, "1")); err == nil && n.ID != "1" {
+				t.Errorf("read as %+v", n)
+			}
+			if p, err := c.Changes(t.Context(), object, ""); err == nil && p.Cursor == "" {
+				t.Errorf("listed as %+v", p)
+			}
 		}
 		w := c.Write(t.Context(), []platform.Write{{Ref: ref("customer", "1"), Fields: book(line("defaultBilling", map[string]any{"addr1": "x"}))}, {Ref: ref("customer", "1"), Delete: true}})
 		if len(w) != 2 || w[0].ID != "1" && w[0].Err == nil || w[1].ID != "1" || w[0].Err == nil && status != http.StatusNoContent ||

@@ -55,6 +55,11 @@ func customerFields(n int) map[string]any {
 			"addressBookAddress": map[string]any{"addr1": "Berguvsvägen 8", "city": "Luleå", "zip": "S-958 22", "country": "SE"}}}}}
 }
 
+func invoiceFields(entity string, n int) map[string]any {
+	return map[string]any{"entity": map[string]any{"id": entity}, "tranDate": "2026-10-01", "dueDate": "2026-10-31", "memo": fmt.Sprint("naïve ", n), "currency": map[string]any{"id": "5"},
+		"item": map[string]any{"items": []any{map[string]any{"item": map[string]any{"id": "11"}, "quantity": 12, "rate": 14.5}}}}
+}
+
 func mustEdit(t *testing.T, tw *netsuitetwin.Twin, object, id string, fields map[string]any) string {
 	t.Helper()
 	got, err := tw.Edit(object, id, fields)
@@ -123,6 +128,24 @@ func TestConformance(t *testing.T) {
 					"item":    map[string]any{"items": []any{map[string]any{"item": map[string]any{"id": "1"}, "quantity": 1, "orderLine": 1}}}}
 			}
 			w.Change, w.Clear, w.Bad = map[string]any{"shipStatus": map[string]any{"id": "C"}}, "shipCarrier", map[string]any{"shipCarier": "x"}
+		},
+		"invoice": func(t *testing.T, a account, w *platformtest.World) {
+			long := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+			entity, err := a.twin.Load("customer", "", customerFields(0), long)
+			if err != nil {
+				t.Fatal(err)
+			}
+			order, err := a.twin.Load("salesOrder", "", orderFields(entity, 0), long)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.Fields = func(n int) map[string]any {
+				f := invoiceFields(entity, n)
+				f["createdFrom"] = map[string]any{"id": order}
+				return f
+			}
+			w.Change = map[string]any{"dueDate": "2026-12-24", "memo": "Größe", "createdFrom": map[string]any{"id": order}, "entity": map[string]any{"id": entity}}
+			w.Clear, w.Bad, w.Deletes = "memo", map[string]any{"dueDat": "2026-12-24"}, true
 		},
 	}
 	for object, build := range worlds {

@@ -25,6 +25,9 @@ func (l layout) shape(raw map[string]any) (map[string]any, error) {
 				return nil, err
 			}
 		}
+		if s.name == "" {
+			continue
+		}
 		if out[s.name], err = s.shape(raw[s.name], s.name); err != nil {
 			return nil, err
 		}
@@ -141,6 +144,8 @@ func (f field) shape(v any) (any, error) {
 		return t.UTC().Format(time.RFC3339Nano), nil
 	case ident:
 		return map[string]any{"id": id}, nil
+	case billed:
+		return map[string]any{"id": billing(id)}, nil
 	case choice:
 		_, isText := m["id"].(string)
 		if _, named := m["refName"].(string); isText && named && len(m) == 2 {
@@ -153,6 +158,25 @@ func (f field) shape(v any) (any, error) {
 		return out, nil
 	}
 	return id, nil
+}
+
+// billing is the letter of an invoice's status. SuiteQL says the letter, the record API and scripts say the name. A
+// status that is none of these stays as it is.
+// https://netsuite.custhelp.com/app/answers/detail/a_id/23874
+func billing(status string) string {
+	switch strings.ToLower(strings.ReplaceAll(status, " ", "")) {
+	case "open":
+		return "A"
+	case "paidinfull":
+		return "B"
+	case "pendingapproval":
+		return "D"
+	case "rejected":
+		return "E"
+	case "voided":
+		return "V"
+	}
+	return status
 }
 
 // outward is fields as the record API takes them: {"id": …} for text in a field that is a list value, a

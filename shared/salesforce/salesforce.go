@@ -159,6 +159,8 @@ func DefaultFields() map[string][]string {
 			Shipped_On__c ERP_Fulfilment_Number__c Lines__c`),
 		"Opportunity": strings.Fields(`Name AccountId StageName Amount Currency__c CloseDate Probability Type OwnerId NextStep Sorrel_Status__c Sorrel_Note__c`),
 		"Task":        strings.Fields(`Subject Description WhatId OwnerId Priority ActivityDate Status`),
+		"Invoice__c": strings.Fields(`Name ERP_Invoice_Number__c Account__c Account__r.Sorrel_Id__c Order__c Order__r.Sorrel_Id__c Status__c
+			Currency__c Total__c Amount_Due__c Issued_On__c Due_On__c Paid_On__c`),
 	}
 }
 

@@ -96,7 +96,7 @@ func (c Credentials) LogValue() slog.Value { return slog.StringValue(c.String())
 type Config struct {
 	URL           string // such as https://acme.zendesk.com
 	Credentials   Credentials
-	CustomObjects []string // keys of custom objects; nil = order, shipment
+	CustomObjects []string // keys of custom objects; nil = those of infra/zendesk
 	Now           func() time.Time
 	Observe       func(vendorhttp.Call)
 	Concurrency   int               // calls in flight at most; 0 = 10
@@ -131,7 +131,7 @@ func New(cfg Config) (*Connector, error) {
 		cfg.Now = time.Now
 	}
 	if cfg.CustomObjects == nil {
-		cfg.CustomObjects = []string{"order", "shipment"}
+		cfg.CustomObjects = []string{"order", "shipment", "invoice"}
 	}
 	if cfg.PageSize == 0 {
 		cfg.PageSize = 1000

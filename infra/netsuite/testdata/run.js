@@ -18,7 +18,13 @@ const modules = {
       return { update: ({ input, inputEncoding }) => h.update(input, inputEncoding), digest: ({ outputEncoding }) => h.digest(outputEncoding).toUpperCase() };
     },
   },
-  'N/record': { load: () => stored },
+  'N/record': {
+    load: ({ type, id }) => others[`${type}/${id}`] || stored,
+    submitFields: ({ type, id, values: changed }) => {
+      Object.keys(changed).forEach((fieldId) => others[`${type}/${id}`].setValue({ fieldId, value: changed[fieldId] }));
+      if (`${type}/${id}` === locked) throw new Error('period closed');
+    },
+  },
   'N/runtime': { executionContext: 'USERINTERFACE', getCurrentScript: () => ({ getParameter: ({ name }) => parameters[name] }), getCurrentUser: () => ({ id: 7 }) },
   'N/log': { error: (e) => errors.push(e) },
 };
@@ -45,6 +51,8 @@ const values = {
 let stored = rec('salesorder', 1234, values, { currency: 'CHF', shipmethod: 'Speedy Express' },
   { item: [{ line: 1, item: 28, item_text: 'Rössle Sauerkraut', quantity: 15, rate: '45.60', amount: 684, quantityfulfilled: 0, quantitybilled: 0, description: 'Rössle' }] }, { shippingaddress: address });
 
+const others = {};
+let locked = '';
 let script;
 global.define = (names, factory) => { script = factory(...names.map((n) => modules[n])); };
 eval(fs.readFileSync(process.argv[2], 'utf8'));
@@ -61,6 +69,30 @@ modules['N/runtime'].executionContext = 'RESTWEBSERVICES';
 script.beforeSubmit({ type: 'create', UserEventType, newRecord: stored });
 script.afterSubmit({ type: 'create', UserEventType, newRecord: stored });
 script.afterSubmit({ type: 'edit', UserEventType, newRecord: rec('vendor', 1, {}, {}, {}, {}), oldRecord: old });
+
+// A payment settles one invoice and half of another, whose period is locked; a journal entry is no invoice. Then the first is
+// edited without a change of what is owed, the second is billed anew, and the payment is deleted.
+modules['N/runtime'].executionContext = 'USERINTERFACE';
+const lastmodifieddate = new Date('2026-11-02T08:36:00Z');
+const invoice = (id, left) => rec('invoice', id, {
+  entity: '107', createdfrom: '1234', tranid: `INV${id}`, trandate: new Date(2026, 9, 1), duedate: new Date(2026, 9, 31), status: left ? 'Open' : 'Paid In Full', currency: '5',
+  total: 174, amountremaining: left, custbody_sorrel_rev: 4, lastmodifieddate,
+}, { currency: 'CHF' }, {}, {});
+others['invoice/501'] = invoice(501, 0);
+others['invoice/502'] = invoice(502, 87);
+others['customer/107'] = rec('customer', 107, { companyname: 'Alfreds', balance: 87, overduebalance: 87, custentity_sorrel_rev: 9, lastmodifieddate }, {}, {}, {});
+others['customerpayment/900'] = rec('customerpayment', 900, { customer: '107', trandate: new Date(2026, 10, 2) }, {}, {
+  apply: [{ apply: true, trantype: 'CustInvc', internalid: '501' }, { apply: 'T', trantype: 'CustInvc', internalid: '502' }, { apply: true, trantype: 'Journal', internalid: '503' }, { apply: false, trantype: 'CustInvc', internalid: '504' }],
+}, {});
+locked = 'invoice/502';
+const payment = others['customerpayment/900'];
+script.beforeSubmit({ type: 'create', UserEventType, newRecord: payment });
+script.afterSubmit({ type: 'create', UserEventType, newRecord: payment });
+script.afterSubmit({ type: 'edit', UserEventType, newRecord: others['invoice/501'], oldRecord: others['invoice/501'] });
+script.afterSubmit({ type: 'create', UserEventType, newRecord: others['invoice/502'] });
+locked = '';
+script.afterSubmit({ type: 'delete', UserEventType, newRecord: rec('customerpayment', 900, {}, {}, {}, {}), oldRecord: payment });
+
 modules['N/https'].post = () => { throw new Error('no route'); };
 script.afterSubmit({ type: 'edit', UserEventType, newRecord: stored, oldRecord: old });
 process.stdout.write(JSON.stringify({ posted, errors }));

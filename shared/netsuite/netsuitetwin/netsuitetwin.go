@@ -2,13 +2,15 @@
 // deployed in it: the OAuth 2.0 token endpoint, the REST record API, SuiteQL, the concurrency limit, and the
 // webhooks that the kit posts. Edit, EditAs, Delete and Merge act as a person in NetSuite's user interface; the
 // same acts are POST /_twin/edit {"object","id","fields","user"}, POST /_twin/delete {"object","id"} and
-// POST /_twin/merge {"object","winner","loser"}. POST /_twin/field {"object","field":{"name","kind"}} adds a
+// POST /_twin/merge {"object","winner","loser"}. POST /_twin/pay {"id","amount"} is Pay. POST /_twin/field {"object","field":{"name","kind"}} adds a
 // custom field as an administrator does.
 //
 // What it does not do: asynchronous requests, RESTlets, SOAP, SuiteQL joins, grouping and functions other than
-// TO_CHAR, TO_DATE, TO_TIMESTAMP and BUILTIN.DF, record types other than customer, contact, salesOrder and
-// itemFulfillment, and the accounting behind them: an order's status and billed quantities are what its
-// editor sets, except that a fulfilment made by transform updates its order, silently as in NetSuite.
+// TO_CHAR, TO_DATE, TO_TIMESTAMP and BUILTIN.DF, record types other than customer, contact, salesOrder,
+// itemFulfillment and invoice, and most of the accounting behind them: an order's status and billed quantities are what
+// its editor sets, except that a fulfilment made by transform updates its order, silently as in NetSuite. A customer's
+// balance and overdueBalance are what its editor sets, until the customer has an invoice: then they are what is open on its
+// invoices, as of the last save of one.
 package netsuitetwin
 
 import (
@@ -52,7 +54,7 @@ type Options struct {
 const IntegrationUser = "4"
 
 // objects of the account.
-func objects() []string { return []string{customer, contact, salesOrder, itemFulfillment} }
+func objects() []string { return []string{customer, contact, salesOrder, itemFulfillment, invoice} }
 
 // person is the internal id of the user whom Edit, Delete and Merge act for.
 const person = "7"
@@ -277,6 +279,7 @@ func (t *Twin) Merge(object, winner, loser string) error {
 				moved.fields[field] = map[string]any{"id": w.key(), "refName": name}
 				moved.modified = merged.modified
 				t.put(r, &moved)
+				t.owed(nil, &moved, actor{quiet: true})
 			}
 		}
 	}
@@ -349,6 +352,7 @@ func (t *Twin) Handler() http.Handler {
 		return t.EditAs(a.User, a.Object, a.ID, a.Fields)
 	}))
 	mux.HandleFunc("POST /_twin/merge", act(func(a asked) (string, error) { return a.Winner, t.Merge(a.Object, a.Winner, a.Loser) }))
+	mux.HandleFunc("POST /_twin/pay", act(func(a asked) (string, error) { return a.ID, t.Pay(a.ID, a.Amount.String()) }))
 	mux.HandleFunc("POST /_twin/field", func(w http.ResponseWriter, r *http.Request) {
 		var in struct {
 			Object string
@@ -371,6 +375,7 @@ func (t *Twin) Handler() http.Handler {
 // asked is an act of a person that is asked for by HTTP.
 type asked struct {
 	Object, ID, User, Winner, Loser string
+	Amount                          json.Number
 	Fields                          map[string]any
 }
 

@@ -26,6 +26,7 @@ const (
 	contact         = "contact"
 	salesOrder      = "salesOrder"
 	itemFulfillment = "itemFulfillment"
+	invoice         = "invoice"
 )
 
 // spec is one field of the account's catalogue.
@@ -45,7 +46,7 @@ func specs() map[string]map[string]spec {
 	computed, author := spec{kind: "number", readOnly: true}, spec{kind: "text", readOnly: true}
 	return map[string]map[string]spec{
 		customer: {"entityId": text, "companyName": text, "email": text, "phone": text, "url": text, "isInactive": {kind: "bool"}, "isPerson": {kind: "bool"},
-			"subsidiary": {kind: "list:subsidiary"}, "currency": {kind: "list:currency"}, "terms": {kind: "list:terms"}, "creditLimit": number, "balance": computed,
+			"subsidiary": {kind: "list:subsidiary"}, "currency": {kind: "list:currency"}, "terms": {kind: "list:terms"}, "creditLimit": number, "balance": computed, "overdueBalance": computed,
 			"creditHoldOverride": {kind: "enum", values: map[string]string{"AUTO": "Auto", "ON": "On", "OFF": "Off"}}, "vatRegNumber": text, "custentity_segment": text,
 			"custentity_sorrel_rev": computed, "custentity_sorrel_user": author, mergeMark: text,
 			"addressBook": {kind: "sublist", keyed: true, lines: map[string]spec{"label": text, "defaultBilling": {kind: "bool"}, "defaultShipping": {kind: "bool"}, "addressBookAddress": {kind: "address"}}}},
@@ -63,6 +64,11 @@ func specs() map[string]map[string]spec {
 			"shipMethod": {kind: "list:shipMethod"}, "shipCarrier": text, "custbody_sorrel_rev": computed, "custbody_sorrel_user": author,
 			"package": {kind: "sublist", lines: map[string]spec{"packageTrackingNumber": text, "packageWeight": number, "packageDescr": text}},
 			"item":    {kind: "sublist", lines: map[string]spec{"item": {kind: "list:item"}, "quantity": number, "orderLine": number}}},
+		invoice: {"createdFrom": {kind: "ref:salesOrder"}, "entity": {kind: "ref:customer"}, "tranId": text, "tranDate": {kind: "date"}, "dueDate": {kind: "date"},
+			"status":   {kind: "enum", readOnly: true, values: map[string]string{open: open, paidInFull: paidInFull, pendingApproval: pendingApproval, rejected: rejected, voided: voided}},
+			"currency": {kind: "list:currency"}, "total": computed, "amountPaid": computed, "amountRemaining": computed, "memo": text,
+			"custbody_sorrel_paid_on": {kind: "date"}, "custbody_sorrel_rev": computed, "custbody_sorrel_user": author,
+			"item": {kind: "sublist", lines: map[string]spec{"item": {kind: "list:item"}, "description": text, "quantity": number, "rate": number, "amount": number}}},
 	}
 }
 
@@ -267,6 +273,7 @@ func (t *Twin) save(object string, old *rec, id int64, in map[string]any, at tim
 	if !by.quiet {
 		t.push(r, event, "record.saved", by)
 	}
+	t.owed(old, r, by)
 	return r, nil
 }
 
@@ -304,7 +311,7 @@ func (t *Twin) keys(r *rec) {
 
 // number gives a new record its document number or name.
 func (t *Twin) number(r *rec) {
-	field, prefix := "tranId", map[string]string{salesOrder: "SO", itemFulfillment: "IF"}[r.object]
+	field, prefix := "tranId", map[string]string{salesOrder: "SO", itemFulfillment: "IF", invoice: "INV"}[r.object]
 	if r.entity() {
 		field, prefix = "entityId", "CUST-"
 	}
@@ -357,6 +364,14 @@ func (t *Twin) complete(r *rec, in map[string]any) *refusal {
 		}
 		def("orderStatus", map[string]any{"id": "A", "refName": "Pending Approval"})
 		def("currency", map[string]any{"id": "1", "refName": t.lists["currency"]["1"]})
+	case invoice:
+		if r.fields["entity"] == nil {
+			return missing("Customer")
+		}
+		def("currency", map[string]any{"id": "1", "refName": t.lists["currency"]["1"]})
+		def("tranDate", r.modified.In(t.zone).Format(time.DateOnly))
+		bill(r, in)
+		return nil
 	}
 	def("tranDate", r.modified.In(t.zone).Format(time.DateOnly))
 	lines := itemsOf(r.fields["item"])
@@ -701,6 +716,7 @@ func refers(v any, r *rec) bool {
 // drop deletes r and tells it, as a merge if our kit learned into which record it was merged.
 func (t *Twin) drop(r *rec, by actor, into string) {
 	t.remove(r)
+	t.owed(r, nil, by)
 	gone := *r
 	gone.modified = t.opt.Now().Truncate(time.Second)
 	gone.rev++

@@ -271,7 +271,7 @@ func newEvaluator(t *Twin, q query) evaluator {
 	ev := evaluator{t: t, table: q.table, alias: q.alias, fields: map[string]named{}}
 	for _, set := range ev.fieldSets() {
 		for field, s := range set {
-			hidden := ev.table == "transaction" && (field == "total" || field == "createdFrom" || strings.HasSuffix(field, "Status"))
+			hidden := ev.table == "transaction" && (field == "total" || field == "createdFrom" || strings.HasPrefix(field, "amount") || strings.HasSuffix(field, "Status"))
 			if s.kind != "sublist" && s.kind != "address" && !hidden {
 				ev.fields[strings.ToLower(field)] = named{field, s.kind}
 			}
@@ -308,7 +308,7 @@ func special(table string) []string {
 	return map[string][]string{
 		"customer":                         {"id", "externalid", "lastmodifieddate", "datecreated", "custentity_sorrel_rev"},
 		"contact":                          {"id", "externalid", "lastmodifieddate", "datecreated", "custentity_sorrel_rev"},
-		"transaction":                      {"id", "externalid", "lastmodifieddate", "createddate", "custbody_sorrel_rev", "type", "status", "foreigntotal", "shippingaddress"},
+		"transaction":                      {"id", "externalid", "lastmodifieddate", "createddate", "custbody_sorrel_rev", "type", "status", "foreigntotal", "foreignamountunpaid", "shippingaddress"},
 		"transactionline":                  {"id", "transaction", "linesequencenumber", "mainline", "taxline", "iscogs", "memo", "quantity", "foreignamount", "quantityshiprecv", "quantitybilled", "createdfrom", "linelastmodifieddate"},
 		"itemfulfillmentpackage":           {"id", "itemfulfillment"},
 		"customeraddressbook":              {"internalid", "entity", "addressbookaddress"},
@@ -330,8 +330,8 @@ func (ev evaluator) fieldSets() []map[string]spec {
 		parts[n] = spec{kind: "text"}
 	}
 	return map[string][]map[string]spec{
-		"customer": {s[customer]}, "contact": {s[contact]}, "transaction": {s[salesOrder], s[itemFulfillment]},
-		"transactionline":        {s[salesOrder]["item"].lines, s[itemFulfillment]["item"].lines},
+		"customer": {s[customer]}, "contact": {s[contact]}, "transaction": {s[salesOrder], s[itemFulfillment], s[invoice]},
+		"transactionline":        {s[salesOrder]["item"].lines, s[itemFulfillment]["item"].lines, s[invoice]["item"].lines},
 		"itemfulfillmentpackage": {s[itemFulfillment]["package"].lines}, "customeraddressbook": {s[customer]["addressBook"].lines},
 		"customeraddressbookentityaddress": {parts}, "transactionshippingaddress": {parts},
 	}[ev.table]
@@ -470,12 +470,17 @@ func (ev evaluator) column(name string, r row) any {
 		case "custbody_sorrel_user", "custentity_sorrel_user":
 			return r.rec.user
 		case "type":
-			return map[string]string{salesOrder: "SalesOrd", itemFulfillment: "ItemShip"}[r.rec.object]
+			return map[string]string{salesOrder: "SalesOrd", itemFulfillment: "ItemShip", invoice: "CustInvc"}[r.rec.object]
 		case "status":
 			if s := r.rec.fields["orderStatus"]; s != nil {
 				return s
 			}
-			return r.rec.fields["shipStatus"]
+			if s := r.rec.fields["shipStatus"]; s != nil {
+				return s
+			}
+			return letter(r.rec)
+		case "foreignamountunpaid":
+			return r.rec.fields["amountRemaining"]
 		case "foreigntotal":
 			return r.rec.fields["total"]
 		case "shippingaddress":

@@ -222,7 +222,22 @@ func standard() map[string]*object {
 	s.add(Field{Name: "Shipped_On__c", Type: typeDate})
 	s.add(Field{Name: "Lines__c", Type: typeTextarea, Length: 131072})
 
-	return map[string]*object{"account": a, "contact": c, "order": o, "shipment__c": s, "opportunity": opportunity(), "task": task()}
+	i := newObject("Invoice__c", "a01")
+	i.text(80, "Name ERP_Invoice_Number__c")
+	i.add(Field{Name: "OwnerId", Type: typeReference, RefersTo: "User"})
+	i.external("Sorrel_Id__c")
+	i.add(Field{Name: "Account__c", Type: typeReference, RefersTo: "Account", Relationship: "Account__r"})
+	i.add(Field{Name: "Order__c", Type: typeReference, RefersTo: "Order", Relationship: "Order__r"})
+	i.restricted("Status__c", "Open", "Paid", "Pending Approval", "Rejected", "Voided")
+	i.text(3, "Currency__c")
+	for _, n := range []string{"Total__c", "Amount_Due__c"} {
+		i.add(Field{Name: n, Type: typeCurrency, Scale: 2})
+	}
+	for _, n := range []string{"Issued_On__c", "Due_On__c", "Paid_On__c"} {
+		i.add(Field{Name: n, Type: typeDate})
+	}
+
+	return map[string]*object{"account": a, "contact": c, "order": o, "shipment__c": s, "invoice__c": i, "opportunity": opportunity(), "task": task()}
 }
 
 // stages of a new org, in their order, with the probability that each brings along.

@@ -190,7 +190,7 @@ func (x *tx) create(o *object, given map[string]any, external *Field, externalVa
 	if o.name == "Order" {
 		set["OrderNumber"] = fmt.Sprintf("%08d", x.t.serial)
 	}
-	if o.name == "Shipment__c" && set["Name"] == nil {
+	if strings.HasSuffix(o.name, "__c") && set["Name"] == nil {
 		set["Name"] = r.id
 	}
 	if o.field("OwnerId") != nil && set["OwnerId"] == nil {

@@ -221,6 +221,13 @@ func (t *Twin) reset() {
 		{Key: "order", Title: "Order", Type: "lookup", Target: "zen:custom_object:order"},
 		text("carrier", "Carrier"), text("ship_method", "Ship method"), text("tracking_numbers", "Tracking numbers"),
 		{Key: "shipped_on", Title: "Shipped on", Type: "date"}, {Key: "lines", Title: "Lines", Type: "textarea"}}
+	invoice := t.object("invoice", "Invoice", "Invoices")
+	invoice.fields = []Field{text("number", "Number"),
+		{Key: "status", Title: "Status", Type: "dropdown", Options: []string{"open", "paid", "pending_approval", "rejected", "voided"}},
+		{Key: "organization", Title: "Organization", Type: "lookup", Target: "zen:organization"},
+		{Key: "order", Title: "Order", Type: "lookup", Target: "zen:custom_object:order"},
+		{Key: "total", Title: "Total", Type: "decimal"}, {Key: "amount_due", Title: "Amount due", Type: "decimal"}, text("currency", "Currency"),
+		{Key: "issued_on", Title: "Issued on", Type: "date"}, {Key: "due_on", Title: "Due on", Type: "date"}, {Key: "paid_on", Title: "Paid on", Type: "date"}}
 }
 
 func newTable() *table {
