@@ -10,7 +10,8 @@
 //   - text is a string, numbers are json.Number, flags are true or false (never "T" or "F")
 //   - dates are 2006-01-02, times are RFC 3339 UTC
 //   - statuses and references to records are {"id": "B"}; list values such as currency, terms, shipMethod and
-//     item are {"id": "1", "refName": "CHF"}; countries and states are plain text
+//     item are {"id": "1", "refName": "CHF"}; countries and states are plain text. An invoice's status is its letter
+//     (see billing), though the record API says the name
 //   - sublists are {"items": [ … ]} in line order; addresses are objects; links and line keys are dropped
 //
 // A Write takes the same shapes, and text where a field is {"id": …}. A written sublist replaces all lines, but
@@ -52,7 +53,7 @@
 // # Cost
 //
 // Changes needs one call per 1,000 changed records for the headers, one per 1,000 lines, and one per 1,000
-// addresses or packages: about 5 for 1,000 orders of three lines. Reading, writing and deleting are one call per
+// addresses, packages or main lines: about 5 for 1,000 orders of three lines, 2 for 1,000 invoices. Reading, writing and deleting are one call per
 // record, because the record API has no bulk write. Writing an address book takes one more, because the keys of
 // its lines must be read first; so does a fulfilment by external id.
 package netsuite

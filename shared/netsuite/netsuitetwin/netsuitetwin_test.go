@@ -298,6 +298,33 @@ func TestActsOverHTTP(t *testing.T) {
 	if status, _, body := a.call("GET", "/_twin/state", ""); status != 200 || !strings.Contains(body, `"companyName":"A"`) {
 		t.Errorf("state: %s", body)
 	}
+	if status, _, body := a.call("POST", "/_twin/edit", `{"object":"invoice","fields":{"entity":{"id":"1001"},"total":100,"dueDate":"2020-01-31"}}`); status != 200 || body != "{\"id\":\"1002\"}\n" {
+		t.Fatalf("%d %s", status, body)
+	}
+	for _, pay := range []struct {
+		body                   string
+		status                 int
+		state, balance, overdue string
+	}{
+		{`{"id":"1002","amount":30.5}`, 200, open, "69.5", "69.5"},
+		{`{"id":"1002","amount":70}`, 422, open, "69.5", "69.5"},
+		{`{"id":"1001"}`, 422, open, "69.5", "69.5"},
+		{`{"id":"1002"}`, 200, paidInFull, "0", "0"},
+		{`{"id":"1002"}`, 422, paidInFull, "0", "0"},
+	} {
+		status, _, body := a.call("POST", "/_twin/pay", pay.body)
+		c, _ := a.Get(customer, "1001")
+		i, _ := a.Get(invoice, "1002")
+		if got := fmt.Sprint(status, i["status"].(map[string]any)["id"], c["balance"], c["overdueBalance"]); got != fmt.Sprint(pay.status, pay.state, pay.balance, pay.overdue) {
+			t.Errorf("%s: %s %s", pay.body, got, body)
+		}
+	}
+	if status, _, _ := a.call("POST", "/_twin/delete", `{"object":"customer","id":"1001"}`); status != 422 {
+		t.Error("a customer with an invoice was deleted")
+	}
+	if status, _, _ := a.call("POST", "/_twin/delete", `{"object":"invoice","id":"1002"}`); status != 200 {
+		t.Error("the invoice was not deleted")
+	}
 	if status, _, _ := a.call("POST", "/_twin/delete", `{"object":"customer","id":"1001"}`); status != 200 || len(a.All(customer)) != 0 {
 		t.Error("not deleted")
 	}
