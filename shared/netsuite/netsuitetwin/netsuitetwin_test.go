@@ -302,8 +302,8 @@ func TestActsOverHTTP(t *testing.T) {
 		t.Fatalf("%d %s", status, body)
 	}
 	for _, pay := range []struct {
-		body                   string
-		status                 int
+		body                    string
+		status                  int
 		state, balance, overdue string
 	}{
 		{`{"id":"1002","amount":30.5}`, 200, open, "69.5", "69.5"},
