@@ -27,21 +27,24 @@ type Run struct {
 // Stored reports whether the run was ever committed.
 func (r Run) Stored() bool { return r.rev != "" }
 
-// RunHead is an open run as it is listed.
+// RunHead is a run as it is listed.
 type RunHead struct {
 	ID      string         `json:"id"`
+	Version int            `json:"version"`
 	Subject record.ID      `json:"subject"`
 	State   workflow.State `json:"state"`
 	Step    string         `json:"step,omitempty"`
 	Since   time.Time      `json:"since"` // when that step began
 	Began   time.Time      `json:"began"`
+	Ended   time.Time      `json:"ended,omitzero"`
 	Asks    []string       `json:"asks,omitempty"` // roles
 	Wait    string         `json:"waitsFor,omitempty"`
 	Reason  string         `json:"reason,omitempty"`
 }
 
-func headOf(r workflow.Run) RunHead {
-	h := RunHead{ID: r.ID(), Subject: r.Subject, State: r.State, Step: r.Step, Since: r.Began, Began: r.Began, Wait: r.Wait, Reason: r.Reason}
+// HeadOf is how a run is listed.
+func HeadOf(r workflow.Run) RunHead {
+	h := RunHead{ID: r.ID(), Version: r.Version, Subject: r.Subject, State: r.State, Step: r.Step, Since: r.Began, Began: r.Began, Ended: r.Ended, Wait: r.Wait, Reason: r.Reason}
 	for _, p := range r.Past {
 		if p.Step == r.Step {
 			h.Since = p.Began
@@ -74,7 +77,7 @@ func (b *batch) run(r Run, now time.Time) {
 		op.Expires = expiry(now, keepRuns)
 		b.add(store.Op{Kind: store.Delete, Key: open})
 	} else {
-		b.put(store.Op{Key: open}, headOf(r.Run))
+		b.put(store.Op{Key: open}, HeadOf(r.Run))
 	}
 	b.put(op, r.Run)
 }
@@ -97,16 +100,28 @@ func (l *Ledger) Run(ctx context.Context, id string) (Run, error) {
 func (l *Ledger) LatestRun(ctx context.Context, definition string, subject record.ID) (Run, bool, error) {
 	var last Run
 	found := false
-	for e, err := range l.store.Range(ctx, runsPart(definition, subject), "\x00", "") {
-		if err == nil {
-			last, err = readRun(e)
-			found = true
-		}
+	for r, err := range l.RunsAbout(ctx, definition, subject) {
 		if err != nil {
-			return Run{}, false, classify("ledger.run", definition+"/"+string(subject), err)
+			return Run{}, false, err
 		}
+		last, found = r, true
 	}
 	return last, found, nil
+}
+
+// RunsAbout lists the runs of a workflow about a record, the oldest first, those that have ended included.
+func (l *Ledger) RunsAbout(ctx context.Context, definition string, subject record.ID) iter.Seq2[Run, error] {
+	return func(yield func(Run, error) bool) {
+		for e, err := range l.store.Range(ctx, runsPart(definition, subject), "\x00", "") {
+			var r Run
+			if err == nil {
+				r, err = readRun(e)
+			}
+			if !yield(r, classify("ledger.run", definition+"/"+string(subject), err)) || err != nil {
+				return
+			}
+		}
+	}
 }
 
 func readRun(e store.Entry) (Run, error) {
@@ -132,6 +147,60 @@ func (l *Ledger) OpenRuns(ctx context.Context) iter.Seq2[RunHead, error] {
 			}
 		}
 	}
+}
+
+// RunCount is how many runs of a definition have not ended.
+type RunCount struct {
+	Running int     `json:"running"`
+	Undoing int     `json:"undoing"`
+	Stuck   int     `json:"stuck"`
+	Asking  int     `json:"asking"` // of these, what waits for people
+	Late    int     `json:"late"`   // of these, what takes longer than the definition promises
+	Oldest  float64 `json:"oldestSeconds"`
+}
+
+// CountRuns counts the open runs by definition. It reads all of their heads.
+func (l *Ledger) CountRuns(ctx context.Context, book *workflow.Book, now time.Time) (map[string]RunCount, error) {
+	out := map[string]RunCount{}
+	for h, err := range l.OpenRuns(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		name := h.Definition()
+		c := out[name]
+		switch h.State {
+		case workflow.Stuck:
+			c.Stuck++
+		case workflow.Undoing:
+			c.Undoing++
+		default:
+			c.Running++
+		}
+		if len(h.Asks) > 0 {
+			c.Asking++
+		}
+		if h.Late(book, now) {
+			c.Late++
+		}
+		c.Oldest = max(c.Oldest, now.Sub(h.Began).Seconds())
+		out[name] = c
+	}
+	return out, nil
+}
+
+// Definition is the name of the workflow.
+func (h RunHead) Definition() string {
+	name, _, _ := strings.Cut(h.ID, "/")
+	return name
+}
+
+// Late reports whether a run takes, or took, longer than its definition promises.
+func (h RunHead) Late(book *workflow.Book, now time.Time) bool {
+	if !h.Ended.IsZero() {
+		now = h.Ended
+	}
+	most := book.Late(h.Definition(), h.Version)
+	return most > 0 && now.Sub(h.Began) > most
 }
 
 // Look remembers that a run looks at the record, and when time alone moves it: zero is never.

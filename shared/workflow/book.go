@@ -2,8 +2,10 @@ package workflow
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"sorrel/shared/fault"
 )
@@ -79,3 +81,19 @@ func (b *Book) Of(r Run) (Definition, error) {
 	return Definition{}, &fault.Error{Class: fault.NotFound, Op: "workflow.book", ID: r.ID(), Detail: fmt.Sprintf("this program has no version %d of %s", r.Version, r.Definition),
 		Remedy: "deploy a program that still has it"}
 }
+
+// Late is how long runs of a version of a definition may take; 0 is for ever, or not known. A nil Book knows none.
+func (b *Book) Late(name string, version int) time.Duration {
+	if b == nil {
+		return 0
+	}
+	for _, d := range b.versions[name] {
+		if d.Version == version {
+			return d.Late
+		}
+	}
+	return 0
+}
+
+// Names lists all definitions.
+func (b *Book) Names() []string { return slices.Sorted(maps.Keys(b.versions)) }

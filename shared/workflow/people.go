@@ -17,6 +17,7 @@ type Act struct {
 	By     string
 	Reason string
 	Answer Answer // with Decide
+	Step   string // with Skip: the step that was looked at; empty: whichever is at hand
 	Now    time.Time
 }
 
@@ -32,19 +33,27 @@ const (
 func Acts() []string { return []string{Cancel, Retry, Skip, Decide} }
 
 // Take applies what somebody does about a run. It sets nothing: Advance comes after it. An error says why it cannot be
-// done, and nothing has changed. Doing the same again changes nothing, where that is what the run says already; who acts
-// too late, or against what another has decided, is refused.
+// done, and nothing has changed: it is a fault.Conflict where somebody is too late, or another has decided otherwise. Doing
+// the same again changes nothing, where that is what the run says already.
 func (d Definition) Take(r Run, a Act) (Run, Outcome, error) {
 	r = r.clone()
 	var out Outcome
-	refuse := func(detail, remedy string) (Run, Outcome, error) {
-		return r, Outcome{}, &fault.Error{Class: fault.Refused, Op: "workflow." + a.Do, ID: r.ID(), Detail: detail, Remedy: remedy}
+	no := func(class fault.Class, detail, remedy string) (Run, Outcome, error) {
+		return r, Outcome{}, &fault.Error{Class: class, Op: "workflow." + a.Do, ID: r.ID(), Detail: detail, Remedy: remedy}
 	}
+	refuse := func(detail, remedy string) (Run, Outcome, error) { return no(fault.Refused, detail, remedy) }
 	if a.Do == Decide && r.Answer != nil && r.Ask == nil && r.Answer.By == a.By && same(*r.Answer, a.Answer) {
 		return r, out, nil
 	}
+	if a.Do == Cancel && r.State == Undone && r.Reason == cancelled(a) {
+		return r, out, nil
+	}
 	if r.State.Ended() {
-		return refuse(fmt.Sprintf("it ended at %s as %s", r.Ended.UTC().Format(time.RFC3339), r.State), "nothing is to be done; a new cause starts a new run")
+		became := fmt.Sprintf("it ended at %s as %s", r.Ended.UTC().Format(time.RFC3339), r.State)
+		if r.Reason != "" {
+			became += ": " + r.Reason
+		}
+		return no(fault.Conflict, became, "nothing is to be done; a new cause starts a new run")
 	}
 	if strings.TrimSpace(a.Reason) == "" && (a.Do == Cancel || a.Do == Skip) {
 		return refuse("no reason is given", "say why, for those who ask later")
@@ -60,7 +69,7 @@ func (d Definition) Take(r Run, a Act) (Run, Outcome, error) {
 			return r, out, nil
 		}
 		r.Back = ""
-		r.undo("cancelled by "+a.By+": "+a.Reason, a.Now, &out)
+		r.undo(cancelled(a), a.Now, &out)
 		out.Events[0].By = a.By
 	case Retry:
 		if r.State != Stuck {
@@ -69,6 +78,12 @@ func (d Definition) Take(r Run, a Act) (Run, Outcome, error) {
 		out.Events = append(out.Events, by("workflow-retried"))
 		r.State, r.Back, r.Reason = r.Back, "", ""
 	case Skip:
+		if a.Step != "" && a.Step != r.Step {
+			if at := r.progress(a.Step); at != nil && at.Skipped == a.By+": "+a.Reason {
+				return r, out, nil
+			}
+			return no(fault.Conflict, fmt.Sprintf("it is at %s, not at %s", r.Step, a.Step), "look at the run again")
+		}
 		if r.State == Stuck {
 			r.State, r.Back = r.Back, ""
 		}
@@ -87,22 +102,26 @@ func (d Definition) Take(r Run, a Act) (Run, Outcome, error) {
 	return r, out, nil
 }
 
+func cancelled(a Act) string { return "cancelled by " + a.By + ": " + a.Reason }
+
 // decide answers the question that is open.
 func (d Definition) decide(r Run, a Act) (Run, Outcome, error) {
-	refuse := func(detail, remedy string) (Run, Outcome, error) {
-		return r, Outcome{}, &fault.Error{Class: fault.Refused, Op: "workflow.decide", ID: r.ID(), Detail: detail, Remedy: remedy}
+	no := func(class fault.Class, detail, remedy string) (Run, Outcome, error) {
+		return r, Outcome{}, &fault.Error{Class: class, Op: "workflow.decide", ID: r.ID(), Detail: detail, Remedy: remedy}
 	}
+	late := func(detail, remedy string) (Run, Outcome, error) { return no(fault.Conflict, detail, remedy) }
+	refuse := func(detail, remedy string) (Run, Outcome, error) { return no(fault.Refused, detail, remedy) }
 	switch {
 	case r.State != Running || r.Ask == nil:
 		detail := "nothing is asked"
 		if r.Answer != nil {
 			detail = fmt.Sprintf("%s has decided at %s", r.Answer.By, r.Answer.At.UTC().Format(time.RFC3339))
 		}
-		return refuse(detail, "look at the run: it is "+string(r.State))
+		return late(detail, "look at the run: it is "+string(r.State))
 	case a.Answer.Step != "" && a.Answer.Step != r.Step:
-		return refuse(fmt.Sprintf("the question is about %s, not about %s", r.Step, a.Answer.Step), "look at the run again")
+		return late(fmt.Sprintf("the question is about %s, not about %s", r.Step, a.Answer.Step), "look at the run again")
 	case a.Answer.Saw != "" && a.Answer.Saw != r.Ask.Version():
-		return refuse("the question has changed since it was looked at", "look at the run again, and decide anew")
+		return late("the question has changed since it was looked at", "look at the run again, and decide anew")
 	case !a.Answer.Approve && strings.TrimSpace(a.Answer.Reason) == "":
 		return refuse("no reason is given for rejecting it", "say why: sales reads it")
 	}

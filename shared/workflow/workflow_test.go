@@ -150,14 +150,14 @@ func TestRejected(t *testing.T) {
 	if err := w.take(reject); err != nil {
 		t.Fatalf("deciding the same again is refused: %v", err)
 	}
-	if err := w.take(workflow.Act{Do: workflow.Decide, By: "frank", Answer: workflow.Answer{Approve: true}}); !fault.Is(err, fault.Refused) || !strings.Contains(err.Error(), "fiona has decided") {
+	if err := w.take(workflow.Act{Do: workflow.Decide, By: "frank", Answer: workflow.Answer{Approve: true}}); !fault.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "fiona has decided") {
 		t.Fatalf("decided twice: %v", err)
 	}
 	w.settle(t)
 	if w.run.State != workflow.Undone || w.holds("a") || w.run.Reason != "rejected by fiona: no credit" {
 		t.Fatalf("%+v", w.run)
 	}
-	if err := w.take(workflow.Act{Do: workflow.Cancel, By: "frank", Reason: "late"}); !fault.Is(err, fault.Refused) {
+	if err := w.take(workflow.Act{Do: workflow.Cancel, By: "frank", Reason: "late"}); !fault.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "rejected by fiona: no credit") {
 		t.Fatalf("cancelled after its end: %v", err)
 	}
 }
@@ -167,9 +167,12 @@ func TestAnswerToAnotherQuestion(t *testing.T) {
 	w := newWorld(three)
 	w.ready["a"] = true
 	w.settle(t)
-	for _, a := range []workflow.Answer{{Approve: true, Saw: "another"}, {Approve: true, Step: "a"}, {Approve: true, Correct: map[string]string{"name": "n"}}} {
-		if err := w.take(workflow.Act{Do: workflow.Decide, By: "fiona", Answer: a}); !fault.Is(err, fault.Refused) {
-			t.Errorf("%+v: %v", a, err)
+	for _, row := range []struct {
+		answer workflow.Answer
+		want   fault.Class
+	}{{workflow.Answer{Approve: true, Saw: "another"}, fault.Conflict}, {workflow.Answer{Approve: true, Step: "a"}, fault.Conflict}, {workflow.Answer{Approve: true, Correct: map[string]string{"name": "n"}}, fault.Refused}} {
+		if err := w.take(workflow.Act{Do: workflow.Decide, By: "fiona", Answer: row.answer}); !fault.Is(err, row.want) {
+			t.Errorf("%+v: %v", row.answer, err)
 		}
 	}
 }
@@ -372,4 +375,37 @@ func TestLaws(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Doing the same again changes nothing: a step is skipped once, and a run is cancelled once, also when it has ended since.
+func TestActsAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(three)
+	w.settle(t)
+	skip := workflow.Act{Do: workflow.Skip, By: "olga", Reason: "done by hand", Step: "a"}
+	for range 2 {
+		if err := w.take(skip); err != nil {
+			t.Fatal(err)
+		}
+		if w.run.Step != "ask" {
+			t.Fatalf("%+v", w.run)
+		}
+	}
+	if err := w.take(workflow.Act{Do: workflow.Skip, By: "frank", Reason: "done by hand", Step: "a"}); !fault.Is(err, fault.Conflict) {
+		t.Errorf("somebody else skips a step that is over: %v", err)
+	}
+	cancel := workflow.Act{Do: workflow.Cancel, By: "olga", Reason: "not wanted"}
+	if err := w.take(cancel); err != nil {
+		t.Fatal(err)
+	}
+	w.settle(t)
+	if w.run.State != workflow.Undone {
+		t.Fatalf("%+v", w.run)
+	}
+	if err := w.take(cancel); err != nil {
+		t.Errorf("cancelled again: %v", err)
+	}
+	if err := w.take(skip); !fault.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "cancelled by olga: not wanted") {
+		t.Errorf("skipped after its end: %v", err)
+	}
 }

@@ -383,6 +383,9 @@ func (f *Flow) commit(ctx context.Context, about facts, r ledger.Run, out workfl
 			for _, e := range out.Events {
 				settled.Entry.Steps = append(settled.Entry.Steps, ledger.Step{At: about.Now, Trace: r.Trace, Step: e.Action, Record: id, Detail: e.Detail})
 			}
+			if r.Wait != "" && r.Wait != about.Run.Wait {
+				settled.Entry.Steps = append(settled.Entry.Steps, ledger.Step{At: about.Now, Trace: r.Trace, Step: "workflow-waits", Record: id, Detail: r.ID() + ", " + r.Step + ": for " + r.Wait})
+			}
 		}
 		entries = append(entries, settled.Entry)
 		wake[at] = settled.Due
@@ -454,24 +457,25 @@ func (f *Flow) tell(ctx context.Context, r workflow.Run) {
 	case workflow.Done:
 		f.d.Telemetry.Took("WorkflowTook", r.Definition, r.Ended.Sub(r.Began))
 	case workflow.Stuck:
-		f.d.Telemetry.Count("WorkflowsStuck", r.Definition, 1)
+		f.d.Telemetry.Count("WorkflowsStuck", "", 1) // the sweep counts those that still are
 	}
 }
 
 // Act does what somebody asks about a run, and wakes it.
 func (f *Flow) Act(ctx context.Context, by policy.Person, run string, a workflow.Act) (workflow.Run, error) {
 	for attempt := 0; ; attempt++ {
-		r, err := f.act(ctx, by, run, a)
-		if err == nil || !fault.Is(err, fault.Conflict) || attempt >= maxConflict {
+		r, interfered, err := f.act(ctx, by, run, a)
+		if !interfered || attempt >= maxConflict {
 			return r, err
 		}
 	}
 }
 
-func (f *Flow) act(ctx context.Context, by policy.Person, run string, a workflow.Act) (workflow.Run, error) {
+// act also reports whether somebody else committed meanwhile, so that it is to be done again.
+func (f *Flow) act(ctx context.Context, by policy.Person, run string, a workflow.Act) (workflow.Run, bool, error) {
 	r, err := f.d.Ledger.Run(ctx, run)
 	if err != nil {
-		return workflow.Run{}, err
+		return workflow.Run{}, false, err
 	}
 	roles := []string{"steward"}
 	if a.Do == workflow.Decide {
@@ -482,25 +486,26 @@ func (f *Flow) act(ctx context.Context, by policy.Person, run string, a workflow
 	}
 	who, err := f.d.Config.Acting("workflow."+a.Do, by.Name, roles...)
 	if err != nil {
-		return r.Run, err
+		return r.Run, false, err
 	}
 	d, err := f.d.Book.Of(r.Run)
 	if err != nil {
-		return r.Run, err
+		return r.Run, false, err
 	}
 	a.By, a.Now = who.Name, f.d.Now().UTC()
 	next, out, err := d.Take(r.Run, a)
 	if err != nil || out.Quiet() {
-		return next, err
+		return next, false, err
 	}
 	subject, err := f.d.Ledger.Follow(ctx, r.Subject)
 	if err != nil {
-		return r.Run, err
+		return r.Run, false, err
 	}
 	about, err := f.facts(ctx, d, next, subject)
 	if err != nil {
-		return r.Run, err
+		return r.Run, false, err
 	}
 	r.Run = next
-	return next, f.commit(ctx, about, r, out, who.Name)
+	err = f.commit(ctx, about, r, out, who.Name)
+	return next, fault.Is(err, fault.Conflict), err
 }

@@ -311,7 +311,7 @@ func TestWaitsForDays(t *testing.T) {
 		t.Fatalf("after eight days: %+v", r)
 	}
 	w.pass(30 * day)
-	if err := w.decide(deal, "fiona", true); !fault.Is(err, fault.Refused) {
+	if err := w.decide(deal, "fiona", true); !fault.Is(err, fault.Conflict) {
 		t.Errorf("decided too late: %v", err)
 	}
 }
