@@ -40,6 +40,7 @@ type commands struct {
 	Why         whyCommand         `cmd:"" help:"Explain why a record's fields have their values."`
 	Log         logCommand         `cmd:"" help:"Show what happened to a record, and who did it."`
 	Proposals   proposalsCommand   `cmd:"" help:"List and decide what platforms ask for."`
+	Workflows   workflowsCommand   `cmd:"" help:"List the runs of processes, and decide what they ask."`
 	Exceptions  exceptionsCommand  `cmd:"" help:"List what a person must look at, and act on it."`
 	Deadletters deadlettersCommand `cmd:"" help:"List messages that were given up, redrive or discard them."`
 	Replay      replayCommand      `cmd:"" help:"Do again what was done: plan first, then run."`
@@ -79,7 +80,7 @@ func (a asking) stack(ctx context.Context) (address string, stop func() error, e
 	if err != nil {
 		return "", nil, err
 	}
-	return serve(trigger.Desk{Config: set, Ask: w.Operate(), Act: w.Steward(), Once: w.Once(), Again: w.Replay(), Who: trigger.Trusted(set), Telemetry: w.Telemetry})
+	return serve(trigger.Desk{Config: set, Ask: w.Operate(), Act: w.Steward(), Once: w.Once(), Again: w.Replay(), Runs: w.Workflow(), Who: trigger.Trusted(set), Telemetry: w.Telemetry})
 }
 
 // serve serves a desk to this process alone.

@@ -472,7 +472,7 @@ func (w *World) Replay() *replay.Flow {
 
 // Operate makes the operate function.
 func (w *World) Operate() *operate.Flow {
-	d := operate.Deps{Ledger: w.Ledger, Config: w.Config, Telemetry: w.Telemetry, Platforms: Platforms(), Look: w.Look, Now: w.Now, Started: w.started,
+	d := operate.Deps{Ledger: w.Ledger, Config: w.Config, Book: w.Book, Telemetry: w.Telemetry, Platforms: Platforms(), Look: w.Look, Now: w.Now, Started: w.started,
 		Queues: map[string]func(context.Context) (queue.Depth, error){}}
 	for name, q := range w.Queues {
 		d.Queues[name] = q.Depth

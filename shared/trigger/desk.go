@@ -21,6 +21,7 @@ import (
 	"sorrel/shared/flow/operate"
 	"sorrel/shared/flow/replay"
 	"sorrel/shared/flow/steward"
+	"sorrel/shared/flow/workflow"
 	"sorrel/shared/once"
 	"sorrel/shared/policy"
 	"sorrel/shared/record"
@@ -36,7 +37,8 @@ type Desk struct {
 	Act       *steward.Flow
 	Dead      *deadletters.Flow // nil where no queues can be reached
 	Again     *replay.Flow
-	Once      once.Guard // of decisions that carry a key
+	Runs      *workflow.Flow // of workflows
+	Once      once.Guard     // of decisions that carry a key
 	Who       Who
 	Telemetry *telemetry.Recorder
 }
@@ -105,6 +107,7 @@ func (d Desk) Routes() *http.ServeMux {
 	d.decisions(mux)
 	d.deadLetters(mux)
 	d.replays(mux)
+	d.workflows(mux)
 	mux.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {
 		Refuse(w, &fault.Error{Class: fault.NotFound, Op: "desk", Detail: "nothing answers " + r.Method + " at this path", Remedy: "the README lists the paths"})
 	})

@@ -48,6 +48,9 @@ func (d Definition) Take(r Run, a Act) (Run, Outcome, error) {
 	if a.Do == Cancel && r.State == Undone && r.Reason == cancelled(a) {
 		return r, out, nil
 	}
+	if at := r.progress(a.Step); a.Do == Skip && a.Step != r.Step && at != nil && at.Skipped == a.By+": "+a.Reason {
+		return r, out, nil
+	}
 	if r.State.Ended() {
 		became := fmt.Sprintf("it ended at %s as %s", r.Ended.UTC().Format(time.RFC3339), r.State)
 		if r.Reason != "" {
@@ -79,9 +82,6 @@ func (d Definition) Take(r Run, a Act) (Run, Outcome, error) {
 		r.State, r.Back, r.Reason = r.Back, "", ""
 	case Skip:
 		if a.Step != "" && a.Step != r.Step {
-			if at := r.progress(a.Step); at != nil && at.Skipped == a.By+": "+a.Reason {
-				return r, out, nil
-			}
 			return no(fault.Conflict, fmt.Sprintf("it is at %s, not at %s", r.Step, a.Step), "look at the run again")
 		}
 		if r.State == Stuck {

@@ -405,6 +405,10 @@ func TestActsAgain(t *testing.T) {
 	if err := w.take(cancel); err != nil {
 		t.Errorf("cancelled again: %v", err)
 	}
+	if err := w.take(skip); err != nil {
+		t.Errorf("skipped again: %v", err)
+	}
+	skip.By = "frank"
 	if err := w.take(skip); !fault.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "cancelled by olga: not wanted") {
 		t.Errorf("skipped after its end: %v", err)
 	}

@@ -16,6 +16,7 @@ import (
 	"sorrel/shared/queue"
 	"sorrel/shared/record"
 	"sorrel/shared/telemetry"
+	"sorrel/shared/workflow"
 )
 
 // Looker tells what a platform lets us call from now on.
@@ -23,10 +24,11 @@ type Looker interface {
 	Look(ctx context.Context, platform string) (budget.Outlook, error)
 }
 
-// Deps are what operate needs. Queues may be empty, and Look nil.
+// Deps are what operate needs. Queues may be empty, Look and Book nil.
 type Deps struct {
 	Ledger    *ledger.Ledger
 	Config    *policy.Set
+	Book      *workflow.Book // says when runs are late
 	Telemetry *telemetry.Recorder
 	Platforms []string
 	Look      Looker
@@ -43,16 +45,18 @@ func New(d Deps) *Flow { return &Flow{d} }
 
 // Status is how things stand.
 type Status struct {
-	Healthy    bool               `json:"healthy"`
-	Concerns   []string           `json:"concerns"`
-	Since      time.Time          `json:"since"`
-	Config     string             `json:"configVersion"`
-	Platforms  []PlatformStatus   `json:"platforms"`
-	Queues     []QueueStatus      `json:"queues"`
-	Exceptions map[string]int     `json:"openExceptions"`
-	Proposals  Waiting            `json:"openProposals"`
-	Rechecks   int                `json:"rechecks"` // native records that will be read again
-	Metrics    telemetry.Snapshot `json:"metrics"`
+	Healthy    bool                       `json:"healthy"`
+	Concerns   []string                   `json:"concerns"`
+	Since      time.Time                  `json:"since"`
+	Config     string                     `json:"configVersion"`
+	Platforms  []PlatformStatus           `json:"platforms"`
+	Queues     []QueueStatus              `json:"queues"`
+	Exceptions map[string]int             `json:"openExceptions"`
+	Proposals  Waiting                    `json:"openProposals"`
+	Workflows  map[string]ledger.RunCount `json:"workflows"`           // runs that have not ended, by definition
+	Unseen     Waiting                    `json:"recordsForWorkflows"` // that workflows are to look at
+	Rechecks   int                        `json:"rechecks"`            // native records that will be read again
+	Metrics    telemetry.Snapshot         `json:"metrics"`
 }
 
 // Waiting is how many things wait, and how long the oldest has.
@@ -157,6 +161,9 @@ func (f *Flow) Status(ctx context.Context) (Status, error) {
 	for _, p := range proposals {
 		s.Proposals = Waiting{s.Proposals.Count + 1, max(s.Proposals.Oldest, now.Sub(p.Opened).Seconds())}
 	}
+	if err := f.workflows(ctx, &s, now); err != nil {
+		return Status{}, err
+	}
 	for _, err := range f.d.Ledger.Rechecks(ctx) {
 		if err != nil {
 			return Status{}, err
@@ -165,6 +172,28 @@ func (f *Flow) Status(ctx context.Context) (Status, error) {
 	}
 	s.Healthy = len(s.Concerns) == 0
 	return s, nil
+}
+
+// workflows says how runs stand.
+func (f *Flow) workflows(ctx context.Context, s *Status, now time.Time) (err error) {
+	if s.Workflows, err = f.d.Ledger.CountRuns(ctx, f.d.Book, now); err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Workflows)) {
+		if n := s.Workflows[name].Stuck; n > 0 {
+			s.Concerns = append(s.Concerns, fmt.Sprintf("%d run(s) of %s are stuck", n, name))
+		}
+		if n := s.Workflows[name].Late; n > 0 {
+			s.Concerns = append(s.Concerns, fmt.Sprintf("%d run(s) of %s are late", n, name))
+		}
+	}
+	for d, err := range f.d.Ledger.DueFor(ctx, record.Sorrel) {
+		if err != nil {
+			return err
+		}
+		s.Unseen = Waiting{s.Unseen.Count + 1, max(s.Unseen.Oldest, now.Sub(d.Since).Seconds())}
+	}
+	return nil
 }
 
 // outlook says what the platform lets us call.
