@@ -11,6 +11,7 @@ import (
 
 	"sorrel/shared/budget"
 	"sorrel/shared/flow/operate"
+	"sorrel/shared/ledger"
 	"sorrel/shared/record"
 )
 
@@ -53,6 +54,13 @@ func (c statusCommand) Run(ctx binding, s screen) error {
 	if n := st.Proposals.Count; n > 0 {
 		s.printf("%d proposal(s) wait for a decision, the oldest for %s\n\n", n, age(st.Proposals.Oldest))
 	}
+	if rows = runsOf(st.Workflows); len(rows) > 0 {
+		s.table([]string{"workflow", "running", "asking", "undoing", "stuck", "late", "oldest"}, rows)
+		s.printf("\n")
+	}
+	if n := st.Unseen.Count; n > 0 {
+		s.printf("%d record(s) are to be looked at by workflows, the oldest for %s\n\n", n, age(st.Unseen.Oldest))
+	}
 	rows = nil
 	for _, q := range st.Queues {
 		rows = append(rows, []string{q.Name, fmt.Sprint(q.Visible), fmt.Sprint(q.InFlight)})
@@ -65,6 +73,15 @@ func (c statusCommand) Run(ctx binding, s screen) error {
 	}
 	s.table([]string{"counted since the start", "n"}, rows)
 	return nil
+}
+
+// runsOf are the lines of the runs that have not ended.
+func runsOf(all map[string]ledger.RunCount) (rows [][]string) {
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		n := all[name]
+		rows = append(rows, []string{name, fmt.Sprint(n.Running), fmt.Sprint(n.Asking), fmt.Sprint(n.Undoing), fmt.Sprint(n.Stuck), fmt.Sprint(n.Late), lasted(time.Duration(n.Oldest) * time.Second)})
+	}
+	return rows
 }
 
 // classes are the lines of what is due, the most urgent first.

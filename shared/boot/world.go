@@ -455,7 +455,7 @@ func (w *World) Batch() *batch.Flow {
 
 // Sweep makes the sweep function.
 func (w *World) Sweep() *sweep.Flow {
-	return sweep.New(sweep.Deps{Ledger: w.Ledger, Wake: w.wakes(), Inbound: w.Inbound, Look: w.Look, Now: w.Now, Grace: w.Grace, Telemetry: w.Telemetry})
+	return sweep.New(sweep.Deps{Ledger: w.Ledger, Wake: w.wakes(), Inbound: w.Inbound, Look: w.Look, Book: w.Book, Now: w.Now, Grace: w.Grace, Telemetry: w.Telemetry})
 }
 
 // Replay makes what does again what was done.

@@ -27,6 +27,7 @@ import (
 	"sorrel/shared/queue"
 	"sorrel/shared/record"
 	"sorrel/shared/telemetry"
+	"sorrel/shared/workflow"
 )
 
 // Looker tells what a platform lets us call from now on.
@@ -34,12 +35,13 @@ type Looker interface {
 	Look(ctx context.Context, platform string) (budget.Outlook, error)
 }
 
-// Deps are what sweep needs. All but Look are required.
+// Deps are what sweep needs. All but Look and Book are required.
 type Deps struct {
 	Ledger    *ledger.Ledger
 	Wake      map[string]queue.Sender // by platform, and record.Sorrel for workflows
 	Inbound   queue.Sender
-	Look      Looker // nil = nothing is limited
+	Look      Looker         // nil = nothing is limited
+	Book      *workflow.Book // says when runs are late; nil = none is
 	Now       func() time.Time
 	Grace     time.Duration // work that became due less than this ago has its wake-up on the queue
 	Telemetry *telemetry.Recorder
@@ -79,7 +81,7 @@ func (f *Flow) Apply(ctx context.Context) (Swept, error) {
 	}
 	parts = append(parts, func(ctx context.Context) error { return f.rechecks(ctx, now, &out) },
 		func(ctx context.Context) error { return f.timers(ctx, now, &out) }, func(ctx context.Context) error { return f.proposals(ctx, now) },
-		func(ctx context.Context) error { return f.mended(ctx, now) })
+		func(ctx context.Context) error { return f.mended(ctx, now) }, func(ctx context.Context) error { return f.runs(ctx, now) })
 	var errs []error // one platform's trouble is not the others'
 	for i, part := range parts {
 		share, cancel := deadline.Share(ctx, len(parts)-i)
@@ -308,6 +310,32 @@ func (f *Flow) proposals(ctx context.Context, now time.Time) error {
 	}
 	f.d.Telemetry.Gauge("ProposalsOpen", "", float64(len(open)))
 	f.d.Telemetry.Gauge("ProposalsOldestAge", "", oldest.Seconds())
+	return nil
+}
+
+// runs reports once an hour how many runs of workflows have not ended, by definition, and how many of all are stuck or late.
+// It reads a line for each; otherwise a run that waits costs nothing.
+func (f *Flow) runs(ctx context.Context, now time.Time) error {
+	if now.Minute() != 0 {
+		return nil
+	}
+	all, err := f.d.Ledger.CountRuns(ctx, f.d.Book, now)
+	if err != nil {
+		return err
+	}
+	stuck, late := 0, 0
+	for name, n := range all {
+		stuck, late = stuck+n.Stuck, late+n.Late
+		f.d.Telemetry.Gauge("WorkflowsOpen", name, float64(n.Running+n.Undoing+n.Stuck))
+		f.d.Telemetry.Gauge("WorkflowsRunning", name, float64(n.Running))
+		f.d.Telemetry.Gauge("WorkflowsUndoing", name, float64(n.Undoing))
+		f.d.Telemetry.Gauge("WorkflowsAsking", name, float64(n.Asking))
+		f.d.Telemetry.Gauge("WorkflowsStuck", name, float64(n.Stuck))
+		f.d.Telemetry.Gauge("WorkflowsLate", name, float64(n.Late))
+		f.d.Telemetry.Gauge("WorkflowsOldestAge", name, n.Oldest)
+	}
+	f.d.Telemetry.Gauge("WorkflowsStuck", "", float64(stuck))
+	f.d.Telemetry.Gauge("WorkflowsLate", "", float64(late))
 	return nil
 }
 

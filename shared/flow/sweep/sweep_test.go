@@ -17,6 +17,7 @@ import (
 	"sorrel/shared/record"
 	"sorrel/shared/store"
 	"sorrel/shared/telemetry"
+	"sorrel/shared/workflow"
 )
 
 var start = time.Date(2026, 11, 2, 8, 0, 0, 0, time.UTC)
@@ -52,6 +53,47 @@ func (b *bench) due(id record.ID, platform string, notBefore time.Time) {
 	s := ledger.State{Record: record.Record{ID: id, Views: map[string]record.View{}}, Due: map[string]ledger.Due{platform: {Since: b.now, NotBefore: notBefore}}}
 	if err := b.ledger.Commit(b.t.Context(), ledger.Entry{After: s}); err != nil {
 		b.t.Fatal(err)
+	}
+}
+
+// Once an hour the runs that have not ended are counted; whoever takes longer than its definition promises is late.
+func TestCountsRuns(t *testing.T) {
+	t.Parallel()
+	b := setUp(t)
+	d := workflow.Definition{Name: "activation", Version: 1, Subject: "order", Late: time.Hour, Starts: func(workflow.Facts) bool { return false },
+		Steps: []workflow.Step{{Name: "a", Do: func(workflow.Facts) workflow.Move { return workflow.Move{} }}}}
+	var err error
+	if b.deps.Book, err = workflow.NewBook(d); err != nil {
+		t.Fatal(err)
+	}
+	for i, state := range []workflow.State{workflow.Running, workflow.Stuck, workflow.Undoing, workflow.Done} {
+		r := d.Begin(record.ID(fmt.Sprint("order/", i)), 1, "t", start.Add(-time.Duration(i+1)*40*time.Minute))
+		if r.State = state; state.Ended() {
+			r.Ended = start
+		}
+		s := ledger.State{Record: record.Record{ID: r.Subject, Views: map[string]record.View{}}}
+		if err := b.ledger.Commit(t.Context(), ledger.Entry{After: s, Runs: []ledger.Run{{Run: r}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := sweep.New(b.deps)
+	b.now = start.Add(time.Minute)
+	if _, err := f.Apply(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, counted := b.tele.Snapshot().Gauges["WorkflowsOpen.activation"]; counted {
+		t.Error("counted at another time than once an hour")
+	}
+	b.now = start.Add(time.Hour)
+	if _, err := f.Apply(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got := b.tele.Snapshot().Gauges
+	for name, want := range map[string]float64{"WorkflowsOpen.activation": 3, "WorkflowsRunning.activation": 1, "WorkflowsUndoing.activation": 1, "WorkflowsStuck.activation": 1, "WorkflowsLate.activation": 3,
+		"WorkflowsStuck": 1, "WorkflowsLate": 3, "WorkflowsOldestAge.activation": (3 * time.Hour).Seconds()} {
+		if got[name] != want {
+			t.Errorf("%s is %v, want %v", name, got[name], want)
+		}
 	}
 }
 
