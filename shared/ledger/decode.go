@@ -46,6 +46,7 @@ func (d *decoder) state() (s State, version int64) {
 	r := &s.Record
 	r.Views, r.Golden = map[string]record.View{}, map[string]record.Golden{}
 	own := map[string]bool{} // views that carry the id of the record itself
+	var former []bool        // likewise of those that were withdrawn
 	if !d.Object(func(name string) {
 		switch name {
 		case "v":
@@ -60,6 +61,11 @@ func (d *decoder) state() (s State, version int64) {
 			d.Array(func() {
 				v, carriesOwn := d.view()
 				r.Views[v.Platform], own[v.Platform] = v, carriesOwn
+			})
+		case "withdrawn":
+			d.Array(func() {
+				v, carriesOwn := d.view()
+				r.Withdrawn, former = append(r.Withdrawn, v), append(former, carriesOwn)
 			})
 		case "golden":
 			d.Array(func() { d.golden(r.Golden) })
@@ -95,6 +101,11 @@ func (d *decoder) state() (s State, version int64) {
 		if v := r.Views[platform]; is {
 			v.External = r.ID
 			r.Views[platform] = v
+		}
+	}
+	for i, is := range former {
+		if is {
+			r.Withdrawn[i].External = r.ID
 		}
 	}
 	return s, version
@@ -253,6 +264,10 @@ func (d *decoder) view() (v record.View, carriesOwn bool) {
 			v.Heard = d.wholeVersion()
 		case "denied":
 			v.Denied = d.wholeVersion()
+		case "made":
+			v.Made = d.Bool()
+		case "leaving":
+			v.Leaving = d.Bool()
 		case "said":
 			d.Array(func() { d.said(v.Said) })
 		case "wrote":
@@ -476,6 +491,8 @@ func (d *decoder) due() (out Due) {
 			out.Stuck = d.Bool()
 		case "missing":
 			out.Missing = d.Bool()
+		case "unwanted":
+			out.Unwanted = d.Bool()
 		case "reason":
 			out.Reason = d.Text()
 		case "waits":

@@ -149,6 +149,14 @@ func (w *writer) rare(r record.Record) {
 		w.any(r.Apart)
 	}
 	rareMap(w, `,"absorbed":`, r.Absorbed)
+	for i, v := range r.Withdrawn {
+		if i == 0 {
+			w.raw(`,"withdrawn":[`)
+		}
+		w.comma(i)
+		w.view(r.ID, v.Platform, v)
+	}
+	w.close(len(r.Withdrawn) > 0)
 }
 
 func rareMap[K ~string, V any](w *writer, name string, m map[K]V) {
@@ -312,6 +320,12 @@ func (w *writer) view(of record.ID, platform string, v record.View) {
 	w.wholeVersion(`,"died":`, v.Died)
 	w.wholeVersion(`,"heard":`, v.Heard)
 	w.wholeVersion(`,"denied":`, v.Denied)
+	if v.Made {
+		w.raw(`,"made":true`)
+	}
+	if v.Leaving {
+		w.raw(`,"leaving":true`)
+	}
 	said := sorted(v.Said)
 	usable := make([]*named[record.Cell], 0, len(said))
 	var doubtful []*named[record.Cell]

@@ -144,7 +144,7 @@ func encodeByReflection(s State) ([]byte, error) {
 	for _, p := range slices.Sorted(maps.Keys(s.Record.Views)) {
 		v := s.Record.Views[p]
 		sv := storedView{Platform: p, Object: v.Object, ID: v.ID, External: carried(s.Record.ID, v.External), Into: v.Into, Past: v.Past, Echo: v.Echo,
-			Born: packVersion(v.Born), Died: packVersion(v.Died), Heard: packVersion(v.Heard), Denied: packVersion(v.Denied)}
+			Born: packVersion(v.Born), Died: packVersion(v.Died), Heard: packVersion(v.Heard), Denied: packVersion(v.Denied), Made: v.Made, Leaving: v.Leaving}
 		type saidHead struct {
 			storedVersion
 			trace, actor string
@@ -195,6 +195,10 @@ func encodeByReflection(s State) ([]byte, error) {
 		}
 		out.Views = append(out.Views, sv)
 	}
+	for _, v := range s.Record.Withdrawn {
+		out.Withdrawn = append(out.Withdrawn, storedView{Platform: v.Platform, Object: v.Object, ID: v.ID, External: carried(s.Record.ID, v.External),
+			Born: packVersion(v.Born), Died: packVersion(v.Died), Made: v.Made})
+	}
 	type goldenHead struct {
 		storedVersion
 		from, trace, rule, where string
@@ -231,6 +235,7 @@ type storedState struct {
 	Suspects  map[record.ID]record.Suspicion `json:"suspects,omitempty"`
 	Apart     []record.ID                    `json:"apart,omitempty"`
 	Absorbed  map[record.ID][]string         `json:"absorbed,omitempty"`
+	Withdrawn []storedView                   `json:"withdrawn,omitempty"`
 	Into      record.ID                      `json:"into,omitempty"`
 	Parted    int                            `json:"parted,omitempty"`
 	Claims    []Claim                        `json:"claims,omitempty"`
@@ -248,6 +253,8 @@ type storedView struct {
 	Died     storedVersion             `json:"died,omitzero"`
 	Heard    storedVersion             `json:"heard,omitzero"`
 	Denied   storedVersion             `json:"denied,omitzero"`
+	Made     bool                      `json:"made,omitempty"`
+	Leaving  bool                      `json:"leaving,omitempty"`
 	Said     []storedSaid              `json:"said,omitempty"`
 	Wrote    []storedWrote             `json:"wrote,omitempty"`
 	Doubts   []storedDoubt             `json:"doubts,omitempty"`
@@ -348,7 +355,7 @@ func decodeByReflection(b []byte) (State, error) {
 	}
 	for _, sv := range in.Views {
 		v := record.View{Ref: record.Ref{Platform: sv.Platform, Object: sv.Object, ID: sv.ID}, External: sv.External.unpack(in.ID), Into: sv.Into, Past: sv.Past, Echo: sv.Echo,
-			Born: version(sv.Born), Died: version(sv.Died), Heard: version(sv.Heard), Denied: version(sv.Denied), Said: map[string]record.Cell{}}
+			Born: version(sv.Born), Died: version(sv.Died), Heard: version(sv.Heard), Denied: version(sv.Denied), Made: sv.Made, Leaving: sv.Leaving, Said: map[string]record.Cell{}}
 		for _, g := range sv.Said {
 			at := version(g.storedVersion)
 			for f, value := range g.Fields {
@@ -385,6 +392,10 @@ func decodeByReflection(b []byte) (State, error) {
 			}
 		}
 		s.Record.Views[sv.Platform] = v
+	}
+	for _, sv := range in.Withdrawn {
+		s.Record.Withdrawn = append(s.Record.Withdrawn, record.View{Ref: record.Ref{Platform: sv.Platform, Object: sv.Object, ID: sv.ID}, External: sv.External.unpack(in.ID),
+			Born: version(sv.Born), Died: version(sv.Died), Made: sv.Made, Said: map[string]record.Cell{}})
 	}
 	for _, g := range in.Golden {
 		at := version(g.storedVersion)

@@ -3,6 +3,7 @@ package ledger
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -147,6 +148,7 @@ func drawGovernance(t *rapid.T, s *State) {
 			if some("denied") {
 				v.Denied = v.Died
 			}
+			v.Made, v.Leaving = some("made"), some("leaving")
 			s.Record.Views[p] = v
 		}
 	}
@@ -156,6 +158,13 @@ func drawGovernance(t *rapid.T, s *State) {
 	}
 	if some("absorbed") {
 		s.Record.Absorbed = map[record.ID][]string{"order/6": {"salesforce", "zendesk"}, "order/7": {}}
+	}
+	if some("withdrawn") {
+		s.Record.Withdrawn = []record.View{{Ref: record.Ref{Platform: "zendesk", Object: "Order", ID: "9"}, External: "order/1", Made: true, Born: record.Version{At: epoch}, Died: record.Version{At: epoch, Seq: 2}},
+			{Ref: record.Ref{Platform: "zendesk", Object: "Order", ID: "<10>"}, External: "order/2", Made: true, Died: record.Version{At: epoch, Final: true}}}
+	}
+	if some("waits") {
+		s.Due = map[string]Due{"zendesk": {Class: budget.Live, Since: epoch, NotBefore: epoch.Add(time.Hour), Waits: []record.ID{"customer/1"}, Unwanted: true, Reason: "not wanted there"}}
 	}
 	if some("redirect") {
 		s.Record.Into = "order/8"
@@ -190,6 +199,10 @@ func plain(s State) State {
 			v.Wrote = nil
 		}
 		s.Record.Views[p] = v
+	}
+	s.Record.Withdrawn = slices.Clone(s.Record.Withdrawn)
+	for i := range s.Record.Withdrawn {
+		s.Record.Withdrawn[i].Said = nil
 	}
 	if len(s.Record.Golden) == 0 {
 		s.Record.Golden = nil

@@ -404,8 +404,11 @@ func Rightful(s State, rules record.Rules, decisions []record.Decision) []Except
 	}
 	for k, h := range r.Held {
 		p, f := record.SplitHoldKey(k)
-		add(Exception{Type: h.Type, Platform: p, Field: f, Code: h.Code, Detail: h.Detail,
-			Remedy: "correct the value in its owner, or what " + p + " accepts; another value is tried at once", Trace: h.Trace})
+		remedy := "correct the value in its owner, or what " + p + " accepts; another value is tried at once"
+		if f == record.Whole {
+			remedy = "policy withdraws the native record: remove on " + p + " what keeps it, then retry"
+		}
+		add(Exception{Type: h.Type, Platform: p, Field: f, Code: h.Code, Detail: h.Detail, Remedy: remedy, Trace: h.Trace})
 	}
 	for other, why := range r.Suspects {
 		x := Exception{Type: "possible-duplicate", Record: r.ID, Other: other, Detail: "may be the same as " + string(other) + " by " + why.Rule}

@@ -25,7 +25,7 @@ type Lag struct {
 
 // Add counts one piece of due work.
 func (g *Lag) Add(p Pending) {
-	if !p.Class.Awaited() {
+	if !p.Class.Awaited() || p.Unwanted {
 		return
 	}
 	g.Records++

@@ -91,13 +91,14 @@ type Due struct {
 	Since     time.Time                 `json:"since"`           // when it became due in this class
 	NotBefore time.Time                 `json:"notBefore,omitzero"`
 	Attempts  int                       `json:"attempts,omitempty"`
-	Unknown   bool                      `json:"unknown,omitempty"` // what is there: the last write got no answer, or crossed somebody's; read back before writing
-	Tried     map[string][]record.Value `json:"left,omitempty"`    // what writes that nobody confirmed may have left there, in the platform's form
-	Again     []string                  `json:"again,omitempty"`   // fields to read back although the platform is thought to hold what it should, sorted: a worker that died may have left another value
-	Stuck     bool                      `json:"stuck,omitempty"`   // failing again and again for no known reason: people are told
-	Missing   bool                      `json:"missing,omitempty"` // it refers to a record that is not on the platform, and that nothing is due to bring there
-	Waits     []record.ID               `json:"waits,omitempty"`   // records that it refers to, sorted: it is put off because they are not on the platform. When one gets there it is due at once
-	Reason    string                    `json:"reason,omitempty"`  // of the last failure
+	Unknown   bool                      `json:"unknown,omitempty"`  // what is there: the last write got no answer, or crossed somebody's; read back before writing
+	Tried     map[string][]record.Value `json:"left,omitempty"`     // what writes that nobody confirmed may have left there, in the platform's form
+	Again     []string                  `json:"again,omitempty"`    // fields to read back although the platform is thought to hold what it should, sorted: a worker that died may have left another value
+	Stuck     bool                      `json:"stuck,omitempty"`    // failing again and again for no known reason: people are told
+	Missing   bool                      `json:"missing,omitempty"`  // it refers to a record that is not on the platform, and that nothing is due to bring there
+	Waits     []record.ID               `json:"waits,omitempty"`    // records that it refers to, sorted: it is put off because they are not on the platform. When one gets there it is due at once
+	Unwanted  bool                      `json:"unwanted,omitempty"` // policy wants none of them there for now: nothing has failed, and it is put off for long, see State.Awake
+	Reason    string                    `json:"reason,omitempty"`   // of the last failure
 	Traces    []string                  `json:"traces,omitempty"`
 }
 
@@ -390,6 +391,7 @@ type dueIndex struct {
 	Class     budget.Class `json:"class,omitempty"`
 	Since     time.Time    `json:"since"`
 	NotBefore time.Time    `json:"notBefore,omitzero"`
+	Unwanted  bool         `json:"unwanted,omitempty"`
 }
 
 // Commit writes entries, each about another record, all or nothing. Each that has Changes, Events or Says appends one entry to
@@ -458,8 +460,8 @@ func (b *batch) rest(e Entry) {
 		b.add(store.Op{Kind: store.Put, Key: linkKey(ref), Value: []byte(to)})
 	}
 	for p, d := range e.After.Due {
-		if old, was := e.Before.Due[p]; !was || !old.NotBefore.Equal(d.NotBefore) || old.Class != d.Class {
-			b.put(store.Op{Key: dueKey(p, id)}, dueIndex{d.Class, d.Since, d.NotBefore})
+		if old, was := e.Before.Due[p]; !was || !old.NotBefore.Equal(d.NotBefore) || old.Class != d.Class || old.Unwanted != d.Unwanted {
+			b.put(store.Op{Key: dueKey(p, id)}, dueIndex{d.Class, d.Since, d.NotBefore, d.Unwanted})
 		}
 	}
 	for p := range e.Before.Due {
@@ -506,6 +508,18 @@ func (s *State) AddDue(platform, trace string, class budget.Class, now time.Time
 	s.Due[platform] = d
 }
 
+// Awake has what is due for a platform tried at once that waits for another record, as long as policy wants no native
+// record of that one there. It reports whether anything waits.
+func (s *State) Awake(platform string, now time.Time) bool {
+	d, is := s.Due[platform]
+	if !is || !d.Unwanted {
+		return false
+	}
+	d.Unwanted, d.Waits, d.Reason, d.Attempts, d.NotBefore, d.Since = false, nil, "", 0, time.Time{}, now
+	s.Due[platform] = d
+	return true
+}
+
 // MarkDue adds a due entry for every platform that has something to be told, and returns the platforms that may
 // be woken now: targets of fields, and owners of fields that an approved proposal asks for; and record.Sorrel where a workflow is to look at the record. news says that golden fields changed; without it, work that is due already stays as it is, so that
 // a passing echo does not appear as its cause. as gives, per entity and platform, the form that a value takes there.
@@ -520,6 +534,7 @@ func (s *State) MarkDue(rules record.Rules, as func(entity, platform string) (fu
 			continue
 		}
 		s.AddDue(p, trace, class, now)
+		s.Awake(p, now) // it may refer to another now
 		if !s.Due[p].NotBefore.After(now) {
 			wake = append(wake, p)
 		}
@@ -537,6 +552,7 @@ type Pending struct {
 	Class     budget.Class
 	Since     time.Time
 	NotBefore time.Time
+	Unwanted  bool // it waits for a record that policy wants no native record of: see Due.Unwanted
 }
 
 // DueFor lists what is due for a platform, in no useful order.
@@ -553,7 +569,7 @@ func (l *Ledger) DueFor(ctx context.Context, platform string) iter.Seq2[Pending,
 					yield(Pending{}, fault.Wrap(fault.Internal, "ledger.due", e.Key.String(), err))
 					return
 				}
-				if !yield(Pending{record.ID(split(e.Sort)[0]), d.Class, d.Since, d.NotBefore}, nil) {
+				if !yield(Pending{record.ID(split(e.Sort)[0]), d.Class, d.Since, d.NotBefore, d.Unwanted}, nil) {
 					return
 				}
 			}

@@ -63,7 +63,7 @@ func TestWholeRecords(t *testing.T) {
 	s := load(t, governed(t))
 	r := s.Rules("thing")
 	if got := []any{r.Platforms, r.Origins, r.Copies, r.Strangers, r.Deletes, r.Deactivated, r.DeletesAt}; !reflect.DeepEqual(got, []any{
-		[]string{"netsuite", "salesforce"}, []string{"salesforce"}, []string{}, []string{"netsuite"},
+		[]string{"netsuite", "salesforce"}, []string{"salesforce"}, map[string]record.Copy{}, []string{"netsuite"},
 		map[string]record.Deletion{"salesforce": record.DeleteProposed},
 		map[string]record.Value{"status": record.TextValue("closed"), "total": record.NumberValue(decimal.Zero)}, "policy/thing.yaml:7:1"}) {
 		t.Errorf("%v", got)
@@ -83,6 +83,35 @@ func TestWholeRecords(t *testing.T) {
 	all["policy/thing.yaml"].Data = []byte(strings.Replace(string(all["policy/thing.yaml"].Data), "deletes: ignore", "deletes: propagate", 1))
 	if r := load(t, all).Rules("thing"); !reflect.DeepEqual(r.Deletes, map[string]record.Deletion{"netsuite": record.DeletePropagated, "salesforce": record.DeletePropagated}) {
 		t.Errorf("one word for all: %v", r.Deletes)
+	}
+}
+
+func TestConditionalCopies(t *testing.T) {
+	t.Parallel()
+	fsys := governed(t)
+	fsys["policy/thing.yaml"].Data = []byte(strings.Replace(string(fsys["policy/thing.yaml"].Data), "copies: []",
+		"copies: {netsuite: {when: golden.stage == \"pending\", withdraw: golden.stage == \"rejected\"}}", 1))
+	s := load(t, fsys)
+	c, some := s.Rules("thing").Copies["netsuite"]
+	if _, other := s.Rules("thing").Copies["salesforce"]; !some || other || c.When == nil || c.Withdraw == nil || c.When.At != "policy/thing.yaml:5:27" {
+		t.Fatalf("%+v %+v", c.When, c.Withdraw)
+	}
+	for stage, want := range map[string][2]bool{"pending": {true, false}, "rejected": {false, true}, "": {false, false}} {
+		look := func(name string) record.Value {
+			if name != "golden.stage" || stage == "" {
+				return record.NullValue()
+			}
+			return record.TextValue(stage)
+		}
+		when, err := c.When.Holds(look)
+		withdraw, err2 := c.Withdraw.Holds(look)
+		if err != nil || err2 != nil || when != want[0] || withdraw != want[1] {
+			t.Errorf("%q: created %v (%v), withdrawn %v (%v)", stage, when, err, withdraw, err2)
+		}
+	}
+	const says = `created there when golden.stage == "pending" (policy/thing.yaml:5:27), withdrawn when golden.stage == "rejected" (policy/thing.yaml:5:64)`
+	if text, _ := s.Explain("thing", "short"); !strings.Contains(text, says) {
+		t.Errorf("%s", text)
 	}
 }
 

@@ -32,6 +32,9 @@
 //
 //	origins: [P, Q]                     whose new native records become records; by default those that own a field; [] if only workflows make any
 //	copies: [P, Q]                      where records get native records of their own; by default everywhere
+//	copies: {P: {when: '…', withdraw: '…'}, Q: {}}  the same with conditions over golden.F: one is created only while when
+//	                                    holds, and one that Sorrel created is deleted while withdraw holds; then it counts
+//	                                    as never made. What cannot be evaluated creates and deletes nothing
 //	unmatched: {P: exception|ignore}    what a native record that belongs to nothing means, if P is no origin
 //	deletes: KIND or {P: KIND}          ignore, deactivate, propose (the deactivation) or propagate
 //	deactivated: {active: false}        what deactivating means
@@ -285,6 +288,7 @@ func (s *Set) Explain(name, field string) (string, bool) {
 		if path, governed := rule.Paths[p]; governed && in {
 			says = append(says, "changes there: "+string(path))
 		}
+		says = append(says, explainCopy(e.rules, p)...)
 		fmt.Fprintf(&sb, " %s\n", strings.Join(says, ", "))
 	}
 	if a := rule.Approval; a != nil {
@@ -314,6 +318,19 @@ func (s *Set) Explain(name, field string) (string, bool) {
 		}
 	}
 	return sb.String(), true
+}
+
+// explainCopy says when records get a native record on a platform, and when they lose it, where that depends.
+func explainCopy(rules record.Rules, p string) []string {
+	var says []string
+	c := rules.Copies[p]
+	if c.When != nil {
+		says = append(says, fmt.Sprintf("created there when %s (%s)", c.When.Text, c.When.At))
+	}
+	if c.Withdraw != nil {
+		says = append(says, fmt.Sprintf("withdrawn when %s (%s)", c.Withdraw.Text, c.Withdraw.At))
+	}
+	return says
 }
 
 func explainApproval(group string, a *record.Approval) string {

@@ -7,6 +7,7 @@ import (
 
 	"sorrel/shared/contract"
 	"sorrel/shared/contract/source"
+	"sorrel/shared/expression"
 	"sorrel/shared/match"
 	"sorrel/shared/record"
 )
@@ -17,13 +18,7 @@ func (e *entity) compileWhole(ps *source.Problems) {
 	root := e.policy.root
 	e.checkReferences(ps)
 	e.readOrigins(ps)
-	if root.Has("copies") {
-		e.rules.Copies = []string{} // nil would mean all
-		for _, p := range e.known(ps, root.Texts(ps, "copies")) {
-			e.rules.Copies = append(e.rules.Copies, p.Text)
-		}
-		slices.Sort(e.rules.Copies)
-	}
+	e.readCopies(ps)
 	block := root.Get("unmatched")
 	if block.Kind != source.None && block.Kind != source.Map {
 		ps.Add(block, "unmatched must be a block of platform: exception or ignore", "write it as zendesk: ignore")
@@ -78,6 +73,48 @@ func (e *entity) made() bool {
 		}
 	}
 	return len(e.rules.Fields) < len(e.contract.Names()) // a field that is missing here may be a workflow's
+}
+
+// readCopies reads where records get native records of their own: a list of platforms, or for each when.
+func (e *entity) readCopies(ps *source.Problems) {
+	root := e.policy.root
+	n := root.Get("copies")
+	if n.Kind == source.None {
+		return
+	}
+	e.rules.Copies = map[string]record.Copy{} // nil would mean all
+	if n.Kind != source.Map {
+		for _, p := range e.known(ps, root.Texts(ps, "copies")) {
+			e.rules.Copies[p.Text] = record.Copy{}
+		}
+		return
+	}
+	for _, x := range n.Entries {
+		if !e.platform(ps, x.Key) || !x.Value.Known(ps, "the copy on "+x.Key.Text, "when", "withdraw") {
+			continue
+		}
+		c := record.Copy{When: e.readCondition(ps, x.Value, "when"), Withdraw: e.readCondition(ps, x.Value, "withdraw")}
+		if c.When != nil && c.Withdraw != nil && c.When.Text == c.Withdraw.Text {
+			ps.Add(x.Value.Get("withdraw"), "what is withdrawn on "+x.Key.Text+" would be created at once again: when and withdraw are the same", "let them exclude each other")
+		}
+		e.rules.Copies[x.Key.Text] = c
+	}
+}
+
+// readCondition compiles an expression over golden fields; nil when there is none.
+func (e *entity) readCondition(ps *source.Problems, block source.Node, key string) *record.Condition {
+	if !block.Has(key) {
+		return nil
+	}
+	n := block.Get(key)
+	p := expression.Predicate(n, e.scope(func(contract.Field) bool { return true }, "golden."), ps)
+	if p == nil {
+		return nil
+	}
+	if len(p.Names()) == 0 {
+		ps.Add(n, fmt.Sprintf("%s: %q mentions no field: it would always say the same", key, p), "mention golden.FIELD, or leave "+key+" out")
+	}
+	return &record.Condition{Holds: func(look record.Lookup) (bool, error) { return p.Holds(look) }, Text: p.String(), At: n.At()}
 }
 
 func deletions() []string {

@@ -95,6 +95,35 @@ func Fold(r Record, rules Rules, forms Forms, now time.Time) (Record, Outcome) {
 		return r, out
 	}
 	r.Overrides = standing(r, rules, forms, now, &out)
+	r, _ = r.left()
+	golden, agreed := choose(r, rules, forms, &out)
+	for r = r.leave(rules, golden); ; { // what is withdrawn is gone already where people were faster: then it never was
+		after, some := r.left()
+		if !some {
+			break
+		}
+		out.Changes, out.Decisions = nil, nil
+		golden, agreed = choose(after, rules, forms, &out)
+		r = after.leave(rules, golden)
+	}
+	if len(out.Changes) > 1 {
+		slices.SortFunc(out.Changes, func(a, b Change) int { return strings.Compare(a.Field, b.Field) })
+	}
+	slices.SortFunc(out.Decisions, func(a, b Decision) int {
+		return cmp.Or(strings.Compare(a.Field, b.Field), strings.Compare(a.Loser.Platform, b.Loser.Platform))
+	})
+	r.Golden, r.Policy = golden, rules.Version
+	r.Views = agree(r, agreed)
+	r.Proposals = propose(r, rules, forms, now, &out)
+	r.Granted = granted(r, out.applied)
+	if len(out.Changes) > 0 {
+		r.Seq++
+	}
+	return r, out
+}
+
+// choose decides all fields: the golden ones, and the values that agree with them.
+func choose(r Record, rules Rules, forms Forms, out *Outcome) (map[string]Golden, []agreement) {
 	golden := make(map[string]Golden, len(rules.Fields))
 	platforms := slices.Sorted(maps.Keys(r.Views))
 	var room []Contribution
@@ -130,20 +159,7 @@ func Fold(r Record, rules Rules, forms Forms, now time.Time) (Record, Outcome) {
 	for _, field := range computed { // they refer to golden fields that are not computed
 		settle(field, rules.Fields[field])
 	}
-	if len(out.Changes) > 1 {
-		slices.SortFunc(out.Changes, func(a, b Change) int { return strings.Compare(a.Field, b.Field) })
-	}
-	slices.SortFunc(out.Decisions, func(a, b Decision) int {
-		return cmp.Or(strings.Compare(a.Field, b.Field), strings.Compare(a.Loser.Platform, b.Loser.Platform))
-	})
-	r.Golden, r.Policy = golden, rules.Version
-	r.Views = agree(r, agreed)
-	r.Proposals = propose(r, rules, forms, now, &out)
-	r.Granted = granted(r, out.applied)
-	if len(out.Changes) > 0 {
-		r.Seq++
-	}
-	return r, out
+	return golden, agreed
 }
 
 // losers appends what paths decide about values that people set and that did not win.

@@ -156,6 +156,7 @@ func (w *world) create() string {
 	if s.exists || !w.r.Views[p].Exists() && w.r.Views[p].ID != "" && w.chance(2) {
 		return p
 	}
+	w.reborn(s)
 	v := w.tick(s)
 	s.exists, s.born = true, v.At
 	if w.r.Views[p].ID == "" {
@@ -242,7 +243,11 @@ func (w *world) override() {
 }
 
 func (w *world) assign() {
-	a := Assigned{Value: pick(w, values), When: w.now, By: "flow", Trace: "run"}
+	stages := values
+	if w.chance(2) {
+		stages = []Value{values[2], values[4]} // as a workflow would
+	}
+	a := Assigned{Value: pick(w, stages), When: w.now, By: "flow", Trace: "run"}
 	w.note("assign stage: %v", a.Value)
 	w.r.Assigned = map[string]Assigned{"stage": a}
 	w.refold()
@@ -329,7 +334,7 @@ func (w *world) divide() {
 			w.must(alikeViews(other.Views[p], was.Views[p]), "%s does not go with %s as it is", p, id)
 			w.must(!into.Views[p].Exists(), "%s stays though it goes", p)
 			s := w.on[p]
-			s.exists, s.sent, s.ever = false, nil, nil
+			s.exists, s.sent, s.ever, s.lived = false, nil, nil, false
 			if v := into.Views[p]; v.ID != "" {
 				w.natives++
 			}
@@ -344,6 +349,7 @@ func (w *world) divide() {
 	if s.exists || len(s.sent) > 0 || w.r.Views[p].ID != "" {
 		return
 	}
+	w.reborn(s)
 	w.natives++
 	other := Record{ID: ID(fmt.Sprintf("customer/other%d", w.natives)), Views: map[string]View{}}
 	v := w.tick(s)
@@ -377,12 +383,12 @@ func alike(a, b Record) bool {
 		}) && maps.Equal(a.Assigned, b.Assigned) && maps.EqualFunc(a.Proposals, b.Proposals, alikeProposals) &&
 		maps.Equal(a.Granted, b.Granted) && maps.Equal(a.Suspects, b.Suspects) && slices.Equal(a.Apart, b.Apart) &&
 		maps.EqualFunc(a.Absorbed, b.Absorbed, func(x, y []string) bool { return slices.Equal(x, y) }) &&
-		a.ID == b.ID && a.Seq == b.Seq && a.Policy == b.Policy && a.Into == b.Into
+		slices.EqualFunc(a.Withdrawn, b.Withdrawn, alikeViews) && a.ID == b.ID && a.Seq == b.Seq && a.Policy == b.Policy && a.Into == b.Into
 }
 
 func alikeViews(a, b View) bool {
 	same := maps.EqualFunc(a.Said, b.Said, Cell.same) && maps.Equal(a.Wrote, b.Wrote) && reflect.DeepEqual(a.Past, b.Past) && reflect.DeepEqual(a.Echo, b.Echo)
-	return same && a.Ref == b.Ref && a.External == b.External && a.Into == b.Into && a.Born == b.Born && a.Died == b.Died && a.Heard == b.Heard && a.Denied == b.Denied
+	return same && a.Ref == b.Ref && a.External == b.External && a.Into == b.Into && a.Made == b.Made && a.Leaving == b.Leaving && a.Born == b.Born && a.Died == b.Died && a.Heard == b.Heard && a.Denied == b.Denied
 }
 
 func alikeProposals(a, b Proposal) bool {
@@ -397,7 +403,7 @@ func alikeOutcomes(a, b Outcome) bool {
 }
 
 func alikePatches(a, b Patch) bool {
-	return maps.Equal(a.Fields, b.Fields) && maps.Equal(a.Kept, b.Kept) && a.Create == b.Create && a.Delete == b.Delete
+	return maps.Equal(a.Fields, b.Fields) && maps.Equal(a.Kept, b.Kept) && a.Create == b.Create && a.Delete == b.Delete && a.Withdraw == b.Withdraw
 }
 
 // difference shows the members in which two values differ.

@@ -7,10 +7,11 @@ import (
 
 // Patch is what a platform still has to be told about a record.
 type Patch struct {
-	Create bool              // the native record is not known yet
-	Delete bool              // the native record is to be deleted; there are no Fields
-	Fields map[string]Value  // canonical
-	Kept   map[string]string // field → why it is not written although it differs
+	Create   bool              // the native record is not known yet
+	Delete   bool              // the native record is to be deleted; there are no Fields
+	Withdraw bool              // Delete, because policy withdraws what Sorrel made
+	Fields   map[string]Value  // canonical
+	Kept     map[string]string // field → why it is not written although it differs
 }
 
 // Empty reports whether nothing is to be written.
@@ -33,6 +34,14 @@ func Project(r Record, rules Rules, platform string, as func(field string, v Val
 	if v.Exists() && r.doomed(rules) {
 		p.Delete = true
 		return p
+	}
+	if v.Exists() && v.Made && rules.withdrawn(r.Golden, platform) {
+		hold, held := r.Held[HoldKey(platform, Whole)]
+		if !held || hold.Trying {
+			p.Delete, p.Withdraw = true, true
+			return p
+		}
+		p.Kept[Whole] = "policy withdraws it, but " + hold.Type + ": " + hold.Detail
 	}
 	for _, f := range r.Expects(platform) {
 		if _, golden := r.Golden[f]; !golden {
@@ -127,6 +136,7 @@ func (r Record) grant(p *Patch, owner, f string, as func(field string, v Value) 
 // closed says why nothing at all is written to a platform, or "".
 func (r Record) closed(rules Rules, platform string) string {
 	v := r.Views[platform]
+	c, copied := rules.Copies[platform]
 	switch {
 	case r.Into != "":
 		return "merged into " + string(r.Into)
@@ -136,7 +146,7 @@ func (r Record) closed(rules Rules, platform string) string {
 		return "deleted on " + platform
 	case v.ID != "":
 		return ""
-	case rules.Copies != nil && !slices.Contains(rules.Copies, platform):
+	case rules.Copies != nil && !copied:
 		return "policy creates nothing on " + platform
 	case r.doomed(rules):
 		return "deleted"
@@ -148,7 +158,7 @@ func (r Record) closed(rules Rules, platform string) string {
 			return "it may be a duplicate"
 		}
 	}
-	return ""
+	return c.none(r.Golden, platform)
 }
 
 // lives reports whether any native record is left, or none was ever known.

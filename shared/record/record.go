@@ -106,6 +106,8 @@ type View struct {
 	Died     Version            // newest known deletion
 	Heard    Version            // newest version observed at all
 	Denied   Version            // the death by a merge of which people found that it made one of two different things
+	Made     bool               // Sorrel created the native record
+	Leaving  bool               // policy wanted what Sorrel made withdrawn, so a deletion of ours may be under way
 }
 
 // Gone reports whether the native record is deleted: it died after it was last born.
@@ -260,6 +262,7 @@ type Record struct {
 	Absorbed  map[ID][]string     // records merged into this one, and the platforms that came with each
 	Into      ID                  // the record that this one was merged into: it is nothing but a redirect
 	Parted    int                 // how often another was taken out of it again: its external id may have gone with native records
+	Withdrawn []View              // native records that Sorrel made and policy withdrew: of each only what it was, and when it died
 }
 
 // External is the external id that native records of r get from now on.

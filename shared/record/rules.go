@@ -86,7 +86,7 @@ type Rules struct {
 	Platforms   []string            // that the entity is mapped on, sorted
 	Required    map[string][]string // by platform: fields without which no native record is made there, sorted
 	Origins     []string            // whose new native records become records
-	Copies      []string            // where records get native records of their own
+	Copies      map[string]Copy     // where records get native records of their own; nil is everywhere
 	Strangers   []string            // whose native records that belong to nothing are not worth an exception
 	Deletes     map[string]Deletion // by platform; missing means DeleteIgnored
 	Deactivated map[string]Value

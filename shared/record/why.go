@@ -129,6 +129,7 @@ const (
 	StatusAgrees    = "agrees"
 	StatusPending   = "to be written"
 	StatusDoomed    = "to be deleted"
+	StatusLeaving   = "to be withdrawn"
 	StatusHeld      = "not written: "
 	StatusDoubt     = "cannot be used: "
 	StatusNothing   = "nothing to write"
@@ -338,6 +339,8 @@ func status(r Record, rules Rules, rule Rule, field, p string, as func(string, V
 	doubt := v.Said[field].Doubt
 	_, origin := v.Holds(field)
 	switch {
+	case patch.Withdraw:
+		return role, StatusLeaving
 	case patch.Delete:
 		return role, StatusDoomed
 	case pending:

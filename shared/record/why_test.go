@@ -236,7 +236,7 @@ func (w *world) mustLose(f string, rule Rule, why Why, patches map[string]Patch)
 
 // mustStand checks that the status of each platform is one of the known ones and what Project says.
 func (w *world) mustStand(f string, why Why, patches map[string]Patch) {
-	known := []string{StatusDecides, StatusNobody, StatusAgrees, StatusPending, StatusDoomed, StatusNothing, StatusSay, StatusUnmapped, StatusElsewhere}
+	known := []string{StatusDecides, StatusNobody, StatusAgrees, StatusPending, StatusDoomed, StatusLeaving, StatusNothing, StatusSay, StatusUnmapped, StatusElsewhere}
 	w.must(len(why.On) == len(everyPlatform), "%s: %d platforms are told about", f, len(why.On))
 	for _, on := range why.On {
 		s, v := w.on[on.Platform], w.r.Views[on.Platform]
@@ -249,7 +249,7 @@ func (w *world) mustStand(f string, why Why, patches map[string]Patch) {
 		value, pending := patch.Fields[f]
 		w.must(pending == (on.Status == StatusPending), "%s on %s: status %q, but to be written: %v %v", f, on.Platform, on.Status, pending, value)
 		w.must(patch.Kept[f] == reason || patch.Kept[f] == "" && v.Gone(), "%s on %s: status %q, but kept because %q", f, on.Platform, on.Status, patch.Kept[f])
-		w.must(patch.Delete == (on.Status == StatusDoomed) || on.Role == "contributor" || on.Role == "none", "%s on %s: status %q, but to be deleted: %v", f, on.Platform, on.Status, patch.Delete)
+		w.must(patch.Delete == (on.Status == StatusDoomed || on.Status == StatusLeaving) || on.Role == "contributor" || on.Role == "none", "%s on %s: status %q, but to be deleted: %v", f, on.Platform, on.Status, patch.Delete)
 		if on.Status == StatusAgrees && len(s.sent) == 0 && !w.storm && !s.clouded[f] {
 			w.must(s.normal(s.fields[f]) == s.normal(why.Value) || s.fields[f].IsAbsent(), "%s on %s: agrees, but has %v and not %v", f, on.Platform, s.fields[f], why.Value)
 		}

@@ -33,6 +33,8 @@ type side struct {
 	ours    bool // changes that we make are marked
 	full    bool // an event carries the whole record
 	refuses map[string]Value
+	life    int           // how often its native record was withdrawn
+	lived   bool          // it has said anything in this life
 	sent    []Observation // under way
 	ever    []Observation // everything that was ever sent
 }
@@ -50,6 +52,7 @@ type world struct {
 	natives int
 	moved   int // how often something took effect by itself or by a decision in this step
 	created int // how many native records were made in this step
+	left    int // how many native records have been withdrawn
 }
 
 // broken is what a world panics with when a law is broken; play turns it into an error.
@@ -239,8 +242,28 @@ func (w *world) drawRules() Rules {
 			delete(rules.Deletes, p)
 		}
 	}
-	if w.chance(4) {
-		rules.Copies = w.some(everyPlatform, 1)
+	switch w.rng.IntN(4) {
+	case 0:
+		rules.Copies = map[string]Copy{}
+		for _, p := range w.some(everyPlatform, 1) {
+			rules.Copies[p] = Copy{}
+		}
+	case 1, 2:
+		rules.Copies = map[string]Copy{}
+		condition := func(of ...Value) *Condition {
+			return &Condition{Text: fmt.Sprintf("stage in %v", of), At: at(), Holds: func(find Lookup) (bool, error) {
+				if find("golden.stage").Kind() == Bool {
+					return false, errors.New("no stage at all")
+				}
+				return slices.Contains(of, find("golden.stage")), nil
+			}}
+		}
+		for _, p := range everyPlatform {
+			rules.Copies[p] = Copy{}
+			if w.chance(2) {
+				rules.Copies[p] = Copy{When: condition(NullValue(), values[2], values[3], values[9]), Withdraw: condition(values[1], values[4], values[5], values[7], values[10])}
+			}
+		}
 	}
 	return rules
 }
@@ -276,10 +299,23 @@ func (w *world) send(s *side, v Version, fields []string, ours bool) {
 			o.Fields[f] = NullValue()
 		}
 	}
-	s.sent, s.ever = append(s.sent, o), append(s.ever, o)
+	s.sent, s.ever, s.lived = append(s.sent, o), append(s.ever, o), true
 }
 
-func (w *world) ref(s *side) Ref { return Ref{s.name, s.object, s.name + "-1"} }
+func (w *world) ref(s *side) Ref {
+	if s.life > 0 {
+		return Ref{s.name, s.object, fmt.Sprintf("%s-1-%d", s.name, s.life)}
+	}
+	return Ref{s.name, s.object, s.name + "-1"}
+}
+
+// reborn begins another life of a native record that was withdrawn.
+func (w *world) reborn(s *side) {
+	if _, former := w.r.Former(w.ref(s)); former && !s.exists {
+		s.life++
+		s.lived, s.fields, s.clouded = false, map[string]Value{}, map[string]bool{}
+	}
+}
 
 // deliver hands observations over. The result must not depend on their order or number.
 func (w *world) deliver(batch []Observation) {
@@ -313,6 +349,8 @@ func (w *world) settled(out Outcome) {
 	if !alike(still, w.r) || len(nothing.Changes)+len(nothing.Events)+len(nothing.Closed) > 0 {
 		w.must(false, "folding again at the same moment changes something: %+v\n%s", nothing, difference(w.r, still))
 	}
+	w.moved += max(0, len(w.r.Withdrawn)-w.left) // an owner left: others decide now
+	w.left = len(w.r.Withdrawn)
 	for _, e := range out.Events {
 		if e.Action == "approved" || e.Action == "applied" || e.Action == "override-ended" {
 			w.moved++
@@ -325,15 +363,46 @@ func (w *world) settled(out Outcome) {
 	})
 	for _, p := range everyPlatform {
 		patch := Project(w.r, w.rules, p, w.forms(p))
-		w.must(!patch.Delete || gone, "%s is to be deleted though no policy propagates a deletion", p)
+		w.must(!patch.Delete || gone || patch.Withdraw, "%s is to be deleted though no policy propagates a deletion", p)
+		w.must(!patch.Withdraw || w.r.Views[p].Made && w.withdraws(p), "%s is to be withdrawn", p)
+		w.must(!patch.Create || len(patch.Fields) == 0 || w.copies(p), "%s is to get a native record, against policy", p)
 		w.must(!w.r.Views[p].Gone() || patch.Empty(), "%s is gone, and is to be written %v", p, patch.Fields)
 	}
 }
 
-// observed merges a batch into the views. Heard is for people, and is not the same for all orders.
+// copies and withdraws ask the policy.
+func (w *world) copies(p string) bool {
+	c, some := w.rules.Copies[p]
+	if w.rules.Copies == nil || some && c.When == nil {
+		return true
+	}
+	ok, err := false, error(nil)
+	if some {
+		ok, err = c.When.Holds(func(string) Value { return nullFor(w.r.Golden["stage"].Value) })
+	}
+	return ok && err == nil && !w.withdraws(p)
+}
+
+func (w *world) withdraws(p string) bool {
+	c := w.rules.Copies[p].Withdraw
+	if c == nil {
+		return false
+	}
+	ok, err := c.Holds(func(string) Value { return nullFor(w.r.Golden["stage"].Value) })
+	return ok && err == nil
+}
+
+// observed merges a batch into the views. Heard is for people, and is not the same for all orders. What is said about a
+// native record that was withdrawn means nothing, unless it lives again.
 func (w *world) observed(r Record, batch []Observation) Record {
 	r = r.Clone()
 	for _, o := range batch {
+		if was, former := r.Former(o.Ref); former {
+			if o.Gone || o.Version.Compare(was.Died) <= 0 || r.Views[o.Platform].ID != "" || !w.on[o.Platform].exists {
+				continue
+			}
+			r = r.Restored(o.Ref)
+		}
 		v, _ := Observe(r.Views[o.Platform], o)
 		r.Views[o.Platform] = v
 	}
@@ -364,7 +433,8 @@ func (w *world) write(p string) bool {
 	if patch.Empty() || patch.Create && len(patch.Fields) == 0 {
 		return false
 	}
-	if s.exists == patch.Create || patch.Create && len(s.ever) > 0 {
+	w.reborn(s)
+	if s.exists == patch.Create || patch.Create && s.lived {
 		return false // it was deleted or made there meanwhile: the platform refuses, and its own event is under way
 	}
 	before := w.r.Views[p]
@@ -373,7 +443,24 @@ func (w *world) write(p string) bool {
 		w.note("    delete on %s", p)
 		s.exists = false
 		v := w.tick(s)
-		after.Views[p] = Buried(before)
+		if after.Views[p] = Buried(before); patch.Withdraw {
+			if s.refuses["stage"] == TextValue("a") && !w.chance(2) { // it has dependent records
+				s.exists = true
+				after.Held = maps.Clone(w.r.Held)
+				if after.Held == nil {
+					after.Held = map[string]Hold{}
+				}
+				after.Views[p] = before
+				after.Held[HoldKey(p, Whole)] = Hold{Type: "refused-write", Detail: "no", Since: w.now}
+				w.r = after
+				w.refold()
+				_, refused := w.r.Refused(p)
+				w.must(refused, "nobody can see that %s refuses the deletion", p)
+				return true
+			}
+			after.Views[p] = before
+			after = after.Withdraw(p, v.At)
+		}
 		w.r = after
 		o := Observation{Ref: w.ref(s), Version: v, Gone: true, Trace: "gone"}
 		s.sent, s.ever = append(s.sent, o), append(s.ever, o)
@@ -405,7 +492,7 @@ func (w *world) write(p string) bool {
 	}
 	v := w.tick(s)
 	if patch.Create {
-		s.born = v.At
+		s.born, s.lived = v.At, true
 		w.created++
 	}
 	written := map[string]Value{}
@@ -426,6 +513,10 @@ func (w *world) write(p string) bool {
 		}
 	}
 	after.Views[p] = Confirm(view, before, written, told, w.now, fmt.Sprintf("t%d", w.trace))
+	if made := after.Views[p]; true {
+		made.Made, made.Leaving = made.Made || patch.Create, false
+		after.Views[p] = made
+	}
 	w.r = after
 	w.refold()
 	w.send(s, v, slices.Collect(maps.Keys(written)), true)

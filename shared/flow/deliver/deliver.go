@@ -79,6 +79,8 @@ const (
 	longestLost = 10 * time.Minute // for what is not on the platform, and nothing is due to bring there
 	firstRetry  = 90 * time.Second // of a value that is on no list of the platform
 	lastRetry   = time.Hour
+	// longestAwaited is for what refers to a record that policy wants no native record of there: it is woken when that changes.
+	longestAwaited = 24 * time.Hour
 	// stubborn is how many attempts a failure nobody can classify gets before people are told.
 	stubborn = 5
 )
@@ -139,7 +141,7 @@ func (f *Flow) Apply(ctx context.Context, batch []queue.Received) []string {
 
 // late says what people on a platform have missed, where a write comes so late that operators were told.
 func late(d ledger.Due, now time.Time) string {
-	if now.Sub(d.Since) <= ledger.LagTold || !d.Class.Awaited() {
+	if now.Sub(d.Since) <= ledger.LagTold || !d.Class.Awaited() || d.Unwanted {
 		return ""
 	}
 	return fmt.Sprintf("late: missed there since %s, one write for %d", d.Since.UTC().Format(time.RFC3339), max(1, len(d.Traces)))
@@ -190,22 +192,24 @@ func fits(ctx context.Context) bool {
 
 // job is one record on its way to one platform.
 type job struct {
-	platform string
-	class    budget.Class
-	mapping  *mapping.Mapping
-	rules    record.Rules
-	before   ledger.State            // as committed
-	view     record.View             // what the patch was computed from, a read-back included
-	found    *record.Observation     // what was read back, nil if nothing was
-	arrived  map[string]record.Value // what the read-back shows to have been written
-	patch    record.Patch
-	held     map[string]record.Hold
-	gone     bool        // the platform says that the native record was deleted
-	sent     bool        // the write may have reached the platform
-	lost     bool        // it refers to a record that nothing is due to bring to the platform
-	without  bool        // that reference is left out of the write, and waited for
-	waits    []record.ID // records that it refers to and that are not on the platform, sorted
-	write    platform.Write
+	platform  string
+	class     budget.Class
+	mapping   *mapping.Mapping
+	rules     record.Rules
+	before    ledger.State            // as committed
+	view      record.View             // what the patch was computed from, a read-back included
+	found     *record.Observation     // what was read back, nil if nothing was
+	arrived   map[string]record.Value // what the read-back shows to have been written
+	patch     record.Patch
+	held      map[string]record.Hold
+	gone      bool        // the platform says that the native record was deleted
+	sent      bool        // the write may have reached the platform
+	lost      bool        // it refers to a record that nothing is due to bring to the platform
+	without   bool        // that reference is left out of the write, and waited for
+	waits     []record.ID // records that it refers to and that are not on the platform, sorted
+	withdrawn bool        // a read-back shows that a deletion of ours has arrived
+	unwanted  bool        // policy wants no native record there of what it waits for
+	write     platform.Write
 }
 
 // forms are the patched fields in the form that the platform will say them back in.
@@ -309,6 +313,9 @@ func (f *Flow) prepare(ctx context.Context, p Platform, j *job) (bool, error) {
 			return false, err
 		}
 	}
+	if j.withdrawn {
+		return false, f.withdrawn(ctx, j)
+	}
 	r := j.before.Record.Clone()
 	r.Views[j.platform] = j.view
 	if j.view.ID == "" {
@@ -384,7 +391,8 @@ func (f *Flow) recall(ctx context.Context, p Platform, j *job) (bool, error) {
 	n, err := f.readAgain(calls, p, j)
 	f.d.Telemetry.Count("ReadBacks", j.platform, 1)
 	if fault.Is(err, fault.NotFound) {
-		return true, nil // it never arrived
+		j.withdrawn = j.view.Leaving
+		return true, nil // else it never arrived
 	}
 	if err != nil {
 		return false, f.postpone(ctx, j, err, true)
@@ -419,6 +427,8 @@ func (f *Flow) recall(ctx context.Context, p Platform, j *job) (bool, error) {
 		}
 	}
 	v, _ := record.Observe(j.view, o)
+	v.Made = v.Made || j.view.ID == ""
+	j.withdrawn = v.Leaving && v.Gone()
 	j.view = record.Confirm(v, v, j.arrived, record.Version{}, f.d.Now(), f.trace(j))
 	return true, nil
 }
@@ -433,10 +443,11 @@ func (f *Flow) readAgain(ctx context.Context, p Platform, j *job) (record.Native
 
 // pointed is where the references of some records lead on a platform.
 type pointed struct {
-	at      map[record.ID]mapping.Target
-	lost    map[record.ID]bool  // not there, and not due to come
-	unheard map[record.ID]bool  // no record yet: word of it may be on its way
-	refused map[record.ID]error // by the platform's gate, when they were to be delivered first
+	at       map[record.ID]mapping.Target
+	lost     map[record.ID]bool  // not there, and not due to come
+	unheard  map[record.ID]bool  // no record yet: word of it may be on its way
+	unwanted map[record.ID]bool  // policy wants none there for now, or it waits for such a record itself
+	refused  map[record.ID]error // by the platform's gate, when they were to be delivered first
 }
 
 // targets finds what references point to on the platform. A referenced record that is not there yet is delivered first.
@@ -450,7 +461,7 @@ func (f *Flow) targets(ctx context.Context, name string, jobs []*job, depth int,
 			}
 		}
 	}
-	to := pointed{map[record.ID]mapping.Target{}, map[record.ID]bool{}, map[record.ID]bool{}, map[record.ID]error{}}
+	to := pointed{map[record.ID]mapping.Target{}, map[record.ID]bool{}, map[record.ID]bool{}, map[record.ID]bool{}, map[record.ID]error{}}
 	if len(wanted) == 0 {
 		return to
 	}
@@ -477,7 +488,8 @@ func (f *Flow) targets(ctx context.Context, name string, jobs []*job, depth int,
 				}
 				continue
 			}
-			_, due := state.Due[name]
+			waits, due := state.Due[name]
+			to.unwanted[id] = waits.Unwanted || state.Record.Unwanted(f.d.Config.Rules(id.Entity()), name) != ""
 			to.lost[id], to.unheard[id] = state.Exists() && !due, !state.Exists()
 			missing = append(missing, id)
 		}
@@ -508,6 +520,7 @@ func (f *Flow) render(ctx context.Context, j *job, to pointed) (bool, error) {
 		if !ok {
 			j.lost = j.lost || to.lost[id] || to.unheard[id] && j.before.Due[j.platform].Attempts >= stubborn
 			refused = cmp.Or(refused, to.refused[id])
+			j.unwanted = j.unwanted || to.unwanted[id]
 			missing = append(missing, fmt.Sprintf("%s → %s", field, id))
 			j.waits = append(j.waits, id)
 		}
@@ -518,7 +531,7 @@ func (f *Flow) render(ctx context.Context, j *job, to pointed) (bool, error) {
 	switch {
 	case refused != nil:
 		return false, f.postpone(ctx, j, refused, false)
-	case len(missing) > 0 && j.lost && len(native) > 0 && !j.patch.Create: // the rest need not wait for what may never come
+	case len(missing) > 0 && (j.lost || j.unwanted) && len(native) > 0 && !j.patch.Create: // the rest need not wait for what may never come
 		j.without = true
 		for field, h := range held {
 			if h.Type == mapping.MissingReference {
@@ -550,7 +563,8 @@ func (f *Flow) render(ctx context.Context, j *job, to pointed) (bool, error) {
 func (j *job) key() string {
 	due := j.before.Due[j.platform]
 	if j.patch.Create {
-		return fmt.Sprintf("%s-new-%s", j.id().External(), j.before.Record.Views[j.platform].ID) // after one that is gone it is another
+		gone := cmp.Or(j.before.Record.Views[j.platform].ID, j.before.Record.LastWithdrawn(j.platform))
+		return fmt.Sprintf("%s-new-%s", j.id().External(), gone) // after one that is gone it is another
 	}
 	return fmt.Sprintf("%s-%d-%d-%d-%d", j.id().External(), j.before.Record.Seq, j.before.Log.Seq, due.Since.UnixNano(), due.Attempts)
 }
@@ -567,10 +581,18 @@ func (f *Flow) settle(ctx context.Context, j *job, w platform.Written) error {
 		return f.finish(ctx, j, w, true)
 	case row.Class == fault.Refused || row.Class == fault.Contract || row.Class == fault.TooLarge:
 		return f.refuse(ctx, j, w.Err)
+	case row.Class == fault.NotFound && (j.patch.Withdraw || j.view.Leaving):
+		return f.withdrawn(ctx, j)
 	case row.Class == fault.NotFound && j.view.ID != "":
 		j.gone = f.deleted(ctx, j)
 	}
 	return f.postpone(ctx, j, w.Err, false)
+}
+
+// withdrawn finishes the deletion of a native record that policy withdraws, and that is not there any more.
+func (f *Flow) withdrawn(ctx context.Context, j *job) error {
+	j.patch = record.Patch{Delete: true, Withdraw: true}
+	return f.finish(ctx, j, platform.Written{ID: j.view.ID}, true)
 }
 
 // deleted asks whether the platform has deleted the native record that a write did not find. Only its plain word counts: not
@@ -589,13 +611,20 @@ func (f *Flow) deleted(ctx context.Context, j *job) bool {
 func (f *Flow) finish(ctx context.Context, j *job, w platform.Written, written bool) error {
 	return f.commit(ctx, j, func(s *ledger.State, e *ledger.Entry, now time.Time) {
 		view, crossed := s.Record.Views[j.platform], false
-		if written && (view.ID == "" || view.ID == w.ID) { // else another native record has become this record's meanwhile
+		switch {
+		case written && j.patch.Withdraw:
+			if view.ID == j.view.ID {
+				s.Record = s.Record.Withdraw(j.platform, now)
+			}
+		case written && (view.ID == "" && !j.patch.Delete || view.ID == w.ID): // else another native record has become this record's meanwhile
 			if view.ID == "" { // a view that an echo made meanwhile brought its link with it
 				view.Ref = record.Ref{Platform: j.platform, Object: j.mapping.Object, ID: w.ID}
 				e.Links[view.Ref] = j.id()
 			}
 			crossed = w.Version.IsZero() && len(j.crossed(e.Before, j.forms())) > 0
-			s.Record.Views[j.platform] = f.confirm(j, s, view, w, now)
+			view = f.confirm(j, s, view, w, now)
+			view.Made, view.Leaving = view.Made || j.patch.Create, view.Leaving && j.patch.Delete
+			s.Record.Views[j.platform] = view
 		}
 		held := f.holds(j, s, now)
 		for field := range j.patch.Fields {
@@ -612,7 +641,10 @@ func (f *Flow) finish(ctx context.Context, j *job, w platform.Written, written b
 			if w.Created {
 				step.Detail = "created"
 			}
-			if j.patch.Delete {
+			switch {
+			case j.patch.Withdraw:
+				step.Detail = "withdrawn"
+			case j.patch.Delete:
 				step.Detail = "deleted"
 			}
 			step.Detail = strings.Trim(step.Detail+"; "+late(j.before.Due[j.platform], now), "; ")
@@ -626,7 +658,7 @@ func (f *Flow) finish(ctx context.Context, j *job, w platform.Written, written b
 		case written:
 			f.d.Telemetry.Count("Written", j.platform, 1)
 			due, now := j.before.Due[j.platform], f.d.Now()
-			if due.Class.Awaited() {
+			if due.Class.Awaited() && !due.Unwanted {
 				f.d.Telemetry.Took("Freshness", j.platform, now.Sub(due.Since))
 			}
 			f.tell(ctx, j, "written", late(due, now), slices.Sorted(maps.Keys(j.patch.Fields)), nil)
@@ -711,10 +743,12 @@ func (f *Flow) readBack(j *job, s *ledger.State, e *ledger.Entry, now time.Time)
 	if j.found == nil || view.ID != "" && view.ID != j.found.ID { // the hub tells people about two
 		return
 	}
-	if view.ID == "" {
+	made := view.ID == "" // by a write of ours: nobody else knows the external id, and nobody has linked what people made
+	if made {
 		e.Links[j.found.Ref] = j.id()
 	}
 	view, _ = record.Observe(view, *j.found)
+	view.Made, view.Leaving = view.Made || made, view.Leaving && view.Gone()
 	arrived, crossed := maps.Clone(j.arrived), j.crossed(e.Before, j.arrived)
 	for _, field := range crossed {
 		delete(arrived, field)
@@ -771,6 +805,7 @@ func (f *Flow) end(j *job, s *ledger.State) {
 		if j.without {
 			left.Attempts, left.Reason, left.Missing, left.Stuck, left.Waits = due.Attempts, due.Reason, due.Missing, due.Stuck, j.waits
 			left.NotBefore = f.later(f.d.Now(), max(due.Attempts, 1), longestLost, time.Time{})
+			f.await(j, &left, f.d.Now())
 		}
 		if s.Due == nil {
 			s.Due = map[string]ledger.Due{}
@@ -807,7 +842,10 @@ func (f *Flow) refuse(ctx context.Context, j *job, why error) error {
 	case len(fields) == 0:
 		fields = slices.Sorted(maps.Keys(j.patch.Fields)) // the vendor does not say which
 	}
-	if j.patch.Delete {
+	switch {
+	case j.patch.Withdraw:
+		fields = []string{record.Whole}
+	case j.patch.Delete:
 		return f.postpone(ctx, j, why, false) // there is no field to hold
 	}
 	return f.commit(ctx, j, func(s *ledger.State, entry *ledger.Entry, now time.Time) {
@@ -846,14 +884,14 @@ func (f *Flow) postpone(ctx context.Context, j *job, why error, found bool) erro
 			s.AddDue(j.platform, f.trace(j), j.class, now)
 			due = s.Due[j.platform]
 		}
-		again := due.Reason == why.Error()
+		again, rested := due.Reason == why.Error(), due.Unwanted
 		due.Attempts++
 		due.Unknown = due.Unknown || found
 		if fault.Is(why, fault.Unknown) {
 			due.Unknown = true
 			due.Try(j.forms())
 		}
-		due.Reason, due.Waits = why.Error(), nil
+		due.Reason, due.Waits, due.Unwanted = why.Error(), nil, false
 		if fault.Is(why, fault.MissingReference) {
 			due.Waits = j.waits
 		}
@@ -869,11 +907,17 @@ func (f *Flow) postpone(ctx context.Context, j *job, why error, found bool) erro
 		if unknown && !found {
 			due.NotBefore = now.Add(firstWait) // read back soon
 		}
+		if fault.Is(why, fault.MissingReference) {
+			f.await(j, &due, now)
+		}
 		if j.gone { // the hub decides what follows from that
 			e.Rechecks = []ledger.Recheck{{Ref: j.view.Ref, NotBefore: now, Reason: "deleted there, as a write was told", Trace: f.trace(j)}}
 			due.NotBefore = now.Add(firstRetry)
 		}
 		s.Due[j.platform] = due
+		if due.Unwanted && rested {
+			return
+		}
 		if due.Attempts == 1 || !again && !fault.Is(why, fault.Down) { // else one line per record and attempt
 			f.steps(j, e, ledger.Step{Step: "kept-due", Detail: string(fault.ClassOf(why))}, now)
 		}
@@ -884,6 +928,17 @@ func (f *Flow) postpone(ctx context.Context, j *job, why error, found bool) erro
 		}
 		f.tell(ctx, j, "kept-due", string(fault.ClassOf(why)), nil, why)
 	})
+}
+
+// await puts off for long what refers to a record that policy wants no native record of for now. Nothing has failed, so
+// nobody is told.
+func (f *Flow) await(j *job, due *ledger.Due, now time.Time) {
+	if !j.unwanted {
+		return
+	}
+	due.Unwanted, due.Attempts, due.Missing, due.Stuck = true, 1, false, false
+	due.Reason = fmt.Sprintf("it waits for %s, which policy wants no native record of on %s for now", strings.Trim(fmt.Sprint(j.waits), "[]"), j.platform)
+	due.NotBefore = now.Add(longestAwaited - time.Duration(f.d.Rand().Int64N(int64(longestAwaited/2))))
 }
 
 // later is a jittered pause that doubles, and respects what the vendor asked for.

@@ -97,7 +97,7 @@ func (f *Flow) release(ctx context.Context, platform string, id record.ID, ready
 				continue
 			}
 			_, err := govern.Change(ctx, f.d.Ledger, f.d.Config, id, govern.Cause{Now: f.d.Now().UTC()}, func(s *ledger.State) ([]record.Event, error) {
-				if due, still := s.Due[platform]; still {
+				if due, still := s.Due[platform]; still && !s.Awake(platform, f.d.Now().UTC()) {
 					due.Waits, due.NotBefore = nil, f.d.Now().UTC()
 					s.Due[platform] = due
 				}

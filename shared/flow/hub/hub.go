@@ -219,6 +219,9 @@ func (f *Flow) complete(ctx context.Context, m *mapping.Mapping, in []message.In
 	case err == nil:
 		return append(out, sourced{n, hint.CorrelationID, hint.Source, hint.ReceivedAt}), true, nil
 	case fault.Is(err, fault.NotFound):
+		if leaves, err := f.leaves(ctx, ref); err != nil || leaves {
+			return out, false, err
+		}
 		return out, false, f.park(ctx, ledger.Exception{Type: "unmatched", Native: ref.String(), Platform: ref.Platform,
 			Detail: "the platform does not know this id", Remedy: "check the sender of the event, and the integration user's permission", Trace: hint.CorrelationID})
 	case fault.RowOf(err).Queue == fault.Keep || fault.Is(err, fault.Unauthenticated):
@@ -353,7 +356,18 @@ func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, re
 		}
 	}
 	after := before.Clone()
+	if was, former := before.Record.Former(ref); former {
+		if restored, err := f.restored(ctx, was, said, read); err != nil || !restored {
+			f.d.Telemetry.Count("Repeats", ref.Platform, 1)
+			return err
+		}
+		if first := before.Record.Views[ref.Platform].Ref; first.ID != "" {
+			return f.second(ctx, before.Record.ID, first, said)
+		}
+		after.Record = after.Record.Restored(ref)
+	}
 	view, changed := after.Record.Views[ref.Platform], !linked
+	made := !linked && view.ID == "" && matched == "" && ours(before, said)
 	if !linked && view.Gone() {
 		view = record.View{} // a new native record takes the place of a deleted one
 	}
@@ -385,6 +399,7 @@ func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, re
 	if view.ID != ref.ID {
 		return f.second(ctx, before.Record.ID, view.Ref, said)
 	}
+	view.Made = view.Made || made
 	var rechecks []ledger.Recheck
 	if unsettled := view.Unsettled(); len(unsettled) > 0 && (changed || read) {
 		view, rechecks = f.settle(ctx, m, before.Record, view, said, read, links)
@@ -449,6 +464,46 @@ func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, re
 		return err
 	}
 	return f.merged(ctx, entry.After.Record, trace, w, depth)
+}
+
+// ours reports whether a native record that nobody has linked was created by a write of ours, which is not confirmed yet or
+// whose worker died: it carries the record's external id, and one was due there, or the platform says that we made it.
+func ours(s ledger.State, said []saying) bool {
+	ref := said[0].Ref
+	_, due := s.Due[ref.Platform]
+	return s.Exists() && slices.ContainsFunc(said, func(o saying) bool {
+		return !o.Gone && o.External == s.Record.ID && (due || o.Ours && !o.Born.IsZero())
+	})
+}
+
+// leaves reports whether a native record is one that policy withdraws, or has withdrawn.
+func (f *Flow) leaves(ctx context.Context, ref record.Ref) (bool, error) {
+	id, linked, err := f.d.Ledger.Lookup(ctx, ref)
+	if err != nil || !linked {
+		return false, err
+	}
+	states, err := f.d.Ledger.Load(ctx, id)
+	r := states[id].Record
+	_, former := r.Former(ref)
+	v := r.Views[ref.Platform]
+	return former || v.ID == ref.ID && v.Leaving, err
+}
+
+// restored reports whether people brought back a native record that was withdrawn. Late words about its former life mean
+// nothing. Clocks differ: what is said to be newer than its death is read, unless it was just now.
+func (f *Flow) restored(ctx context.Context, was record.View, said []saying, read bool) (bool, error) {
+	last := said[len(said)-1]
+	if last.Gone || last.Version.Compare(was.Died) <= 0 || read {
+		return !last.Gone && last.Version.Compare(was.Died) > 0, nil
+	}
+	n, err := f.read(ctx, was.Ref, classOf(last.source), last.trace)
+	switch {
+	case fault.Is(err, fault.NotFound):
+		return false, nil
+	case err != nil && (fault.RowOf(err).Queue == fault.Keep || fault.Is(err, fault.Unauthenticated)):
+		return false, f.d.Ledger.Postpone(ctx, ledger.Recheck{Ref: was.Ref, NotBefore: f.d.Now().Add(recheckIn), Reason: err.Error(), Trace: last.trace, Class: classOf(last.source)})
+	}
+	return err == nil && !n.Gone, err
 }
 
 // nameless reports whether a native record that is not known has to be read for its external id: events tell of changed fields
@@ -679,6 +734,12 @@ func (f *Flow) absorbed(ctx context.Context, found ledger.Found, said []saying, 
 	}
 	before := states[found.Via]
 	view, changed := before.Record.Views[ref.Platform], false
+	if was, former := before.Record.Former(ref); former && view.ID != ref.ID {
+		if restored, err := f.restored(ctx, was, said, false); err != nil || !restored {
+			f.d.Telemetry.Count("Repeats", ref.Platform, 1)
+			return err
+		}
+	}
 	if view.ID != ref.ID {
 		first := found.State.Record.Views[ref.Platform].Ref
 		if first == ref {
