@@ -278,6 +278,9 @@ func (f *fake) apply(w platform.Write) (platform.Written, record.Native) {
 	created := false
 	if w.Delete {
 		r := f.rows[ref]
+		if r == nil || r.gone {
+			return platform.Written{ID: ref.ID}, record.Native{Ref: ref, Gone: true, Version: record.Version{At: f.now()}}
+		}
 		r.gone, r.ours, r.at = true, true, f.now().Truncate(f.resolution)
 		return platform.Written{ID: ref.ID}, f.native(ref, r)
 	}
@@ -291,6 +294,9 @@ func (f *fake) apply(w platform.Write) (platform.Written, record.Native) {
 			ref = found
 		} else {
 			ref.ID, created = f.name[:1]+"-"+w.External, true
+			for n := 2; f.rows[ref] != nil; n++ { // after one that was deleted
+				ref.ID = fmt.Sprintf("%s-%s-%d", f.name[:1], w.External, n)
+			}
 		}
 	}
 	body := decoded(w.Fields)
@@ -310,7 +316,7 @@ func (f *fake) apply(w platform.Write) (platform.Written, record.Native) {
 		f.rewrite(ref.Object, body)
 	}
 	r := f.rows[ref]
-	if r == nil {
+	if r == nil || r.gone {
 		if !created {
 			return platform.Written{Err: fault.New(fault.NotFound, f.name+".write", "no such record")}, record.Native{}
 		}

@@ -56,6 +56,19 @@ const governedContract = `{"$schema": "https://json-schema.org/draft/2020-12/sch
 
 func governedConfig(t testing.TB) *policy.Set {
 	t.Helper()
+	return loaded(t, governedFiles())
+}
+
+func loaded(t testing.TB, files fstest.MapFS) *policy.Set {
+	t.Helper()
+	set, problems := policy.Load(files)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	return set
+}
+
+func governedFiles() fstest.MapFS {
 	files := fstest.MapFS{"policy/account.yaml": {Data: []byte(governedPolicy)}, "contract/account.v1.json": {Data: []byte(governedContract)},
 		"people.yaml": {Data: []byte("people:\n  fiona: {roles: [finance]}\n")}}
 	for _, p := range []string{record.NetSuite, record.Salesforce, record.Zendesk, record.ServiceNow} {
@@ -76,11 +89,7 @@ func governedConfig(t testing.TB) *policy.Set {
 		}
 		files["mapping/"+p+".account.yaml"] = &fstest.MapFile{Data: []byte(text)}
 	}
-	set, problems := policy.Load(files)
-	if len(problems) > 0 {
-		t.Fatal(problems)
-	}
-	return set
+	return files
 }
 
 // governedWorld is one with a customer that NetSuite made, on all platforms.

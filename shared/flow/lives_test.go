@@ -17,6 +17,7 @@ import (
 	"sorrel/shared/govern"
 	"sorrel/shared/ledger"
 	"sorrel/shared/platform"
+	"sorrel/shared/policy"
 	"sorrel/shared/record"
 	"sorrel/shared/store"
 	"sorrel/shared/store/storetest"
@@ -30,6 +31,7 @@ type life struct {
 	heard []record.Native
 	made  int
 	acts  []string
+	known []record.ID // of which something else may be told
 }
 
 func (l *life) did(format string, a ...any) {
@@ -261,11 +263,14 @@ func (l *life) claims() {
 // histories, 40 without it.
 func TestRandomLives(t *testing.T) {
 	t.Parallel()
-	lives := 40
+	randomLives(t, governedConfig(t), 40, func(*life) {})
+}
+
+// randomLives lets people live lives, and something else interfere at each step.
+func randomLives(t *testing.T, set *policy.Set, lives int, interfere func(*life)) {
 	if n, err := strconv.Atoi(os.Getenv("SORREL_LIVES")); err == nil {
 		lives = n
 	}
-	set := governedConfig(t)
 	from, _ := strconv.Atoi(os.Getenv("SORREL_LIFE"))
 	var l *life
 	var seed int
@@ -303,6 +308,7 @@ func TestRandomLives(t *testing.T) {
 				l.clock.pass(time.Second)
 			}
 			l.act()
+			interfere(l)
 		}
 		l.store.Next = nil
 		for _, f := range l.fakes() {

@@ -122,7 +122,7 @@ type WhyPlatform struct {
 	PutBack  *PutBack  `json:"putBack,omitempty"`
 }
 
-// Statuses of a field on a platform. StatusHeld and StatusDoubt are followed by the reason.
+// Statuses of a field on a platform. StatusHeld and StatusDoubt are followed by the reason, StatusNobody where policy is the reason.
 const (
 	StatusDecides   = "decides"
 	StatusNobody    = "decides, but has no native record yet"
@@ -348,6 +348,9 @@ func status(r Record, rules Rules, rule Rule, field, p string, as func(string, V
 	case patch.Kept[field] != "":
 		return role, StatusHeld + patch.Kept[field]
 	case owns && v.ID == "":
+		if why := r.Unwanted(rules, p); why != "" {
+			return role, StatusNobody + ": " + why
+		}
 		return role, StatusNobody
 	case owns && doubt != nil:
 		return role, StatusDoubt + doubt.Type + ": " + doubt.Detail

@@ -244,7 +244,7 @@ func (w *world) mustStand(f string, why Why, patches map[string]Patch) {
 		if !held {
 			reason = ""
 		}
-		w.must(slices.Contains(known, on.Status) || held || strings.HasPrefix(on.Status, StatusDoubt), "%s on %s: unknown status %q", f, on.Platform, on.Status)
+		w.must(slices.Contains(known, on.Status) || held || strings.HasPrefix(on.Status, StatusDoubt) || strings.HasPrefix(on.Status, StatusNobody+": "), "%s on %s: unknown status %q", f, on.Platform, on.Status)
 		patch := patches[on.Platform]
 		value, pending := patch.Fields[f]
 		w.must(pending == (on.Status == StatusPending), "%s on %s: status %q, but to be written: %v %v", f, on.Platform, on.Status, pending, value)
