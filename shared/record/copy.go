@@ -44,8 +44,8 @@ func (c Copy) none(golden map[string]Golden, platform string) string {
 }
 
 // withdrawn reports whether policy wants what Sorrel created on a platform deleted again.
-func (rules Rules) withdrawn(golden map[string]Golden, platform string) bool {
-	w := rules.Copies[platform].Withdraw
+func (r Rules) withdrawn(golden map[string]Golden, platform string) bool {
+	w := r.Copies[platform].Withdraw
 	if w == nil {
 		return false
 	}

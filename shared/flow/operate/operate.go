@@ -118,6 +118,9 @@ func (f *Flow) Status(ctx context.Context) (Status, error) {
 				return Status{}, err
 			}
 			ps.Due++
+			if d.Waits { // for another record, as policy wants it to
+				continue
+			}
 			waits := now.Sub(d.Since).Seconds()
 			w := ps.ByClass[d.Class.String()]
 			ps.ByClass[d.Class.String()] = Waiting{w.Count + 1, max(w.Oldest, waits)}
