@@ -118,7 +118,7 @@ func (f *Flow) Status(ctx context.Context) (Status, error) {
 				return Status{}, err
 			}
 			ps.Due++
-			if d.Waits { // for another record, as policy wants it to
+			if d.Unwanted { // for another record, as policy wants it to
 				continue
 			}
 			waits := now.Sub(d.Since).Seconds()
