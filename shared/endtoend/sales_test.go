@@ -100,36 +100,61 @@ func TestOpportunities(t *testing.T) {
 	says(map[string]string{"stage": text("negotiation"), "activationStatus": text("review")})
 }
 
+// assign does what a workflow does: it gives fields of a record values, and makes the record if there is none.
+func (g governed) assign(id record.ID, fields map[string]string) {
+	g.Helper()
+	before, err := g.world.Ledger.Follow(g.Context(), id)
+	if err != nil {
+		g.Fatal(err)
+	}
+	after := before.Clone()
+	now := time.Now().UTC()
+	if after.Record.Assigned == nil {
+		after.Record.Assigned = map[string]record.Assigned{}
+	}
+	for f, v := range fields {
+		after.Record.Assigned[f] = record.Assigned{Value: record.TextValue(v), When: now, By: "escalation/case/1/1", Trace: "T1"}
+	}
+	settled, err := govern.Settle(g.Context(), g.world.Ledger, g.world.Config, before, after, govern.Cause{Trace: "T1", Class: budget.Live, Now: now})
+	if err == nil {
+		err = g.world.Ledger.Commit(g.Context(), settled.Entry)
+	}
+	if err != nil {
+		g.Fatal(err)
+	}
+	g.settle(soon)
+}
+
+// The account's owner has left: the task is made all the same, for the integration user, and people are told of the owner alone.
+func TestTaskForSomebodyWhoHasLeft(t *testing.T) {
+	g := governedStage(t, nil)
+	c := g.customer(ernst())
+	const left = "005xx000001SgonAAC"
+	if err := g.twins.Salesforce.Deactivate(left); err != nil {
+		t.Fatal(err)
+	}
+	id := record.ID("task/5f1c2a7be09d4f1c2a7b")
+	g.assign(id, map[string]string{"subject": "Call Ernst Handel", "customer": string(c.id), "owner": left})
+	g.expectTroubles("refused-write salesforce owner")
+	task, _ := g.twins.Salesforce.Get("Task", nativeID(t, g.twins, record.Salesforce, "Task", id.External()))
+	if task["Subject"] != "Call Ernst Handel" || task["WhatId"] != c.on[record.Salesforce] || task["OwnerId"] != salesforcetwin.IntegrationUser {
+		t.Errorf("the task: %v", task)
+	}
+	g.assign(id, map[string]string{"owner": salesforcetwin.Person}) // the workflow finds somebody else
+	task, _ = g.twins.Salesforce.Get("Task", nativeID(t, g.twins, record.Salesforce, "Task", id.External()))
+	if task["OwnerId"] != salesforcetwin.Person {
+		t.Errorf("the task is %v's", task["OwnerId"])
+	}
+	g.expectTroubles()
+}
+
 // A task that a workflow makes gets to Salesforce once, after the account that it is about. Whoever has it may change it; only its
 // status is news. The tasks that people make are theirs: neither a record, nor an exception, nor listed.
 func TestTasks(t *testing.T) {
 	g := governedStage(t, nil)
 	c := g.customer(ernst())
 	id := record.ID("task/4f1c2a7be09d4f1c2a7b")
-	assign := func(fields map[string]string) { // as a workflow does
-		t.Helper()
-		before, err := g.world.Ledger.Follow(t.Context(), id)
-		if err != nil {
-			t.Fatal(err)
-		}
-		after := before.Clone()
-		now := time.Now().UTC()
-		if after.Record.Assigned == nil {
-			after.Record.Assigned = map[string]record.Assigned{}
-		}
-		for f, v := range fields {
-			after.Record.Assigned[f] = record.Assigned{Value: record.TextValue(v), When: now, By: "escalation/case/1/1", Trace: "T1"}
-		}
-		settled, err := govern.Settle(t.Context(), g.world.Ledger, g.world.Config, before, after, govern.Cause{Trace: "T1", Class: budget.Live, Now: now})
-		if err == nil {
-			err = g.world.Ledger.Commit(t.Context(), settled.Entry)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		g.settle(soon)
-	}
-	assign(map[string]string{"subject": "Call Ernst Handel", "description": "Their ticket was escalated.", "customer": string(c.id), "owner": salesforcetwin.Person, "priority": "high", "dueOn": "2026-11-24"})
+	g.assign(id, map[string]string{"subject": "Call Ernst Handel", "description": "Their ticket was escalated.", "customer": string(c.id), "owner": salesforcetwin.Person, "priority": "high", "dueOn": "2026-11-24"})
 	g.wrote("salesforce 1")
 	native := nativeID(t, g.twins, record.Salesforce, "Task", id.External())
 	shows := func(want map[string]any) {
@@ -160,7 +185,7 @@ func TestTasks(t *testing.T) {
 	if status() != "done" {
 		t.Errorf("the task is %q", status())
 	}
-	assign(map[string]string{"description": "Their ticket was escalated, and is solved."})
+	g.assign(id, map[string]string{"description": "Their ticket was escalated, and is solved."})
 	g.wrote("salesforce 1")
 	shows(map[string]any{"Subject": "Call Roland", "ActivityDate": "2026-11-26", "Description": "Their ticket was escalated, and is solved."})
 	g.list(record.Salesforce)
@@ -176,7 +201,7 @@ func TestTasks(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.settle(soon)
-	assign(map[string]string{"description": "Again."}) // nobody wants it
+	g.assign(id, map[string]string{"description": "Again."}) // nobody wants it
 	g.wrote("")
 	g.noTrouble()
 }

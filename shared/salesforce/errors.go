@@ -16,11 +16,13 @@ import (
 )
 
 // errorRow is one line of the error table. says narrows it to messages that contain the text (then Note says
-// so); pause is how long to wait after a Throttled answer, which never carries Retry-After.
+// so); pause is how long to wait after a Throttled answer, which never carries Retry-After; about is the field that it is
+// about where the answer names none.
 type errorRow struct {
 	platform.ErrorRow
 	says  string
 	pause time.Duration
+	about string
 }
 
 // errorTable is the only place where answers become fault classes: the first row that matches decides, for
@@ -32,6 +34,7 @@ func errorTable() []errorRow {
 		return errorRow{ErrorRow: platform.Row(status, code, class, note)}
 	}
 	says := func(r errorRow, text string) errorRow { r.says = text; return r }
+	about := func(r errorRow, field string) errorRow { r.about = field; return r }
 	pause := func(r errorRow, d time.Duration) errorRow { r.pause = d; return r }
 	return []errorRow{
 		row(401, "INVALID_SESSION_ID", fault.Unauthenticated, "after one fresh sign-in"),
@@ -79,6 +82,7 @@ func errorTable() []errorRow {
 		row(0, "DUPLICATES_DETECTED", fault.Refused, "duplicate rule"),
 		row(0, "INSUFFICIENT_ACCESS_OR_READONLY", fault.Refused, "permission"),
 		row(0, "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY", fault.Refused, "permission on the parent"),
+		about(row(0, "INACTIVE_OWNER_OR_USER", fault.Refused, "the user who is to own it is inactive; name another one, or let the integration user update records with inactive owners"), "OwnerId"),
 		row(0, "STORAGE_LIMIT_EXCEEDED", fault.Refused, "org is full"),
 
 		row(300, "", fault.Refused, "several records carry the external id; nothing was written"),
@@ -144,6 +148,9 @@ func (c *Connector) failure(status int, errs []vendorError) *fault.Error {
 		if v.Message != "" {
 			e.Detail += "; " + v.Message
 		}
+	}
+	if len(e.Fields) == 0 && row.about != "" {
+		e.Fields = []string{row.about}
 	}
 	e.Detail = clip(strings.TrimPrefix(e.Detail, "; "))
 	if row.pause > 0 {

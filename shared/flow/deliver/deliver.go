@@ -354,7 +354,8 @@ func (j *job) hold(field string, h record.Hold) {
 func (f *Flow) accepts(ctx context.Context, p Platform, j *job, field string) bool {
 	lists, can := p.(Lists)
 	path, _, _ := j.mapping.Native(field)
-	if !can || j.patch.Fields[field].Kind() != record.Text {
+	_, refers := j.mapping.Refers(field) // a reference is on no list
+	if !can || refers || j.patch.Fields[field].Kind() != record.Text {
 		return true
 	}
 	body, _, err := j.mapping.Write(map[string]record.Value{field: j.patch.Fields[field]}, false, nil)

@@ -352,6 +352,9 @@ func TestActs(t *testing.T) {
 	o.want("POST", "/_twin/edit", `{"object":"Account","id":"`+other+`","fields":{"Support_Tier__c":"Gold"}}`, 200, other)
 	o.want("POST", "/_twin/picklist", `{"object":"Account","field":"Name","value":"Gold"}`, 422, "no picklist")
 	o.want("POST", "/_twin/field", `{"object":"Account","field":{"Name":"New__c","Type":"string","Length":5}}`, 200, "New__c")
+	o.want("POST", "/_twin/deactivate", `{"user":"B"}`, 422, "no user id")
+	o.want("POST", "/_twin/deactivate", `{"user":"005xx000001Sxyz"}`, 200, "005xx000001Sxyz")
+	o.want("POST", "/_twin/edit", `{"object":"Account","id":"`+other+`","fields":{"OwnerId":"005xx000001Sxyz"}}`, 422, "INACTIVE_OWNER_OR_USER")
 	got := make(chan string, 1)
 	bus := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		b, err := io.ReadAll(r.Body)

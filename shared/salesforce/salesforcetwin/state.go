@@ -593,6 +593,8 @@ func (x *tx) reference(f *Field, s string) (any, *apiError) {
 	switch {
 	case !ok || to != nil && !strings.HasPrefix(key, to.prefix):
 		return nil, bad("MALFORMED_ID", fmt.Sprintf("%s: id value of incorrect type: %s", f.Relationship, s), f.Name)
+	case to == nil && f.Name == "OwnerId" && x.t.inactive[key]:
+		return nil, bad("INACTIVE_OWNER_OR_USER", fmt.Sprintf("operation performed with inactive user [%s] as owner", s)) // names no field
 	case to == nil: // users are not kept
 		return key + suffix(key), nil
 	case to.rows[key] == nil:

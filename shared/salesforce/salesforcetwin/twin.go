@@ -10,6 +10,7 @@
 //	POST /_twin/delete   {"object","id"}                  … deletes one
 //	POST /_twin/undelete {"object","id"}                  … takes it out of the recycle bin
 //	POST /_twin/merge    {"object","winner","loser"}      … makes one of two accounts or contacts
+//	POST /_twin/deactivate {"user"}                       somebody has left: nothing can be given to them any more
 //	POST /_twin/events   {"url"}                          where change events go (in EventBridge's form)
 //	POST /_twin/gap      {"object","ids","type"}          a GAP_… event, or any type with ids such as 001*
 //	POST /_twin/expire   {}                               ends every session
@@ -80,7 +81,8 @@ type Twin struct {
 	rng      *rand.Rand
 	objects  map[string]*object // by lower-case name
 	serial   int
-	latest   time.Time // never goes back
+	latest   time.Time       // never goes back
+	inactive map[string]bool // users, by id of 15 characters
 	sessions map[string]time.Time
 	cursors  []*locator
 	hours    [24]int // calls of the last 24 hours, by hour
@@ -117,7 +119,7 @@ func New(opts Options) *Twin {
 	if opts.RetryBase == 0 {
 		opts.RetryBase = time.Second
 	}
-	t := &Twin{opts: opts, rng: rand.New(rand.NewPCG(opts.Seed, 2)), serial: opts.First, objects: standard(), sessions: map[string]time.Time{}, commit: 1_082_985_000_000}
+	t := &Twin{opts: opts, rng: rand.New(rand.NewPCG(opts.Seed, 2)), serial: opts.First, objects: standard(), inactive: map[string]bool{}, sessions: map[string]time.Time{}, commit: 1_082_985_000_000}
 	t.kit = twin.NewKit(twin.Config{Name: "salesforce", Now: opts.Now, Seed: opts.Seed, Throttled: t.throttled})
 	return t
 }
@@ -246,6 +248,18 @@ func (t *Twin) act(name, id string, do func(*tx, *row) *apiError) error {
 	return nil
 }
 
+// Deactivate lets a user have left: records stay theirs, but none can be given to them any more.
+func (t *Twin) Deactivate(user string) error {
+	key, ok := short(user)
+	if !ok || !strings.HasPrefix(key, "005") {
+		return fmt.Errorf("salesforcetwin: %q is no user id; they have 15 or 18 characters and begin with 005", user)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.inactive[key] = true
+	return nil
+}
+
 // Get returns a live record in REST's shape.
 func (t *Twin) Get(name, id string) (map[string]any, bool) {
 	t.mu.Lock()
@@ -284,6 +298,7 @@ func (t *Twin) reset() {
 		o.clear()
 	}
 	clear(t.sessions)
+	clear(t.inactive)
 	t.cursors, t.hours = nil, [24]int{}
 }
 
@@ -342,6 +357,7 @@ func (t *Twin) Handler() http.Handler {
 	handle("delete", func(a asked) (any, error) { return saved{a.ID}, t.Delete(a.Object, a.ID) })
 	handle("undelete", func(a asked) (any, error) { return saved{a.ID}, t.Undelete(a.Object, a.ID) })
 	handle("merge", func(a asked) (any, error) { return saved{a.Winner}, t.Merge(a.Object, a.Winner, a.Loser) })
+	handle("deactivate", func(a asked) (any, error) { return saved{a.User}, t.Deactivate(a.User) })
 	handle("events", func(a asked) (any, error) {
 		t.SendEventsTo(a.URL)
 		return map[string]string{"url": a.URL}, nil
