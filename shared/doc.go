@@ -100,7 +100,8 @@
 //  2. infra/config/policy/<entity>.yaml: its platforms, origins, groups, owners, paths, match rules, deletions.
 //  3. infra/config/mapping/<platform>.<entity>.yaml for each of its platforms.
 //  4. A golden pair per mapping: shared/mapping/testdata/golden, and a golden copy in shared/contract/testdata.
-//  5. The native object must be known to the connector: netsuite's catalogue (columns.go), zendesk.Config.CustomObjects;
+//  5. The native object must be known to the connector: netsuite's catalogue (columns.go), zendesk.Config.CustomObjects
+//     (a ticket's custom fields need nothing: ticket_fields.KEY in a mapping);
 //     Salesforce reads the fields that the mappings name. Give it to the twin and to the harness of the suite, too.
 //  6. The kits: infra/salesforce (object, fields, permission set, channel member), infra/zendesk/setup.json, and a
 //     deployment of NetSuite's script. The tests of the kits compare them with the connectors.

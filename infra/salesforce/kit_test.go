@@ -30,7 +30,7 @@ type field struct {
 func fields(t *testing.T) map[string]field {
 	t.Helper()
 	all := map[string]field{}
-	for _, folder := range []string{"Account", "Activity", "Contact", "Opportunity", "Order", "Shipment__c", "Invoice__c"} {
+	for _, folder := range []string{"Account", "Activity", "Case", "Contact", "Opportunity", "Order", "Shipment__c", "Invoice__c"} {
 		object := folder
 		if folder == "Activity" { // the fields of tasks and events
 			object = "Task"
@@ -109,6 +109,10 @@ func TestTwinKnowsTheKit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	support, err := twin.Edit("Case", "", map[string]any{"Subject": "A"})
+	if err != nil {
+		t.Fatal(err)
+	}
 	task, err := twin.Edit("Task", "", map[string]any{"Subject": "A"})
 	if err != nil {
 		t.Fatal(err)
@@ -117,11 +121,11 @@ func TestTwinKnowsTheKit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ids := map[string]string{"Account": account, "Contact": contact, "Opportunity": opportunity, "Task": task, "Order": order, "Shipment__c": shipment, "Invoice__c": invoice}
+	ids := map[string]string{"Account": account, "Case": support, "Contact": contact, "Opportunity": opportunity, "Task": task, "Order": order, "Shipment__c": shipment, "Invoice__c": invoice}
 	there := map[string]string{"Account": account, "Order": order} // what a lookup may point to
 	for name, f := range fields(t) {
 		object, _, _ := strings.Cut(name, ".")
-		values := map[string][]any{"Picklist": nil, "Date": {"2026-11-02"}, "Currency": {12.5}, "Number": {12.5}, "Checkbox": {true, false}, "Lookup": {there[f.RefersTo]}}[f.Type]
+		values := map[string][]any{"Picklist": nil, "Date": {"2026-11-02"}, "DateTime": {"2026-11-02T08:15:20.000+0000"}, "Currency": {12.5}, "Number": {12.5}, "Checkbox": {true, false}, "Lookup": {there[f.RefersTo]}}[f.Type]
 		for _, v := range f.Values {
 			values = append(values, v)
 		}

@@ -66,12 +66,19 @@ func TestScript(t *testing.T) {
 			Headers           map[string]string
 		}
 		Errors []string
+		Saved  []string
+		Cases  map[string]struct {
+			Breached any `json:"u_sla_breached"`
+		}
 	}
 	if err := json.Unmarshal(out, &ran); err != nil {
 		t.Fatal(err)
 	}
 	if len(ran.Posted) != 2 || len(ran.Errors) != 2 || !strings.Contains(ran.Errors[0], "no route") || !strings.Contains(ran.Errors[1], "at least 16 characters") {
 		t.Fatalf("want a save, a deletion and two logged failures, got %s", out)
+	}
+	if !slices.Equal(ran.Saved, []string{"c1"}) || ran.Cases["c1"].Breached != "true" || ran.Cases["c2"].Breached != false {
+		t.Errorf("breached SLAs save %v and leave %v", ran.Saved, ran.Cases)
 	}
 	var got []record.Native
 	for _, p := range ran.Posted {
@@ -157,8 +164,14 @@ func TestFieldsAgree(t *testing.T) {
 				continue
 			}
 			delete(made, name)
-			length, decimal := k["max_length"], k["internal_type"] == "decimal"
-			if decimal != (f.Type == "decimal") || !decimal && length != strconv.Itoa(f.Max) || (k["unique"] == "true") != f.Unique ||
+			length, sized := k["max_length"], true
+			for _, kind := range []string{"decimal", "boolean"} {
+				if (k["internal_type"] == kind) != (f.Type == kind) || k["default_value"] != f.Default {
+					t.Errorf("%s: the kit makes %v, the twin has %+v", name, k, f)
+				}
+				sized = sized && f.Type != kind
+			}
+			if sized && length != strconv.Itoa(f.Max) || (k["unique"] == "true") != f.Unique ||
 				(k["choice"] == "1") != (f.Type == "choice") || !slices.Equal(choices[name], f.Choices) {
 				t.Errorf("%s: the kit makes %v with choices %v, the twin has %+v", name, k, choices[name], f)
 			}

@@ -41,13 +41,17 @@ func configTo(dir string, edit func(name string, b []byte) ([]byte, error)) erro
 	})
 }
 
-// configWithout writes the deployable configuration to dir without some platforms: one event is then one
-// delivery, as it is for the floor.
+// configWithout writes the deployable configuration to dir without some platforms, and without what only they bring into
+// being: one event is then one delivery, as it is for the floor.
 func configWithout(dir string, platforms ...string) error {
+	orphans, err := onlyFrom(platforms)
+	if err != nil {
+		return err
+	}
 	return configTo(dir, func(name string, b []byte) ([]byte, error) {
 		platform, _, _ := strings.Cut(path.Base(name), ".")
 		switch {
-		case slices.Contains(platforms, platform):
+		case slices.Contains(platforms, platform), slices.ContainsFunc(strings.Split(path.Base(name), "."), func(part string) bool { return slices.Contains(orphans, part) }):
 			return nil, nil
 		case !strings.HasPrefix(name, "policy/"):
 			return b, nil
@@ -58,6 +62,33 @@ func configWithout(dir string, platforms ...string) error {
 		}
 		return yaml.Marshal(without(rules, platforms))
 	})
+}
+
+// onlyFrom lists the entities that no other platform brings into being.
+func onlyFrom(platforms []string) ([]string, error) {
+	from := boot.ConfigFS("")
+	files, err := fs.Glob(from, "policy/*.yaml")
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, name := range files {
+		b, err := fs.ReadFile(from, name)
+		if err != nil {
+			return nil, err
+		}
+		var rules struct {
+			Entity  string
+			Origins []string
+		}
+		if err := yaml.Unmarshal(b, &rules); err != nil {
+			return nil, fmt.Errorf("bench: %s: %w", name, err)
+		}
+		if len(rules.Origins) > 0 && !slices.ContainsFunc(rules.Origins, func(o string) bool { return !slices.Contains(platforms, o) }) {
+			out = append(out, rules.Entity)
+		}
+	}
+	return out, nil
 }
 
 // configWithTier writes the deployable configuration to dir with one more support tier, platinum, which the platforms'

@@ -119,6 +119,23 @@ func (c textCodec) encode(v record.Value) (any, error) {
 	return nil, nil
 }
 
+// excerptCodec is the beginning of a native text, which may be of any length and is only read: an ellipsis says that
+// there was more.
+type excerptCodec struct{ most int } // characters
+
+func (c excerptCodec) decode(native any) (record.Value, error) {
+	v, err := textCodec{trim: true}.decode(native)
+	if err != nil || v.IsNull() || len(v.Raw()) <= c.most {
+		return v, err
+	}
+	if r := []rune(v.Raw()); len(r) > c.most {
+		return record.TextValue(strings.TrimSpace(string(r[:c.most-1])) + "…"), nil
+	}
+	return v, nil
+}
+
+func (excerptCodec) encode(record.Value) (any, error) { return nil, invalid("is an excerpt") }
+
 type numberCodec struct{ precision, scale int } // 0 = unlimited
 
 func (c numberCodec) decode(native any) (record.Value, error) {

@@ -164,10 +164,13 @@ func (l *loader) direction(f *field, n source.Node, as string) {
 	default:
 		l.ps.Add(n.Get("direction"), fmt.Sprintf("unknown direction %q", d), source.Suggest(d, []string{"in", "out", "both"}))
 	}
-	if f.out && (!f.path.writable() || as == "label") {
+	if f.out && (!f.path.writable() || as == "label" || as == "excerpt") {
 		why := "a path that chooses a list element"
-		if as == "label" {
+		switch as {
+		case "label":
 			why = "a label"
+		case "excerpt":
+			why = "an excerpt"
 		}
 		l.ps.Add(n, fmt.Sprintf("%s is %s and can only be read", f.name, why), "add direction: in")
 	}
@@ -176,7 +179,7 @@ func (l *loader) direction(f *field, n source.Node, as string) {
 // form picks the transform for a contract type, and the keys that it understands.
 func (l *loader) form(spec contract.Field, n source.Node) (as string, keys []string) {
 	forms := map[contract.Type][]string{ // the first one is the default
-		contract.Text: {"text", "trim", "label"}, contract.Number: {"number"}, contract.Money: {"money"}, contract.Bool: {"bool"},
+		contract.Text: {"text", "trim", "label", "excerpt"}, contract.Number: {"number"}, contract.Money: {"money"}, contract.Bool: {"bool"},
 		contract.Date: {"date"}, contract.DateTime: {"datetime"}, contract.Enum: {"enum"}, contract.Reference: {"reference"},
 		contract.List: {"list", "join"}, contract.Table: {"table", "table-text"},
 	}[spec.Type]
@@ -200,12 +203,17 @@ func (l *loader) form(spec contract.Field, n source.Node) (as string, keys []str
 
 // codec sets f.codec or f.ref and says what a write would lose, "" for nothing.
 func (l *loader) codec(f *field, n source.Node, as string) (lost string) {
-	if f.maxLength > 0 && !slices.Contains([]string{"text", "trim", "join", "table-text"}, as) {
+	if f.maxLength > 0 && !slices.Contains([]string{"text", "trim", "excerpt", "join", "table-text"}, as) {
 		l.ps.Add(n.Get("maxLength"), "maxLength has no meaning for "+as, "remove it")
 	}
 	switch as {
 	case "text", "trim", "label":
 		f.codec = textCodec{trim: as != "text", label: as == "label"}
+	case "excerpt":
+		if f.maxLength == 0 {
+			l.ps.Add(n.Get("as"), f.name+" is an excerpt of no length", "add maxLength: 2000")
+		}
+		f.codec = excerptCodec{f.maxLength}
 	case "number", "money":
 		c := numberCodec{n.Int(l.ps, "precision"), n.Int(l.ps, "scale")}
 		if c.precision > 0 && c.precision < c.scale {

@@ -6,7 +6,8 @@
 //	As(As(v)) == As(v)   and   Observe(Write(v)) == As(v)
 //
 // so an echo of our own write never looks like somebody's change. Values that cannot be carried are doubts
-// (inward) or holds (outward) of one field; they never fail the record and are never cut or guessed.
+// (inward) or holds (outward) of one field; they never fail the record and are never cut or guessed; only what is read
+// `as: excerpt` is cut, and then shown to be.
 package mapping
 
 import (

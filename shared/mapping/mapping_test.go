@@ -323,3 +323,22 @@ func TestReferenceIsWrittenByWhatIsKnown(t *testing.T) {
 		}
 	}
 }
+
+// An excerpt is the beginning of a text of any length, shows that there was more, and can only be read.
+func TestExcerpt(t *testing.T) {
+	t.Parallel()
+	m := find(t, "case", record.Zendesk)
+	for said, want := range map[string]string{
+		"  Pump alarm \n": "Pump alarm", "": "", strings.Repeat("ä", 255): strings.Repeat("ä", 255),
+		strings.Repeat("ä", 256): strings.Repeat("ä", 254) + "…", strings.Repeat("a", 250) + "      b": strings.Repeat("a", 250) + "…",
+	} {
+		n := record.Native{Ref: record.Ref{Platform: record.Zendesk, Object: "ticket", ID: "1"}, Version: record.Version{At: time.Unix(1, 0)}, Partial: true, Fields: map[string]any{"subject": said}}
+		o, _, err := m.Observe(n)
+		if err != nil || len(o.Doubts) > 0 || o.Fields["subject"].Raw() != want {
+			t.Errorf("%q gives %q, %v, %v", said, o.Fields["subject"].Raw(), o.Doubts, err)
+		}
+	}
+	if _, _, out := m.Native("subject"); out {
+		t.Error("an excerpt is written")
+	}
+}

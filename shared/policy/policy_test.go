@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"bytes"
+	"fmt"
 	"io/fs"
 	"reflect"
 	"slices"
@@ -41,7 +42,7 @@ func TestEmbeddedConfigurationIsSound(t *testing.T) {
 func TestEmbeddedRules(t *testing.T) {
 	t.Parallel()
 	s := load(t, config.FS)
-	if got := strings.Join(s.Entities(), " "); got != "contact customer invoice opportunity order shipment task" {
+	if got := strings.Join(s.Entities(), " "); got != "case contact customer invoice opportunity order shipment task" {
 		t.Errorf("entities %s", got)
 	}
 	if got := strings.Join(s.Platforms(), " "); got != "netsuite salesforce servicenow zendesk" {
@@ -229,5 +230,31 @@ func TestEditorSchemas(t *testing.T) {
 func BenchmarkLoad(b *testing.B) {
 	for b.Loop() {
 		load(b, config.FS)
+	}
+}
+
+// A case never touches what finance and sales own: it is on no platform of finance, nothing of it goes to a desk but what
+// workflows find out, and its copy is written to no object but Salesforce's own case.
+func TestCasesTouchNoMasterData(t *testing.T) {
+	t.Parallel()
+	s := load(t, config.FS)
+	rules := s.Rules("case")
+	if got := fmt.Sprint(rules.Platforms, rules.Copies, rules.Origins); got != "[salesforce servicenow zendesk] [salesforce] [servicenow zendesk]" {
+		t.Errorf("cases are on, copied to and come from %s", got)
+	}
+	findings := []string{"crmContext", "erpContext", "escalation"}
+	for name, rule := range rules.Fields {
+		for _, p := range rule.Targets {
+			m, _ := s.ByEntity("case", p)
+			if p != record.Salesforce && !slices.Contains(findings, name) {
+				t.Errorf("%s goes to %s %s", name, p, m.Object)
+			}
+			if others := []string{"customer", "contact", "order"}; slices.ContainsFunc(others, func(e string) bool { o, ok := s.ByEntity(e, p); return ok && o.Object == m.Object }) {
+				t.Errorf("%s is written to the object of another entity on %s", name, p)
+			}
+		}
+		if rule.Approval != nil {
+			t.Errorf("%s can be proposed to somebody", name)
+		}
 	}
 }

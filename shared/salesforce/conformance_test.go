@@ -52,7 +52,7 @@ func suites(t *testing.T, h platformtest.Harness) {
 
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	pushed := map[string]salesforcetwin.Push{"Account": {Message: true}, "Contact": {Message: true}, "Order": {Message: true}, "Shipment__c": {Message: true}, "Opportunity": {Message: true}, "Task": {Message: true}, "Invoice__c": {Message: true}}
+	pushed := map[string]salesforcetwin.Push{"Account": {Message: true}, "Contact": {Message: true}, "Order": {Message: true}, "Shipment__c": {Message: true}, "Opportunity": {Message: true}, "Task": {Message: true}, "Case": {Message: true}, "Invoice__c": {Message: true}}
 	world := func(object string, prepare func(*testing.T, *salesforcetwin.Twin, *platformtest.World)) func(*testing.T, func() time.Time) platformtest.World {
 		return func(t *testing.T, now func() time.Time) platformtest.World {
 			c, twin := start(t, now, salesforcetwin.Options{Push: pushed, RetryBase: time.Millisecond}, func(cfg *salesforce.Config) { cfg.Page = 7 })
@@ -106,6 +106,17 @@ func TestConformance(t *testing.T) {
 		w.Change = map[string]any{"ERP_Status__c": "Billed", "ERP_Total__c": 12345678.9}
 		w.Clear = "ERP_Requested_Ship_Date__c"
 		w.Bad = map[string]any{"ERP_Status__c": "Teleported"}
+	})})
+	suites(t, platformtest.Harness{Name: "Case", New: world("Case", func(t *testing.T, twin *salesforcetwin.Twin, w *platformtest.World) {
+		w.UnknownID = "500xx0000000zzzAAA"
+		parent := account(t, twin)
+		w.Fields = func(n int) map[string]any {
+			return map[string]any{"AccountId": parent, "Subject": fmt.Sprint("Pump alarm ", n), "Support_Number__c": fmt.Sprint(n), "Support_Status__c": "Open",
+				"Status": "Working", "Support_Opened_On__c": "2026-11-02T08:15:20.000+0000", "ERP_Context__c": "No open invoices"}
+		}
+		w.Change = map[string]any{"Support_Status__c": "On Hold", "SLA_Breached__c": true, "Sorrel_Escalation__c": "Escalated", "CRM_Context__c": "Zwölf\nBoxkämpfer"}
+		w.Clear = "ERP_Context__c"
+		w.Bad = map[string]any{"Support_Priority__c": "Panic"}
 	})})
 	suites(t, platformtest.Harness{Name: "Shipment__c", New: world("Shipment__c", func(t *testing.T, twin *salesforcetwin.Twin, w *platformtest.World) {
 		w.UnknownID = "a00xx0000000zzzAAA"

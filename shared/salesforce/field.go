@@ -60,8 +60,8 @@ func knownKinds(object string) map[string]Kind {
 		add(Bool, "IsClosed IsHighPriority IsArchived IsRecurrence IsReminderSet")
 		add(Time, "CompletedDateTime ReminderDateTime")
 	case "Case":
-		add(Time, "ClosedDate")
-		add(Bool, "IsClosed IsEscalated")
+		add(Time, "ClosedDate Support_Opened_On__c")
+		add(Bool, "IsClosed IsEscalated SLA_Breached__c")
 	}
 	return m
 }

@@ -84,10 +84,10 @@ func TestConformance(t *testing.T) {
 		c, tw := world(t, servicenowtwin.Options{Now: now}, func(cfg *servicenow.Config) { cfg.Credentials = tw0(now).BasicCredentials() })
 		return platformtest.World{Connector: c, Twin: tw, Object: servicenow.Case, PageSize: 20, UnknownID: nobody, Deletes: true,
 			Fields: func(n int) map[string]any {
-				return map[string]any{"short_description": fmt.Sprintf("Where is %d?", n), "priority": "1", "comments": "seen by nobody"}
+				return map[string]any{"short_description": fmt.Sprintf("Where is %d?", n), "priority": "1", "comments": "seen by nobody", "u_erp_context": "No open invoices"}
 			},
-			Change: map[string]any{"short_description": "Found", "state": "10"},
-			Clear:  "short_description",
+			Change: map[string]any{"short_description": "Found", "state": "10", "u_sorrel_escalation": "escalated", "u_sla_breached": "true", "u_crm_context": "Ünter der Linde"},
+			Clear:  "u_erp_context",
 		}
 	}})
 }

@@ -162,6 +162,9 @@ func (c *Connector) byCursor(ctx context.Context, op, object string, p place, at
 		return platform.Page{}, at, err
 	}
 	page, newest, err := natives(op, object, answer, p.many, resp.Date)
+	if err == nil {
+		err = c.keyed(ctx, page.Natives...)
+	}
 	if err != nil {
 		return platform.Page{}, at, err
 	}

@@ -107,10 +107,12 @@ func TestConformance(t *testing.T) {
 		return platformtest.World{
 			Connector: c, Twin: tw, Object: zendesk.Ticket, PageSize: 20, Lag: lag, UnknownID: "99",
 			Fields: func(n int) map[string]any {
-				return map[string]any{"subject": fmt.Sprintf("Where is %d?", n), "description": "Pump alarm", "priority": "high"}
+				return map[string]any{"subject": fmt.Sprintf("Where is %d?", n), "description": "Pump alarm", "priority": "high",
+					"ticket_fields": map[string]any{"erp_context": "No open invoices", "sla_breached": false}}
 			},
-			Change:  map[string]any{"subject": "Found", "status": "open"},
-			Clear:   "priority",
+			Change: map[string]any{"subject": "Found", "status": "open",
+				"ticket_fields": map[string]any{"sorrel_escalation": "escalation_escalated", "crm_context": "Ünter\nder Linde", "sla_breached": true}},
+			Clear:   "ticket_fields.erp_context",
 			Bad:     map[string]any{"status": "lost"},
 			Deletes: true,
 		}

@@ -2,8 +2,6 @@ package zendesk
 
 import (
 	"context"
-	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -38,8 +36,11 @@ func (c *Connector) Accepts(ctx context.Context, object, field, value string) (b
 		path, group = "/api/v2/custom_objects/"+key+"/fields", "custom_object_fields"
 	}
 	key, ok := strings.CutPrefix(field, group+".")
-	if !ok || object == Ticket || value == "" { // no custom field, or it is emptied
+	if !ok || value == "" { // no custom field, or it is emptied
 		return true, nil
+	}
+	if object == Ticket {
+		return c.acceptsTicket(ctx, key, value)
 	}
 	fields, err := c.dropdowns(ctx, object, path, group)
 	if err != nil {
@@ -54,7 +55,6 @@ func (c *Connector) Accepts(ctx context.Context, object, field, value string) (b
 }
 
 func (c *Connector) dropdowns(ctx context.Context, object, path, group string) (map[string][]string, error) {
-	const op = "fields.list"
 	now := c.cfg.Now()
 	c.mu.Lock()
 	known, ok := c.known[object]
@@ -62,42 +62,15 @@ func (c *Connector) dropdowns(ctx context.Context, object, path, group string) (
 	if age := now.Sub(known.at); ok && age >= 0 && age < fresh {
 		return known.fields, nil
 	}
+	list, err := c.listFields(ctx, path, group)
+	if err != nil {
+		return nil, err
+	}
 	fields := map[string][]string{}
-	query := url.Values{"page[size]": {"100"}}
-	for page := 0; ; page++ {
-		if page == maxPages {
-			return nil, garbled(op, false, "the list of fields has no end", nil)
+	for _, f := range list {
+		if f["active"] != false {
+			fields[text(f["key"])] = options(f)
 		}
-		answer, _, err := c.call(ctx, op, http.MethodGet, path, query, nil, nil)
-		if err != nil {
-			return nil, err
-		}
-		list, ok := answer[group].([]any)
-		if !ok {
-			return nil, garbled(op, false, "the answer lacks "+group, nil)
-		}
-		for _, a := range list {
-			f, _ := a.(map[string]any)
-			if f["active"] == false {
-				continue
-			}
-			var values []string
-			if kind := text(f["type"]); kind == "dropdown" || kind == "multiselect" {
-				values = []string{}
-				options, _ := f["custom_field_options"].([]any)
-				for _, o := range options {
-					m, _ := o.(map[string]any)
-					values = append(values, text(m["value"]))
-				}
-			}
-			fields[text(f["key"])] = values
-		}
-		meta, _ := answer["meta"].(map[string]any)
-		after := text(meta["after_cursor"])
-		if meta["has_more"] != true || after == "" || after == query.Get("page[after]") {
-			break
-		}
-		query.Set("page[after]", after)
 	}
 	c.mu.Lock()
 	c.known[object] = dropdowns{at: now, fields: fields}

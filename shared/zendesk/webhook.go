@@ -174,8 +174,9 @@ func event(body map[string]any) (platform.Delivery, error) {
 		if object == Organization { // deleted, or merged into another: a read tells
 			return platform.Delivery{ID: id, Natives: []record.Native{hint, n}}, nil
 		}
+	case object == Ticket && what == "custom_field_changed": // of which the detail says nothing: a hint
 	case object == Ticket:
-		n.Partial, n.Fields = true, ticketFields(detail)
+		n.Partial, n.Fields = true, ticketDetail(detail)
 		if what == "undeleted" { // a second birth, or the tombstone would stand for ever
 			n.Born = n.Version.At
 		}
@@ -220,8 +221,8 @@ func merged(n record.Native, body, event map[string]any) ([]record.Native, error
 	return []record.Native{n, other}, nil
 }
 
-// ticketFields brings a ticket event's detail into REST's shape.
-func ticketFields(detail map[string]any) map[string]any {
+// ticketDetail brings a ticket event's detail into REST's shape.
+func ticketDetail(detail map[string]any) map[string]any {
 	out := make(map[string]any, len(detail))
 	for k, v := range detail {
 		switch k {

@@ -39,7 +39,11 @@ func (c *Connector) Read(ctx context.Context, ref record.Ref) (record.Native, er
 	if staff(ref.Object, fields) {
 		return record.Native{}, &fault.Error{Class: fault.NotFound, Op: "zendesk." + op, ID: ref.ID, Detail: "the user is an agent or administrator, and no end user"}
 	}
-	return native(op, ref.Object, fields, resp.Date)
+	n, err := native(op, ref.Object, fields, resp.Date)
+	if err == nil {
+		err = c.keyed(ctx, n)
+	}
+	return n, err
 }
 
 // staff reports that a user is one of the account's own people.
@@ -115,7 +119,7 @@ func (c *Connector) Find(ctx context.Context, object, external string) (record.N
 	if found.ID == "" {
 		return record.Native{}, &fault.Error{Class: fault.NotFound, Op: "zendesk." + op, Detail: "no record carries this external id"}
 	}
-	return found, nil
+	return found, c.keyed(ctx, found)
 }
 
 // Write brings records up to date or deletes them, several at once; two writes to one record keep their order. The
@@ -157,6 +161,11 @@ func (c *Connector) write(ctx context.Context, w platform.Write) platform.Writte
 		return c.writeUser(ctx, w, p)
 	}
 	body := fieldsOf(w)
+	if w.Ref.Object == Ticket {
+		if body, err = c.ticketBody(ctx, "zendesk."+op, body); err != nil {
+			return platform.Written{ID: w.Ref.ID, Err: err}
+		}
+	}
 	method, path := http.MethodPut, p.path+"/"+url.PathEscape(w.Ref.ID)
 	var query url.Values
 	isCustom := w.Ref.Object != Organization && w.Ref.Object != Ticket
@@ -240,7 +249,7 @@ func (c *Connector) saved(ctx context.Context, ref record.Ref, p place, method, 
 	if ref.ID != "" && n.ID != ref.ID || n.Gone || external != text(body["external_id"]) {
 		return record.Native{}, resp.Status, garbled(op, true, "the answer is about another record", nil)
 	}
-	return n, resp.Status, nil
+	return n, resp.Status, c.keyed(ctx, n) // asks nothing: the list is known since before the write
 }
 
 // erase deletes w.Ref. Organizations, users and tickets can be deleted but not taken back by API.

@@ -5,12 +5,18 @@
 // object records and lookup values), custom values under organization_fields, user_fields or custom_object_fields
 // by key. Webhooks say ids as strings and enums in upper case; they are brought into this shape.
 //
+// A ticket's custom values are a list by field id there, and ids differ from account to account. Here they stand under
+// ticket_fields by a key made of the field's title: "ERP context" is ticket_fields.erp_context. The list of fields is read
+// once an hour, and when a key is missing in it.
+//
 // Objects: "organization", "user" (end users only), "ticket" and "custom_object/{key}" (see infra/decisions/003).
 //
 // What the vendor does not say, and what follows from it:
 //   - Organization and user events carry neither custom fields nor tags, user events no name and no phone either: they
 //     are hints, to be read. A changed phone number, and on organizations notes, details and domain names, send no
 //     event at all: Changes finds them.
+//   - Ticket events carry no custom values: custom_field_changed is a hint. The breach of an SLA sends no event at all; the
+//     kit's automation ticks a field for it, which does.
 //   - There is no webhook event type for custom object records. The twin sends none; Changes finds an agent's
 //     edit. https://developer.zendesk.com/api-reference/webhooks/event-types/webhook-event-types/
 //   - Nothing marks a change as ours. Actor is the user of the last change, which only ticket events and custom object
@@ -117,8 +123,9 @@ type Connector struct {
 	secrets [][]byte
 	test    bool // the public test secret is among the secrets
 
-	mu    sync.Mutex
-	known map[string]dropdowns // by object
+	mu      sync.Mutex
+	known   map[string]dropdowns // by object
+	tickets ticketFields
 }
 
 // New checks cfg, all of it, and returns a connector. It does not touch the network. Without API credentials

@@ -1,5 +1,5 @@
-// Runs sorrel_push.js and sorrel_rule.js with stand-ins for ServiceNow's objects and prints what they post.
-// argv: the folder of both.
+// Runs sorrel_push.js, sorrel_rule.js and sorrel_sla.js with stand-ins for ServiceNow's objects and prints what they post
+// and set. argv: the folder of the scripts.
 const fs = require('fs');
 const vm = require('vm');
 const nodeCrypto = require('crypto');
@@ -54,4 +54,19 @@ save(record('customer_account', 'insert', values));
 route = true;
 properties['sorrel.push.secret'] = 'short';
 save(record('customer_account', 'insert', values));
-process.stdout.write(JSON.stringify({ posted, errors }));
+
+// A breached SLA marks its case once; that of an incident, and one that is not breached, nothing.
+const cases = { c1: { u_sla_breached: false }, c2: { u_sla_breached: false } };
+const saved = [];
+context.GlideRecord = function GlideRecord(table) {
+  this.get = (id) => table === 'sn_customerservice_case' && id in cases && Boolean(this.id = id);
+  this.getElement = (name) => ({ toString: () => String(cases[this.id][name]) });
+  this.setValue = (name, value) => { cases[this.id][name] = value; };
+  this.update = () => saved.push(this.id);
+};
+const sla = read('sorrel_sla.js');
+for (const [task, breached] of [['c1', true], ['c1', true], ['c2', false], ['incident1', true]]) {
+  context.current = record('task_sla', 'update', { sys_id: 's', task, has_breached: breached });
+  vm.runInContext(sla, context);
+}
+process.stdout.write(JSON.stringify({ posted, errors, saved, cases }));

@@ -237,7 +237,7 @@ func standard() map[string]*object {
 		i.add(Field{Name: n, Type: typeDate})
 	}
 
-	return map[string]*object{"account": a, "contact": c, "order": o, "shipment__c": s, "invoice__c": i, "opportunity": opportunity(), "task": task()}
+	return map[string]*object{"account": a, "contact": c, "order": o, "shipment__c": s, "invoice__c": i, "opportunity": opportunity(), "task": task(), "case": support()}
 }
 
 // stages of a new org, in their order, with the probability that each brings along.
@@ -298,6 +298,35 @@ func task() *object {
 		Values: []string{"Not Started", "In Progress", "Completed", "Waiting on someone else", "Deferred"}})
 	o.external("Sorrel_Id__c")
 	return o
+}
+
+// support is a case.
+// https://developer.salesforce.com/docs/atlas.en-us.object_reference.meta/object_reference/sforce_api_objects_case.htm
+func support() *object {
+	k := newObject("Case", "500")
+	k.add(Field{Name: "CaseNumber", Type: typeString, Length: 30, ReadOnly: true})
+	k.add(Field{Name: "AccountId", Type: typeReference, RefersTo: "Account", Relationship: "Account"})
+	k.add(Field{Name: "ContactId", Type: typeReference, RefersTo: "Contact", Relationship: "Contact"})
+	k.add(Field{Name: "Subject", Type: typeString, Length: 255})
+	k.add(Field{Name: "Description", Type: typeTextarea, Length: 32000})
+	// The values that a new org has; that the org refuses others is as with Industry.
+	k.add(Field{Name: "Status", Type: typePicklist, Length: 255, Restricted: true, Default: "New", Values: []string{"New", "Working", "Escalated", "On Hold", "Closed"}})
+	k.add(Field{Name: "Priority", Type: typePicklist, Length: 255, Default: "Medium"})
+	for _, n := range []string{"Origin", "Type", "Reason"} {
+		k.add(Field{Name: n, Type: typePicklist, Length: 255})
+	}
+	k.add(Field{Name: "IsEscalated", Type: typeBoolean})
+	k.add(Field{Name: "OwnerId", Type: typeReference, RefersTo: "User"})
+	k.external("Sorrel_Id__c")
+	k.text(40, "Support_Number__c Support_Desk__c")
+	k.restricted("Support_Status__c", "New", "Open", "Pending", "On Hold", "Solved", "Closed")
+	k.restricted("Support_Priority__c", "Low", "Normal", "High", "Urgent")
+	k.add(Field{Name: "Support_Opened_On__c", Type: typeDatetime})
+	k.add(Field{Name: "SLA_Breached__c", Type: typeBoolean, Default: false})
+	k.restricted("Sorrel_Escalation__c", "None", "Escalated", "Handled")
+	k.add(Field{Name: "ERP_Context__c", Type: typeTextarea, Length: 4000})
+	k.add(Field{Name: "CRM_Context__c", Type: typeTextarea, Length: 4000})
+	return k
 }
 
 // refers reports whether f may point to a record of an object.

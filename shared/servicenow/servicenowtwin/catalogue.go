@@ -67,7 +67,8 @@ func catalogue(kit bool) map[string]*table {
 				"services", "technology", "transport", "other"),
 			Field{Name: "u_account_manager", Max: 120})
 		contact = append(contact, id)
-		cases = append(cases, id)
+		cases = append(cases, id, Field{Name: "u_sla_breached", Type: "boolean", Default: "false"}, choice("u_sorrel_escalation", "none", "escalated", "handled"),
+			Field{Name: "u_erp_context", Max: 4000}, Field{Name: "u_crm_context", Max: 4000})
 	}
 	return map[string]*table{servicenow.Account: newTable("ACCT", account...), servicenow.Contact: newTable("", contact...), servicenow.Case: newTable("CS", cases...)}
 }

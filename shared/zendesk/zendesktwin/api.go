@@ -67,6 +67,7 @@ func (t *Twin) Handler() http.Handler {
 	t.organizationRoutes(mux)
 	t.userRoutes(mux)
 	t.ticketRoutes(mux)
+	t.ticketFieldRoutes(mux)
 	t.customRoutes(mux)
 	t.exportRoutes(mux)
 	t.hookRoutes(mux)

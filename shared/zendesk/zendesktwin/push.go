@@ -40,12 +40,20 @@ func (t *Twin) announce(object string, tb *table, before, after map[string]any, 
 	case zendesk.Ticket:
 		watched = map[string]string{"status": "status_changed", "priority": "priority_changed", "subject": "subject_changed", "type": "type_changed",
 			"assignee_id": "agent_assignment_changed", "group_id": "group_assignment_changed", "organization_id": "organization_changed",
-			"requester_id": "requester_changed", "external_id": "external_id_changed", "tags": "tags_changed", "custom_fields": "custom_field_changed",
+			"requester_id": "requester_changed", "external_id": "external_id_changed", "tags": "tags_changed",
 			"brand_id": "brand_changed", "ticket_form_id": "form_changed", "due_at": "task_due_at_changed", "problem_id": "problem_link_changed"}
 	}
 	for _, k := range sortedKeys(watched) {
 		if !created && !reflect.DeepEqual(before[k], after[k]) {
 			t.push(object, after, watched[k], pair(k), actor)
+		}
+	}
+	if object == zendesk.Ticket && !created {
+		for _, f := range tb.fields {
+			if was, is := ticketValue(before, f), ticketValue(after, f); !reflect.DeepEqual(was, is) {
+				t.push(object, after, "custom_field_changed", map[string]any{"current": is, "previous": was,
+					"field": map[string]any{"id": f.ID.String(), "title": f.Title, "type": f.Type}}, actor)
+			}
 		}
 	}
 	if group := object + "_fields"; !created && (object == zendesk.Organization || object == zendesk.User) {

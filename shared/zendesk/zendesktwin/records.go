@@ -228,7 +228,7 @@ func fieldList(tb *table) []any {
 
 func (f Field) show() map[string]any {
 	m := map[string]any{"key": f.Key, "title": f.Title, "type": f.Type, "active": true}
-	if f.Type == "dropdown" {
+	if f.hasOptions() {
 		opts := []any{}
 		for _, o := range f.Options {
 			opts = append(opts, map[string]any{"name": o, "value": o})

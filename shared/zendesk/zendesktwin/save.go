@@ -63,6 +63,8 @@ func (t *Twin) save(object string, r *row, in map[string]any, by saver) (*row, i
 		case object == zendesk.User && k == "email": // an identity
 		case object == zendesk.Ticket && k == "comment":
 			comment, _ = v.(map[string]any)
+		case object == zendesk.Ticket && k == "custom_fields":
+			t.ticketValues(data, v, bad)
 		case k == "organization_fields" && object == zendesk.Organization, k == "user_fields" && object == zendesk.User, k == "custom_object_fields" && tb.key != "":
 			values, ok := v.(map[string]any)
 			if !ok {
@@ -214,7 +216,7 @@ func (t *Twin) attributes(object string) map[string]string {
 	case zendesk.Ticket:
 		return map[string]string{"external_id": "string", "type": "string", "subject": "string", "description": "string", "priority": "string", "status": "string",
 			"organization_id": "number", "requester_id": "number", "submitter_id": "number", "assignee_id": "number", "group_id": "number",
-			"brand_id": "number", "ticket_form_id": "number", "problem_id": "number", "due_at": "string", "tags": "list", "custom_fields": "list"}
+			"brand_id": "number", "ticket_form_id": "number", "problem_id": "number", "due_at": "string", "tags": "list"}
 	}
 	return map[string]string{"name": "string", "external_id": "string"}
 }
@@ -247,6 +249,10 @@ func (t *Twin) blank(object string, tb *table, actor int64) map[string]any {
 	case tb.key != "":
 		m["custom_object_fields"], m["custom_object_key"], m["created_by_user_id"], m["updated_by_user_id"] = fields, tb.key, user, user
 	default:
+		m["custom_fields"] = []any{}
+		for _, f := range tb.fields {
+			t.setTicket(m, f, fields[f.Key])
+		}
 		m["status"], m["is_public"], m["via"] = "new", true, map[string]any{"channel": "api"}
 		m["requester_id"], m["submitter_id"] = json.Number(user), json.Number(user)
 	}
@@ -380,7 +386,7 @@ func (t *Twin) value(f Field, v any) (any, string) {
 			return nil, "is not a number"
 		}
 		return n, ""
-	case "dropdown":
+	case "dropdown", "tagger":
 		if !isText || !slices.Contains(f.Options, s) {
 			return nil, fmt.Sprintf("%v is not one of its options", v)
 		}

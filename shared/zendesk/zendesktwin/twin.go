@@ -3,7 +3,8 @@
 //
 // Beyond the kit's, it serves what an agent does in the browser: POST /_twin/edit {"object","id","fields"} (with
 // "user", as that user), POST /_twin/delete {"object","id"} and POST /_twin/merge {"object","winner","loser"}. Objects are
-// "organization", "user", "ticket" and "custom_object/{key}", fields are in REST's shape. An edit of a user's "email"
+// "organization", "user", "ticket" and "custom_object/{key}", fields are in REST's shape; an edit of a ticket may also name
+// custom values by key, under "ticket_fields", as the connector does. An edit of a user's "email"
 // changes the primary address. POST /_twin/field {"object","field":{"key","title","type"}} adds a custom field as an
 // administrator does, POST /_twin/picklist {"object","field","value"} a value to a dropdown (field is its key).
 //
@@ -75,9 +76,10 @@ type Options struct {
 
 // Field of an organization, a user or a custom object.
 type Field struct {
+	ID      json.Number // of a ticket's field, which has one in place of a key
 	Key     string
 	Title   string
-	Type    string   // text, textarea, dropdown, integer, decimal, date, checkbox, lookup, regexp
+	Type    string   // text, textarea, dropdown, integer, decimal, date, checkbox, lookup, regexp; a ticket's dropdown is a tagger
 	Options []string // values of a dropdown
 	Target  string   // of a lookup: zen:organization, zen:ticket, zen:user, zen:custom_object:{key}
 }
@@ -207,6 +209,11 @@ func (t *Twin) reset() {
 		text("account_manager", "Account manager"),
 		{Key: "support_tier", Title: "Support tier", Type: "dropdown", Options: []string{"tier_standard", "tier_premium", "tier_vip"}}}
 	t.tables[zendesk.User].fields = []Field{text("job_title", "Job title"), {Key: "erp_active", Title: "Active in the ERP", Type: "checkbox"}}
+	for _, f := range []Field{{Title: "SLA breached", Type: "checkbox"},
+		{Title: "Sorrel escalation", Type: "tagger", Options: []string{"escalation_none", "escalation_escalated", "escalation_handled"}},
+		{Title: "ERP context", Type: "textarea"}, {Title: "CRM context", Type: "textarea"}} {
+		t.ticketField(f)
+	}
 	order := t.object("order", "Order", "Orders")
 	order.fields = []Field{text("number", "Number"),
 		{Key: "status", Title: "Status", Type: "dropdown", Options: []string{"pending_approval", "pending_fulfilment", "partially_fulfilled", "pending_billing", "billed", "closed", "cancelled"}},
@@ -241,13 +248,17 @@ func (t *Twin) object(key, title, plural string) *table {
 	return tb
 }
 
-// AddField adds a custom field to "organization", "user" or "custom_object/{key}".
+// AddField adds a custom field to "organization", "user", "ticket" or "custom_object/{key}".
 func (t *Twin) AddField(object string, f Field) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	tb := t.tables[object]
-	if tb == nil || object == zendesk.Ticket {
+	if tb == nil {
 		return fmt.Errorf("zendesktwin: %q takes no fields here", object)
+	}
+	if object == zendesk.Ticket {
+		t.ticketField(f)
+		return nil
 	}
 	tb.fields = append(tb.fields, f)
 	return nil
@@ -259,7 +270,7 @@ func (t *Twin) AddPicklistValue(object, key, value string) error {
 	defer t.mu.Unlock()
 	if tb := t.tables[object]; tb != nil {
 		for i, f := range tb.fields {
-			if f.Key == key && f.Type == "dropdown" {
+			if f.Key == key && f.hasOptions() {
 				tb.fields[i].Options = append(slices.Clone(f.Options), value)
 				return nil
 			}
@@ -335,6 +346,9 @@ func (t *Twin) EditAs(user, object, id string, fields map[string]any) (string, e
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	in, err := plain(fields)
+	if err == nil && object == zendesk.Ticket {
+		err = t.byID(in)
+	}
 	if err != nil {
 		return "", fmt.Errorf("zendesktwin: edit %s: %w", object, err)
 	}

@@ -344,7 +344,8 @@ func TestKitMatches(t *testing.T) {
 			t.Fatalf("%s %s: %d %v", r.Method, r.Path, status, m)
 		}
 	}
-	for path, key := range map[string]string{"/api/v2/organization_fields": "organization_fields", "/api/v2/custom_objects/order/fields": "custom_object_fields", "/api/v2/custom_objects/shipment/fields": "custom_object_fields",
+	for path, key := range map[string]string{"/api/v2/organization_fields": "organization_fields", "/api/v2/user_fields": "user_fields", "/api/v2/ticket_fields": "ticket_fields",
+		"/api/v2/custom_objects/order/fields": "custom_object_fields", "/api/v2/custom_objects/shipment/fields": "custom_object_fields",
 		"/api/v2/custom_objects/invoice/fields": "custom_object_fields"} {
 		_, _, a := fresh.do(t, "GET", path, "")
 		_, _, b := ready.do(t, "GET", path, "")
@@ -373,7 +374,11 @@ func bare(t *testing.T, a any) map[string]string {
 		for _, o := range options {
 			s += " " + o.(map[string]any)["value"].(string)
 		}
-		out[m["key"].(string)] = s
+		name, ok := m["key"].(string)
+		if !ok { // a ticket's
+			name = m["title"].(string)
+		}
+		out[name] = s
 	}
 	return out
 }
