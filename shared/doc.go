@@ -7,6 +7,8 @@
 // platform said into its view, Fold computes the golden fields and moves proposals on, Project computes what a platform
 // still has to be told, Unite and Divide make one record of two and two of one, Explain says why. The idea: state is kept contributions and truth is a fold over them, so order and repetition change nothing.
 //
+// event makes CloudEvents of lines of the audit log, for subscribers. The idea: the log is the outbox.
+//
 // workflow is the pure core of processes that take days and people: Advance moves a run on by what records say now. The
 // idea: a step is a goal over records, not a call. process holds the definitions of the product.
 //
@@ -54,7 +56,7 @@
 // flow/intake verifies, decodes, queues and answers. flow/hub hears: one commit per record. flow/deliver projects,
 // writes and confirms. flow/batch lists what changed, as webhooks would have told it. flow/sweep wakes what is due, and
 // what time alone changes. flow/steward is everything that people do: approve, override, merge, resolve.
-// flow/deadletters shows what was given up, and sends it again. flow/replay does again what was done, after a plan. flow/workflow moves runs of workflows on. flow/operate answers questions. flow/link matches,
+// flow/deadletters shows what was given up, and sends it again. flow/replay does again what was done, after a plan. flow/workflow moves runs of workflows on. flow/publish tells subscribers. flow/operate answers questions. flow/link matches,
 // before going live, what exists on all platforms. The idea: an event is a hint; what is written is the difference
 // between what should be there and what is there. Flows declare the small interfaces that they need, and know no vendor
 // and no cloud.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sorrel/shared/budget"
+	"sorrel/shared/event"
 	"sorrel/shared/fault"
 	"sorrel/shared/ledger"
 	"sorrel/shared/policy"
@@ -91,6 +92,7 @@ func settle(ctx context.Context, l *ledger.Ledger, set *policy.Set, before, afte
 		return Settled{}, err
 	}
 	out.Events = append(append(slices.Clone(events), suspected(before.Record, after.Record, cause)...), out.Events...)
+	due = append(due, publish(&after, set, out, cause)...)
 	return Settled{Due: due, Outcome: out, Entry: ledger.Entry{Before: before, After: after, Links: map[record.Ref]record.ID{},
 		Relinks: map[record.Ref]record.ID{}, Changes: out.Changes, Events: out.Events, Says: cause.Says, Closed: out.Closed, Claims: claims,
 		Exceptions: exceptions, Refers: rules.Refers, By: cause.By, Now: cause.Now, Trace: cause.Trace}}, nil
@@ -113,6 +115,36 @@ func stirred(before, after ledger.State) bool {
 		}
 	}
 	return false
+}
+
+// publish makes a record due for the subscribers that are told something of the line that this commit adds to its log, and
+// returns them. What is due for a subscriber that there is no more is forgotten.
+func publish(s *ledger.State, set *policy.Set, out record.Outcome, cause Cause) []string {
+	for p := range s.Due {
+		if name, is := record.Subscriber(p); is {
+			if _, still := set.Subscriber(name); !still {
+				delete(s.Due, p)
+			}
+		}
+	}
+	var wake []string
+	for _, sub := range set.Subscribers() {
+		if !event.Wants(sub, s.Record.ID.Entity(), out.Changes, out.Events, cause.Says) {
+			continue
+		}
+		p := sub.Due()
+		was, already := s.Due[p]
+		s.AddDue(p, cause.Trace, cause.Class, cause.Now)
+		d := s.Due[p]
+		if d.From = was.From; !already {
+			d.From = s.Log.Seq + 1
+		}
+		s.Due[p] = d
+		if !d.NotBefore.After(cause.Now) {
+			wake = append(wake, p)
+		}
+	}
+	return wake
 }
 
 // suspected tells of each record that this one was not thought to be before.

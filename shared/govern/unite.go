@@ -3,6 +3,7 @@ package govern
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"sorrel/shared/budget"
@@ -42,7 +43,7 @@ func Unite(ctx context.Context, l *ledger.Ledger, set *policy.Set, into, from re
 				a.Due = with(a.Due, p, due)
 			}
 		}
-		b.Due = nil
+		maps.DeleteFunc(b.Due, func(p string, _ ledger.Due) bool { _, is := record.Subscriber(p); return !is }) // what subscribers were not told of it yet, they still are
 		for run, at := range b.Runs {
 			a.Look(run, at)
 		}

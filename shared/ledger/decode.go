@@ -501,6 +501,8 @@ func (d *decoder) due() (out Due) {
 			d.Array(func() { out.Again = append(out.Again, d.text()) })
 		case "traces":
 			d.Array(func() { out.Traces = append(out.Traces, d.text()) })
+		case "from":
+			out.From = d.Int()
 		default:
 			d.Raw()
 		}

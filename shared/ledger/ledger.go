@@ -37,7 +37,7 @@
 //	Finish, Doubt, GiveUp    2         1                               1 h
 //	DueFor, Timers, Rechecks 8 e       ⌈listed/4⌉, at least 8          -
 //	Referring, Referrers     2 j e     ⌈n/4⌉ + ⌈listed/4⌉               -
-//	Trace, Changes, Log      1 e       ⌈listed/4⌉                      -
+//	Trace, Changes, Log…     1 e       ⌈listed/4⌉                      -
 //	Exceptions, Proposals    1 e       ⌈listed/4⌉, open or not         -
 //	SaveReplay               2 (3 i)   ⌈n/4⌉                           n (i: 2·(n + page + 3))
 //	Replay, PlanPage         1         ⌈n/4⌉                           -
@@ -100,6 +100,7 @@ type Due struct {
 	Unwanted  bool                      `json:"unwanted,omitempty"` // policy wants none of them there for now: nothing has failed, and it is put off for long, see State.Awake
 	Reason    string                    `json:"reason,omitempty"`   // of the last failure
 	Traces    []string                  `json:"traces,omitempty"`
+	From      int64                     `json:"from,omitempty"` // of a subscriber: the first entry of the record's log that it was not told
 }
 
 // maxTried bounds the values that Due.Tried remembers of one field: the newest.

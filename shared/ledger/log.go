@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -66,13 +67,20 @@ func (b *batch) append(chain string, head LogHead, e LogEntry) LogHead {
 
 // Log lists the entries of a chain in order: those of a record, or of General.
 func (l *Ledger) Log(ctx context.Context, chain string) ([]LogEntry, error) {
+	return l.LogFrom(ctx, chain, 0)
+}
+
+// LogFrom lists the entries of a chain from a number on. Numbers among their values are json.Number: money keeps its digits.
+func (l *Ledger) LogFrom(ctx context.Context, chain string, from int64) ([]LogEntry, error) {
 	var out []LogEntry
-	for e, err := range l.store.Range(ctx, logPart(chain), key(chain, ""), key(chain, "\xff")) {
+	for e, err := range l.store.Range(ctx, logPart(chain), logKey(chain, from).Sort, key(chain, "\xff")) {
 		if err != nil {
 			return nil, classify("ledger.log", chain, err)
 		}
 		var entry LogEntry
-		if err := json.Unmarshal(e.Value, &entry); err != nil {
+		dec := json.NewDecoder(bytes.NewReader(e.Value))
+		dec.UseNumber()
+		if err := dec.Decode(&entry); err != nil {
 			return nil, fault.Wrap(fault.Internal, "ledger.log", e.Key.String(), err)
 		}
 		out = append(out, entry)

@@ -240,6 +240,7 @@ func (l *Ledger) PlanPage(ctx context.Context, id string, page int) ([]PlanEntry
 type Logged struct {
 	Shard int
 	Chain string
+	Seq   int64
 	At    time.Time
 }
 
@@ -266,13 +267,14 @@ func (l *Ledger) Scan(ctx context.Context, after LogMark, entity string) iter.Se
 					continue // the beginning of a chain, or what concerns no record
 				}
 				var entry struct {
-					At time.Time `json:"at"`
+					Seq int64     `json:"seq"`
+					At  time.Time `json:"at"`
 				}
 				if err := json.Unmarshal(e.Value, &entry); err != nil {
 					yield(Logged{}, fault.Wrap(fault.Internal, "ledger.scan", e.Key.String(), err))
 					return
 				}
-				if !yield(Logged{shard, parts[0], entry.At}, nil) {
+				if !yield(Logged{shard, parts[0], entry.Seq, entry.At}, nil) {
 					return
 				}
 			}

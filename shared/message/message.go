@@ -98,7 +98,11 @@ func (w Wake) Message(event string) (queue.Message, error) {
 	if w.Class == budget.Replay {
 		group = lane
 	}
-	return queue.Message{Group: group, Dedup: digest(event + "\x00" + string(w.Record)), Body: body}, nil
+	of := string(w.Record)
+	if _, is := record.Subscriber(w.Platform); is { // all of them share a queue
+		of += "\x00" + w.Platform
+	}
+	return queue.Message{Group: group, Dedup: digest(event + "\x00" + of), Body: body}, nil
 }
 
 // ParseWake reads a Wake strictly.

@@ -48,6 +48,16 @@
 //	people:
 //	  fiona@northwind.example: {roles: [finance], netsuite: ["1001"], aws: ["arn:aws:iam::123456789012:user/fiona"]}
 //
+// An optional subscribers.yaml at the root says who is told of changes and business events; see Subscriber.
+//
+//	subscribers:
+//	  analytics:
+//	    to: sqs                         or eventbridge, or print
+//	    address: arn:aws:sqs:…          of the queue or the bus; the environment may give another, or the first
+//	    entities: {customer: [name, number], opportunity: ["*"]}  the fields that it may learn of; "*" is all
+//	    events: ["customer.*", invoice.paid]                      business events
+//	    enrich: {opportunity: [customer.number]}                  fields of records that these refer to
+//
 // Refused is also what could never have an effect: a path for the owner, or on a platform that does not read the field;
 // an approval that nothing proposes to; an auto rule about fields that are not proposed. And what could not work: a
 // proposal to an owner whose mapping does not write the field, a revert on a platform that does not receive it, a
@@ -79,6 +89,7 @@ type Set struct {
 	entities map[string]*entity
 	objects  map[[2]string]*mapping.Mapping // by platform, native object
 	staff    staff
+	told     []Subscriber // by name
 }
 
 // entity is everything about one kind of record.
@@ -104,7 +115,7 @@ type file struct {
 // Starts tells the workflows whose runs records of an entity may start.
 type Starts func(entity string) []string
 
-// Load reads contract/*.json, policy/*.yaml, mapping/*.yaml and, if there is one, people.yaml. With any problem there is no Set.
+// Load reads contract/*.json, policy/*.yaml, mapping/*.yaml and, if they are there, people.yaml and subscribers.yaml. With any problem there is no Set.
 // The workflows that a policy names must be among those that all of starts tell; without, any name will do.
 func Load(fsys fs.FS, starts ...Starts) (*Set, []Problem) {
 	var ps source.Problems
@@ -424,7 +435,11 @@ func load(fsys fs.FS, ps *source.Problems) *Set {
 		e.rules.Version = sum
 		all += name + sum
 	}
-	s.version = hash([]string{all, s.staff.version})
+	texts := []string{all, s.staff.version}
+	if told := s.readSubscribers(fsys, ps); told != "" {
+		texts = append(texts, told)
+	}
+	s.version = hash(texts)
 	s.references(ps)
 	return s
 }

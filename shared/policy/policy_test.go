@@ -173,7 +173,7 @@ platforms:
 // Editors check the YAML files against these schemas: they must accept what Load accepts, and name every key.
 func TestEditorSchemas(t *testing.T) {
 	t.Parallel()
-	for _, dir := range []string{"policy", "mapping", "people"} {
+	for _, dir := range []string{"policy", "mapping", "people", "subscribers"} {
 		data, err := fs.ReadFile(config.FS, "schema/"+dir+".json")
 		if err != nil {
 			t.Fatal(err)
@@ -202,8 +202,8 @@ func TestEditorSchemas(t *testing.T) {
 			return schema.Validate(doc)
 		}
 		pattern, place := dir+"/*.yaml", "../schema/"
-		if dir == "people" {
-			pattern, place = "people.yaml", "schema/"
+		if dir == "people" || dir == "subscribers" {
+			pattern, place = dir+".yaml", "schema/"
 		}
 		files, err := fs.Glob(config.FS, pattern)
 		if err != nil || len(files) == 0 {

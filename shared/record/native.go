@@ -15,6 +15,15 @@ const (
 	ServiceNow = "servicenow"
 )
 
+// subscriber begins what stands for a platform where a subscriber is to be told something: no platform has a point in it.
+const subscriber = "subscriber."
+
+// ToSubscriber is what a record is due for where a subscriber is to be told of its changes.
+func ToSubscriber(name string) string { return subscriber + name }
+
+// Subscriber is the name of the subscriber that is to be told something, if what a record is due for is one.
+func Subscriber(due string) (name string, is bool) { return strings.CutPrefix(due, subscriber) }
+
 // Ref names one native record: a platform, an object in that platform's own words, and its native id.
 type Ref struct {
 	Platform string `json:"platform"`

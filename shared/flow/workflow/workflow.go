@@ -328,7 +328,10 @@ func (f *Flow) list(ctx context.Context, q workflow.Query) ([]record.Record, err
 
 // due are the platforms that are still to be told something of a record.
 func due(s ledger.State) []string {
-	return slices.DeleteFunc(slices.Sorted(maps.Keys(s.Due)), func(p string) bool { return p == record.Sorrel })
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(s.Due)), func(p string) bool {
+		_, subscriber := record.Subscriber(p)
+		return p == record.Sorrel || subscriber
+	})
 }
 
 // commit keeps a run, what it sets, and who it looks at, all or nothing.
