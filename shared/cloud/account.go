@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -21,7 +22,7 @@ import (
 
 // Endpoints replace AWS's own addresses, for local servers and private endpoints. All serves every service that has
 // none of its own here.
-type Endpoints struct{ All, DynamoDB, SQS, Secrets string }
+type Endpoints struct{ All, DynamoDB, SQS, Secrets, Events string }
 
 // Settings of Open. It never prints its credentials.
 type Settings struct {
@@ -53,6 +54,7 @@ func FromEnv(getenv func(string) string) Settings {
 			DynamoDB: getenv("AWS_ENDPOINT_URL_DYNAMODB"),
 			SQS:      getenv("AWS_ENDPOINT_URL_SQS"),
 			Secrets:  getenv("AWS_ENDPOINT_URL_SECRETS_MANAGER"),
+			Events:   getenv("AWS_ENDPOINT_URL_EVENTBRIDGE"),
 		},
 	}
 }
@@ -62,6 +64,9 @@ type Account struct {
 	dynamo  *dynamodb.Client
 	sqs     *sqs.Client
 	secrets *secretsmanager.Client
+	config  aws.Config // for clients that few need
+	queues  *string    // endpoint of SQS, if not its own
+	buses   *string    // endpoint of EventBridge, if not its own
 }
 
 // Open builds the clients by hand, without reading files or asking metadata services. With an endpoint for all
@@ -127,10 +132,14 @@ func NewAccount(cfg aws.Config, e Endpoints) (*Account, error) {
 	if err != nil {
 		return nil, err
 	}
+	forEvents, err := base(e.Events)
+	if err != nil {
+		return nil, err
+	}
 	if cfg.HTTPClient == nil {
 		cfg.HTTPClient = httpClient()
 	}
-	return &Account{
+	return &Account{config: cfg, queues: forSQS, buses: forEvents,
 		dynamo: dynamodb.NewFromConfig(cfg, func(o *dynamodb.Options) {
 			if forDynamo != nil {
 				o.BaseEndpoint = forDynamo
@@ -162,6 +171,26 @@ func (a *Account) Store(table string, o StoreOptions) *Store { return NewStore(a
 
 // Queue returns the queue at url.
 func (a *Account) Queue(url string, c Calls) *Queue { return NewQueue(a.sqs, url, c) }
+
+// QueueOf returns the queue of an ARN, which may be in another region or account, FIFO or not.
+func (a *Account) QueueOf(arn string, c Calls) (*Queue, error) {
+	parts := strings.Split(arn, ":") // arn, partition, sqs, region, account, name
+	if len(parts) != 6 || parts[2] != "sqs" {
+		return nil, &fault.Error{Class: fault.Contract, Op: "cloud.queue", ID: arn, Detail: "is no ARN of a queue", Remedy: "write it like arn:aws:sqs:eu-west-1:123456789012:orders.fifo"}
+	}
+	host := "https://sqs." + parts[3] + ".amazonaws.com"
+	if parts[1] == "aws-cn" {
+		host += ".cn"
+	}
+	if a.queues != nil {
+		host = strings.TrimSuffix(*a.queues, "/")
+	}
+	api := a.sqs
+	if parts[3] != a.config.Region {
+		api = sqs.NewFromConfig(a.config, func(o *sqs.Options) { o.Region, o.BaseEndpoint = parts[3], a.queues })
+	}
+	return NewQueue(api, host+"/"+parts[4]+"/"+parts[5], c), nil
+}
 
 // Secrets returns the reader of one secret.
 func (a *Account) Secrets(id string, c Calls) *Secrets { return NewSecrets(a.secrets, id, c) }

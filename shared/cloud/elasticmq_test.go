@@ -226,4 +226,13 @@ func testQueueAccount(t *testing.T, endpoint string) {
 	if got := mustReceive(t, q, time.Second); len(got) != 1 {
 		t.Errorf("received %+v", got)
 	}
+	// A subscriber's queue is known by its ARN.
+	theirs, err := account.QueueOf("arn:aws:sqs:"+localservers.Region+":000000000000:inbound.fifo", cloud.Calls{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustSend(t, theirs, messages(1, "{}")...)
+	if got := mustReceive(t, account.Queue(urls[0].Main, cloud.Calls{}), time.Second); len(got) != 1 {
+		t.Errorf("received %+v by the ARN", got)
+	}
 }

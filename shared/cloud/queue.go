@@ -41,6 +41,7 @@ const (
 type Queue struct {
 	api   QueueAPI
 	url   string
+	fifo  bool
 	calls *caller
 }
 
@@ -49,9 +50,10 @@ var (
 	_ queue.Receiver = (*Queue)(nil)
 )
 
-// NewQueue returns the queue at url.
+// NewQueue returns the queue at url. One whose name does not end in .fifo can only be sent to, and keeps no order: those
+// are subscribers' own.
 func NewQueue(api QueueAPI, url string, c Calls) *Queue {
-	return &Queue{api: api, url: url, calls: newCaller(c)}
+	return &Queue{api: api, url: url, fifo: strings.HasSuffix(url, fifoSuffix), calls: newCaller(c)}
 }
 
 func onceSQS(o *sqs.Options) { o.Retryer = aws.NopRetryer{} }
@@ -116,10 +118,11 @@ func (q *Queue) sendBatch(ctx context.Context, msgs []queue.Message, start, end 
 		entries := make([]types.SendMessageBatchRequestEntry, len(pending))
 		for n, i := range pending {
 			entries[n] = types.SendMessageBatchRequestEntry{
-				Id:                     aws.String(strconv.Itoa(i)),
-				MessageBody:            aws.String(string(msgs[i].Body)),
-				MessageGroupId:         &msgs[i].Group,
-				MessageDeduplicationId: &msgs[i].Dedup,
+				Id:          aws.String(strconv.Itoa(i)),
+				MessageBody: aws.String(string(msgs[i].Body)),
+			}
+			if q.fifo {
+				entries[n].MessageGroupId, entries[n].MessageDeduplicationId = &msgs[i].Group, &msgs[i].Dedup
 			}
 		}
 		out, err := q.api.SendMessageBatch(ctx, &sqs.SendMessageBatchInput{QueueUrl: &q.url, Entries: entries}, onceSQS)

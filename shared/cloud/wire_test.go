@@ -156,7 +156,11 @@ func (w *wire) store(o cloud.StoreOptions) *cloud.Store {
 }
 
 func (w *wire) queue(c cloud.Calls) *cloud.Queue {
-	return cloud.NewQueue(sqs.NewFromConfig(w.config(nowhere)), nowhere+"/000000000000/q.fifo", c)
+	return w.queueAt(nowhere+"/000000000000/q.fifo", c)
+}
+
+func (w *wire) queueAt(url string, c cloud.Calls) *cloud.Queue {
+	return cloud.NewQueue(sqs.NewFromConfig(w.config(nowhere)), url, c)
 }
 
 func (w *wire) secrets(c cloud.Calls) *cloud.Secrets {
