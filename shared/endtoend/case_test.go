@@ -142,6 +142,43 @@ func TestCaseReachesSales(t *testing.T) {
 	}
 }
 
+// A case of nobody that is known is not copied until somebody says whose it is, and one that is over when it is first heard
+// of never is.
+func TestCaseOfNobody(t *testing.T) {
+	g := governedStage(t, nil)
+	c := g.customer(ernst())
+	d := desks()[0]
+	id := g.onDesk(d, "", map[string]any{"subject": "Who are you?", "status": "open"})
+	g.onDesk(d, "", map[string]any{"subject": "Years ago", "status": "closed", "organization_id": c.on[record.Zendesk]})
+	g.settle(soon)
+	g.wrote("")
+	g.onDesk(d, id, map[string]any{"organization_id": c.on[record.Zendesk]})
+	g.settle(soon)
+	g.caseShows(ledger.Mint("case", record.Ref{Platform: d.platform, Object: d.object, ID: id}), map[string]string{"Subject": "Who are you?", "AccountId": c.on[record.Salesforce]})
+	g.wrote("salesforce 1")
+	g.noTrouble()
+}
+
+// A closed ticket takes no more changes: what a workflow finds out later reaches sales, and for the desk an exception says why not.
+func TestCaseClosedOnDesk(t *testing.T) {
+	g := governedStage(t, nil)
+	c := g.customer(ernst())
+	d := desks()[0]
+	id := g.onDesk(d, "", d.opened(c.on[record.Zendesk]))
+	g.settle(soon)
+	about := ledger.Mint("case", record.Ref{Platform: d.platform, Object: d.object, ID: id})
+	g.onDesk(d, id, map[string]any{"status": "closed"})
+	g.settle(soon)
+	for field, v := range map[string]string{"escalation": "handled", "erpContext": "No open invoices"} {
+		if _, err := g.world.Steward().Assign(t.Context(), g.who("frank@northwind.example"), about, field, record.TextValue(v)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.settle(soon)
+	g.caseShows(about, map[string]string{"Support_Status__c": "Closed", "Sorrel_Escalation__c": "Handled", "ERP_Context__c": "No open invoices"})
+	g.expectTroubles("refused-write zendesk erpContext", "refused-write zendesk escalation")
+}
+
 // A case that sales opens for itself is no concern of Sorrel's.
 func TestCaseOfSalesforce(t *testing.T) {
 	g := governedStage(t, nil)

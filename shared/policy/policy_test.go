@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io/fs"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -239,7 +240,7 @@ func TestCasesTouchNoMasterData(t *testing.T) {
 	t.Parallel()
 	s := load(t, config.FS)
 	rules := s.Rules("case")
-	if got := fmt.Sprint(rules.Platforms, rules.Copies, rules.Origins); got != "[salesforce servicenow zendesk] [salesforce] [servicenow zendesk]" {
+	if got := fmt.Sprint(rules.Platforms, slices.Collect(maps.Keys(rules.Copies)), rules.Origins); got != "[salesforce servicenow zendesk] [salesforce] [servicenow zendesk]" {
 		t.Errorf("cases are on, copied to and come from %s", got)
 	}
 	findings := []string{"crmContext", "erpContext", "escalation"}
