@@ -23,6 +23,7 @@ type benchCommand struct {
 	Replay   benchReplay   `cmd:"" help:"How fresh live changes are while 50,000 records are replayed, at what the vendors allow."`
 	Link     benchLink     `cmd:"" help:"sorrel link over customers of which it is known who is who: precision, recall."`
 	Cost     benchCost     `cmd:"" help:"What each kind of change costs in DynamoDB, SQS and provider requests."`
+	Waiting  benchWaiting  `cmd:"" help:"What runs of workflows cost while they wait: nothing in the sweeps of an hour."`
 	Simulate benchSimulate `cmd:"" help:"Whole histories from seeds, with faults at every edge: the end is as policy says."`
 	Child    benchChild    `cmd:"" hidden:"" help:"One measured peer."`
 }
@@ -176,6 +177,27 @@ func (c benchCost) Run(ctx binding, s screen) error {
 	dynamo, sqs, _ := strings.Cut(c.EndpointURL, ",")
 	r, err := bench.Changes(ctx, bench.ChangesOptions{DynamoDB: dynamo, SQS: sqs, Progress: s.err})
 	if len(r.Changes) == 0 {
+		return err
+	}
+	return s.report(r, c.JSON, err)
+}
+
+type benchWaiting struct {
+	Runs int  `default:"10000" help:"How many wait."`
+	JSON bool `help:"Print JSON."`
+}
+
+// Validate refuses what cannot be measured.
+func (c benchWaiting) Validate() error {
+	var b bounds
+	b.whole("runs", c.Runs, 1)
+	return b.err()
+}
+
+// Run fails if sweeps read more when runs wait, or what is due is not moved on.
+func (c benchWaiting) Run(ctx binding, s screen) error {
+	r, err := bench.Wait(ctx, bench.WaitingOptions{Runs: c.Runs, Progress: s.err})
+	if len(r.Legs) == 0 {
 		return err
 	}
 	return s.report(r, c.JSON, err)
