@@ -128,43 +128,33 @@ func (l lockedSource) Uint64() uint64 { l.mu.Lock(); defer l.mu.Unlock(); return
 // LoadConfig loads the deployable configuration from dir, or the embedded one when dir is empty. All problems
 // come as one error.
 func LoadConfig(dir string) (*policy.Set, error) {
-	starts, err := startable()
-	if err != nil {
-		return nil, err
-	}
-	set, problems := policy.Load(ConfigFS(dir), starts)
+	set, problems := policy.Load(ConfigFS(dir), process.Starts)
 	if len(problems) == 0 {
-		return set, nil
+		_, problems = process.Book(set)
 	}
+	if len(problems) > 0 {
+		return nil, wrong(problems)
+	}
+	return set, nil
+}
+
+// wrong is all that is wrong in a configuration.
+func wrong(problems []policy.Problem) error {
 	lines := make([]string, len(problems))
 	for i, p := range problems {
 		lines[i] = fmt.Sprint(p)
 	}
-	return nil, &fault.Error{Class: fault.Contract, Op: "boot.config", Detail: strings.Join(lines, "\n"), Remedy: "run `sorrel validate`"}
+	return &fault.Error{Class: fault.Contract, Op: "boot.config", Detail: strings.Join(lines, "\n"), Remedy: "run `sorrel validate`"}
 }
 
 // Validate lists everything wrong in the configuration in dir, or in the embedded one.
-func Validate(dir string) ([]policy.Problem, error) {
-	starts, err := startable()
-	if err != nil {
-		return nil, err
+func Validate(dir string) []policy.Problem {
+	set, problems := policy.Load(ConfigFS(dir), process.Starts)
+	if set == nil {
+		return problems
 	}
-	return policy.Validate(ConfigFS(dir), starts), nil
-}
-
-// startable are the workflows of this program that a policy may name.
-func startable() (policy.Starts, error) {
-	book, err := process.Book()
-	if err != nil {
-		return nil, err
-	}
-	return func(entity string) []string {
-		var out []string
-		for _, d := range book.Newest(entity) {
-			out = append(out, d.Name)
-		}
-		return out
-	}, nil
+	_, problems = process.Book(set)
+	return append(problems, policy.Validate(ConfigFS(dir))...)
 }
 
 // ConfigFS is the configuration in dir, or the embedded one when dir is empty.
@@ -187,9 +177,7 @@ func Lambda(ctx context.Context, function string, getenv func(string) string, ou
 	}
 	log := slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: c.LogLevel})).With("function", function, "stage", c.Stage)
 	w := &World{Now: time.Now, Stage: c.Stage, Grace: 30 * time.Second, metrics: out, Outbound: map[string]queue.Sender{}}
-	if err := w.finish(telemetry.New(log, w.Now, nil)); err != nil {
-		return nil, err
-	}
+	w.finish(telemetry.New(log, w.Now, nil))
 	calls := cloud.Calls{Now: w.Now}
 	if c.Table != "" {
 		w.Ledger = ledger.New(account.Store(c.Table, cloud.StoreOptions{Calls: calls}), w.Now)
@@ -210,7 +198,11 @@ func Lambda(ctx context.Context, function string, getenv func(string) string, ou
 	if !functions()[function].rules {
 		return w, nil
 	}
-	if w.Config, err = LoadConfig(""); err != nil || c.SecretARN == "" {
+	set, err := LoadConfig("")
+	if err == nil {
+		err = w.rule(set)
+	}
+	if err != nil || c.SecretARN == "" {
 		return w, err
 	}
 	w.Connectors, err = connectSecret(ctx, account.Secrets(c.SecretARN, calls), c.URLs, w.Config, w)
@@ -219,8 +211,14 @@ func Lambda(ctx context.Context, function string, getenv func(string) string, ou
 
 // Embedded wires the whole world over durable files in dir. Only one process can have them open.
 func Embedded(dir string, set *policy.Set, endpoints map[string]Endpoint, recorder func(now func() time.Time) *telemetry.Recorder) (*World, error) {
-	w := &World{Config: set, Now: time.Now, Stage: "local", Grace: 3 * time.Second, Outbound: map[string]queue.Sender{}, Queues: map[string]Queue{}}
-	if err := w.finish(recorder(w.Now)); err != nil {
+	return EmbeddedAt(time.Now, dir, set, endpoints, recorder)
+}
+
+// EmbeddedAt is Embedded by another clock, which may jump forward.
+func EmbeddedAt(now func() time.Time, dir string, set *policy.Set, endpoints map[string]Endpoint, recorder func(now func() time.Time) *telemetry.Recorder) (*World, error) {
+	w := &World{Now: now, Stage: "local", Grace: 3 * time.Second, Outbound: map[string]queue.Sender{}, Queues: map[string]Queue{}}
+	w.finish(recorder(w.Now))
+	if err := w.rule(set); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -239,8 +237,9 @@ func Embedded(dir string, set *policy.Set, endpoints map[string]Endpoint, record
 // Over wires the whole world over a store, queues and a clock that the caller keeps: another process over the same ones
 // goes on where this one ended. Queues are named as in World.
 func Over(s store.Store, queues map[string]Queue, now func() time.Time, set *policy.Set, endpoints map[string]Endpoint, recorder *telemetry.Recorder) (*World, error) {
-	w := &World{Config: set, Now: now, Stage: "local", Grace: 3 * time.Second, Outbound: map[string]queue.Sender{}, Queues: map[string]Queue{}, Ledger: ledger.New(s, now)}
-	if err := w.finish(recorder); err != nil {
+	w := &World{Now: now, Stage: "local", Grace: 3 * time.Second, Outbound: map[string]queue.Sender{}, Queues: map[string]Queue{}, Ledger: ledger.New(s, now)}
+	w.finish(recorder)
+	if err := w.rule(set); err != nil {
 		return nil, err
 	}
 	for _, settings := range localQueues() {
@@ -309,8 +308,9 @@ func (w *World) add(name string, q, dead Queue) {
 // Endpointed wires the whole world over AWS adapters at an AWS-compatible endpoint, making the table and the
 // queues if they are missing: for trying the adapters locally. The store's requests and request units are counted.
 func Endpointed(ctx context.Context, endpoints cloud.Endpoints, table string, set *policy.Set, platforms map[string]Endpoint, recorder func(now func() time.Time) *telemetry.Recorder) (*World, error) {
-	w := &World{Config: set, Now: time.Now, Stage: "local", Grace: 3 * time.Second, Outbound: map[string]queue.Sender{}, Queues: map[string]Queue{}, EndPolls: true}
-	if err := w.finish(recorder(w.Now)); err != nil {
+	w := &World{Now: time.Now, Stage: "local", Grace: 3 * time.Second, Outbound: map[string]queue.Sender{}, Queues: map[string]Queue{}, EndPolls: true}
+	w.finish(recorder(w.Now))
+	if err := w.rule(set); err != nil {
 		return nil, err
 	}
 	account, err := cloud.Open(cloud.Settings{Endpoints: endpoints, Region: "us-east-1", AccessKeyID: "local", SecretKey: "local"})
@@ -343,8 +343,9 @@ func Endpointed(ctx context.Context, endpoints cloud.Endpoints, table string, se
 // Reading wires what it takes to ask about a deployed stack, and to decide there: its table, with the caller's own rights.
 // There are no queues; the sweep wakes what decisions make due.
 func Reading(account *cloud.Account, table string, set *policy.Set) (*World, error) {
-	w := &World{Config: set, Now: time.Now}
-	if err := w.finish(telemetry.New(nil, w.Now, nil)); err != nil {
+	w := &World{Now: time.Now}
+	w.finish(telemetry.New(nil, w.Now, nil))
+	if err := w.rule(set); err != nil {
 		return nil, err
 	}
 	w.Ledger = ledger.New(account.Store(table, cloud.StoreOptions{Calls: cloud.Calls{Now: w.Now}}), w.Now)
@@ -352,10 +353,18 @@ func Reading(account *cloud.Account, table string, set *policy.Set) (*World, err
 	return w, nil
 }
 
-func (w *World) finish(r *telemetry.Recorder) (err error) {
+func (w *World) finish(r *telemetry.Recorder) {
 	w.Telemetry, w.started, w.newID = r, w.Now(), NewID(w.Now)
-	w.Book, err = process.Book()
-	return err
+}
+
+// rule gives the world its configuration, and the workflows that it completes.
+func (w *World) rule(set *policy.Set) error {
+	book, problems := process.Book(set)
+	if len(problems) > 0 {
+		return wrong(problems)
+	}
+	w.Config, w.Book = set, book
+	return nil
 }
 
 // Flush ends an invocation: it hands back what is left of the platforms' budgets and writes the metrics.

@@ -47,7 +47,7 @@ func (e *entity) readApproval(ps *source.Problems, l source.Node) *approval {
 		a.Distinct = n.Flag(ps, "distinct")
 	}
 	if n.Has("expires") {
-		if d, ok := duration(n.String(ps, "expires", true)); ok {
+		if d, ok := Duration(n.String(ps, "expires", true)); ok {
 			a.Expires = d
 		} else {
 			ps.Add(n.Get("expires"), "expires must be a time between 1m and 3650d", "write it as 30m, 12h or 7d")
@@ -73,8 +73,8 @@ func (e *entity) readApproval(ps *source.Problems, l source.Node) *approval {
 	return a
 }
 
-// duration reads whole minutes, hours or days.
-func duration(s string) (time.Duration, bool) {
+// Duration reads whole minutes, hours or days.
+func Duration(s string) (time.Duration, bool) {
 	unit := map[byte]time.Duration{'m': time.Minute, 'h': time.Hour, 'd': 24 * time.Hour}
 	if s == "" || unit[s[len(s)-1]] == 0 {
 		return 0, false
@@ -87,7 +87,7 @@ func duration(s string) (time.Duration, bool) {
 	return time.Duration(n) * by, true
 }
 
-// written is d as duration reads it.
+// written is d as Duration reads it.
 func written(d time.Duration) string {
 	switch {
 	case d%(24*time.Hour) == 0:

@@ -67,6 +67,7 @@ package policy
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -90,6 +91,7 @@ type Set struct {
 	objects  map[[2]string]*mapping.Mapping // by platform, native object
 	staff    staff
 	told     []Subscriber // by name
+	runs     source.Node  // workflows.yaml
 }
 
 // entity is everything about one kind of record.
@@ -106,6 +108,8 @@ type entity struct {
 	// expressions are the whole texts of expr and assign, by field: a Rule has them shortened.
 	expressions map[string]string
 }
+
+const workflowsFile = "workflows.yaml"
 
 type file struct {
 	name string
@@ -162,6 +166,9 @@ func (s *Set) startable(known Starts, ps *source.Problems) {
 
 // Version changes whenever anything in the configuration changes in meaning.
 func (s *Set) Version() string { return s.version }
+
+// Workflows is workflows.yaml as it is written, if there is one: what workflows depend on in a company. Package process reads it.
+func (s *Set) Workflows() source.Node { return s.runs }
 
 // Entities lists the entities, sorted.
 func (s *Set) Entities() []string { return slices.Sorted(maps.Keys(s.entities)) }
@@ -361,6 +368,11 @@ func explainApproval(group string, a *record.Approval) string {
 
 func load(fsys fs.FS, ps *source.Problems) *Set {
 	s := &Set{entities: map[string]*entity{}, objects: map[[2]string]*mapping.Mapping{}, staff: readPeople(fsys, ps)}
+	if data, err := fs.ReadFile(fsys, workflowsFile); err == nil {
+		s.runs, _ = source.Parse(workflowsFile, data, ps)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		ps.Add(source.Node{File: workflowsFile, Line: 1, Column: 1}, "the file cannot be read: "+err.Error(), "check its permissions")
+	}
 	normal := map[string][]string{} // entity → normalised texts
 	latest := map[string]*contract.Contract{}
 	for name, data := range files(fsys, "contract", ".json", ps) {
@@ -435,7 +447,7 @@ func load(fsys fs.FS, ps *source.Problems) *Set {
 		e.rules.Version = sum
 		all += name + sum
 	}
-	texts := []string{all, s.staff.version}
+	texts := []string{all, s.staff.version, s.runs.Normal()}
 	if told := s.readSubscribers(fsys, ps); told != "" {
 		texts = append(texts, told)
 	}

@@ -71,8 +71,11 @@ func (d Definition) Take(r Run, a Act) (Run, Outcome, error) {
 		if r.State == Undoing || r.State == Stuck && r.Back == Undoing {
 			return r, out, nil
 		}
+		if d.final(r) {
+			return refuse("what it was for is done, and is not taken back", "let it finish; skip the step that it waits in, if that will never be")
+		}
 		r.Back = ""
-		r.undo(cancelled(a), a.Now, &out)
+		r.undo(Cancelled, cancelled(a), a.Now, &out)
 		out.Events[0].By = a.By
 	case Retry:
 		if r.State != Stuck {
@@ -131,7 +134,10 @@ func (d Definition) decide(r Run, a Act) (Run, Outcome, error) {
 		}
 	}
 	answer := a.Answer
-	answer.Step, answer.By, answer.At = r.Step, a.By, a.Now
+	answer.Step, answer.By, answer.At, answer.Number = r.Step, a.By, a.Now, 1
+	if r.Answer != nil {
+		answer.Number = r.Answer.Number + 1
+	}
 	r.Answer, r.Ask = &answer, nil
 	action := "workflow-rejected"
 	if answer.Approve {

@@ -36,7 +36,7 @@ type Definition struct {
 	Starts  func(Facts) bool                 // whether the subject, as it is, wants a run when none is open
 	Void    func(Facts) string               // why a run is no longer wanted, or "": it is undone then. Nil: it always is
 	Needs   func(Facts) map[string]record.ID // the other records that its steps look at, as far as they can be told; asked again when these are known. Nil: none
-	Lists   func(Facts) map[string]Query     // records that refer to another, of which its steps look at the newest. They wake no run. Nil: none
+	Lists   func(Facts) map[string]Query     // records that refer to another, of which its steps look at the newest. They wake no run. Asked again when these are known. Nil: none
 	Steps   []Step
 	Late    time.Duration // a run that takes longer is late; 0 = never
 }
@@ -46,7 +46,7 @@ type Step struct {
 	Name   string
 	Do     func(Facts) Move
 	Undo   func(Facts) Move // brings back what was before Do; nil: Do leaves nothing behind
-	Final  bool             // once it is done the run is not void any more
+	Final  bool             // once it is done the run is not void any more, and is not cancelled
 	Remind []time.Duration  // how long after it began people are reminded, in order; the last is an escalation
 	Expire time.Duration    // how long it may take before it fails; 0 = for ever
 }
@@ -125,6 +125,17 @@ const (
 	Undone  State = "undone"
 )
 
+// Cause is why a run is undone.
+type Cause string
+
+// The causes.
+const (
+	Voided    Cause = "void"      // what it was for is no more
+	Failed    Cause = "failed"    // a goal will never be reached
+	Expired   Cause = "expired"   // a step took too long
+	Cancelled Cause = "cancelled" // by people
+)
+
 // Ended reports whether a run will never move again.
 func (s State) Ended() bool { return s == Done || s == Undone }
 
@@ -137,8 +148,9 @@ type Run struct {
 	State      State             `json:"state"`
 	Back       State             `json:"back,omitempty"` // with Stuck
 	Reason     string            `json:"reason,omitempty"`
-	Step       string            `json:"step,omitempty"` // the one at hand; none when it has ended
-	Past       []Progress        `json:"past,omitempty"` // the steps that were begun, in that order, the one at hand included
+	Cause      Cause             `json:"cause,omitempty"` // of undoing
+	Step       string            `json:"step,omitempty"`  // the one at hand; none when it has ended
+	Past       []Progress        `json:"past,omitempty"`  // the steps that were begun, in that order, the one at hand included
 	Ask        *Ask              `json:"ask,omitempty"`
 	Answer     *Answer           `json:"answer,omitempty"` // to the last question that was answered
 	Wait       string            `json:"wait,omitempty"`
@@ -183,6 +195,7 @@ type Progress struct {
 // Answer is what somebody decided.
 type Answer struct {
 	Step    string            `json:"step"`
+	Number  int               `json:"number"` // of the run's answers, from 1
 	Approve bool              `json:"approve"`
 	Saw     string            `json:"saw,omitempty"` // the version of the question; empty: whichever is open
 	By      string            `json:"by"`
@@ -214,7 +227,7 @@ func (d Definition) Advance(r Run, f Facts) (Run, Outcome) {
 	var out Outcome
 	for !r.State.Ended() && r.State != Stuck {
 		if why := d.void(r, f); why != "" {
-			r.undo(why, f.Now, &out)
+			r.undo(Voided, why, f.Now, &out)
 		}
 		step, known := d.step(r.Step)
 		if !known {
@@ -231,7 +244,7 @@ func (d Definition) Advance(r Run, f Facts) (Run, Outcome) {
 		set := lacking(m.Set, f)
 		switch {
 		case m.Fail != "" && r.State == Running:
-			r.undo(m.Fail, f.Now, &out)
+			r.undo(Failed, m.Fail, f.Now, &out)
 			continue
 		case m.Fail != "":
 			r.stick(m.Fail, f.Now, &out)
@@ -240,7 +253,7 @@ func (d Definition) Advance(r Run, f Facts) (Run, Outcome) {
 			d.next(&r, at, f.Now, &out)
 			continue
 		case r.State == Running && step.Expire > 0 && !f.Now.Before(at.Began.Add(step.Expire)):
-			r.undo(fmt.Sprintf("%s took longer than %s", step.Name, step.Expire), f.Now, &out)
+			r.undo(Expired, fmt.Sprintf("%s took longer than %s", step.Name, step.Expire), f.Now, &out)
 			continue
 		default:
 			out.Set = set
@@ -259,16 +272,19 @@ func (d Definition) Advance(r Run, f Facts) (Run, Outcome) {
 }
 
 func (d Definition) void(r Run, f Facts) string {
-	if d.Void == nil || r.State != Running {
+	if d.Void == nil || r.State != Running || d.final(r) {
 		return ""
-	}
-	for _, s := range d.Steps {
-		if p := r.progress(s.Name); s.Final && p != nil && !p.Ended.IsZero() {
-			return ""
-		}
 	}
 	f.Run = r
 	return d.Void(f)
+}
+
+// final reports whether the run has done what it is for.
+func (d Definition) final(r Run) bool {
+	return slices.ContainsFunc(d.Steps, func(s Step) bool {
+		p := r.progress(s.Name)
+		return s.Final && p != nil && !p.Ended.IsZero()
+	})
 }
 
 func (d Definition) step(name string) (Step, bool) {
@@ -334,8 +350,8 @@ func (r *Run) end(as State, now time.Time, out *Outcome) {
 }
 
 // undo turns a run back. The step at hand may have set something already, so it is the first to be undone.
-func (r *Run) undo(why string, now time.Time, out *Outcome) {
-	r.State, r.Reason = Undoing, why
+func (r *Run) undo(cause Cause, why string, now time.Time, out *Outcome) {
+	r.State, r.Cause, r.Reason = Undoing, cause, why
 	r.Ask, r.Wait, r.Look = nil, "", time.Time{}
 	out.Events = append(out.Events, r.event("workflow-undoing", r.Step, why))
 	r.back(now, out)
@@ -418,7 +434,14 @@ func keep(r *Run, what map[string]string) {
 func lacking(set []Set, f Facts) []Set {
 	var out []Set
 	for _, s := range set {
-		if is := wanted(f.Record(s.Record), s.Field); is != s.Value && !(is.IsAbsent() && s.Value.IsNull()) {
+		r := f.Record(s.Record)
+		if s.Value.IsAbsent() {
+			if _, asks := r.Asked(s.Field); asks {
+				out = append(out, s)
+			}
+			continue
+		}
+		if is := wanted(r, s.Field); is != s.Value && !(is.IsAbsent() && s.Value.IsNull()) {
 			out = append(out, s)
 		}
 	}

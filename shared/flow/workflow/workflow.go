@@ -50,6 +50,7 @@ const (
 	maxConflict = 12
 	maxMoves    = 40              // of runs about one record in one go
 	tired       = time.Minute     // until a record is looked at again whose runs do not come to rest
+	maxLists    = 16              // that a run looks at
 	rounds      = 4               // of asking which other records a run looks at
 	maxRead     = 300             // ids of those that refer to a record
 	fits        = 2 * time.Second // for one move
@@ -276,14 +277,18 @@ func (f *Flow) facts(ctx context.Context, d workflow.Definition, r workflow.Run,
 			break
 		}
 	}
-	if d.Lists != nil {
-		out.Lists = map[string][]record.Record{}
+	out.Lists = map[string][]record.Record{}
+	for more := d.Lists != nil; more; {
+		more = false
 		for name, q := range d.Lists(out.Facts) {
+			if _, known := out.Lists[name]; known || len(out.Lists) == maxLists {
+				continue
+			}
 			list, err := f.list(ctx, q)
 			if err != nil {
 				return out, err
 			}
-			out.Lists[name] = list
+			more, out.Lists[name] = true, list
 		}
 	}
 	return out, nil
