@@ -118,7 +118,7 @@ func TestCheckNamesFieldShapeAndRemedyButNoValue(t *testing.T) {
 // The quick check and the JSON Schema must agree on every value that the generator makes, good or bad.
 func TestQuickCheckAgreesWithTheSchema(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"contact.v1", "customer.v1", "invoice.v1", "opportunity.v1", "order.v1", "shipment.v1", "task.v1"} {
+	for _, name := range []string{"contact.v1", "contract.v1", "customer.v1", "invoice.v1", "opportunity.v1", "order.v1", "shipment.v1", "task.v1"} {
 		c := load(t, name)
 		rapid.Check(t, func(t *rapid.T) {
 			whole := map[string]record.Value{}
@@ -147,7 +147,7 @@ func TestCheckRecordFindsEverything(t *testing.T) {
 }
 
 func FuzzLoad(f *testing.F) {
-	for _, n := range []string{"contact.v1", "customer.v1", "invoice.v1", "opportunity.v1", "order.v1", "shipment.v1", "task.v1"} {
+	for _, n := range []string{"contact.v1", "contract.v1", "customer.v1", "invoice.v1", "opportunity.v1", "order.v1", "shipment.v1", "task.v1"} {
 		data, err := fs.ReadFile(config.FS, "contract/"+n+".json")
 		if err != nil {
 			f.Fatal(err)

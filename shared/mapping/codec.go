@@ -201,12 +201,17 @@ func (c boolCodec) encode(v record.Value) (any, error) {
 }
 
 type enumCodec struct {
-	in  map[string]record.Value // native → canonical
-	out map[string]string       // canonical → native
+	in      map[string]record.Value // native → canonical
+	out     map[string]string       // canonical → native
+	byLabel bool                    // what people read decides, not the id of the value
 }
 
 func (c enumCodec) decode(native any) (record.Value, error) {
-	s, ok := label(native, "id", "refName")
+	keys := [...]string{"id", "refName"}
+	if c.byLabel {
+		keys = [...]string{"refName", "id"}
+	}
+	s, ok := label(native, keys[:]...)
 	switch {
 	case !ok:
 		return record.Value{}, &unusable{UnknownPicklist, fmt.Sprintf("is %s, not a picklist value", shapeOf(native))}

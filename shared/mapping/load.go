@@ -180,7 +180,7 @@ func (l *loader) direction(f *field, n source.Node, as string) {
 func (l *loader) form(spec contract.Field, n source.Node) (as string, keys []string) {
 	forms := map[contract.Type][]string{ // the first one is the default
 		contract.Text: {"text", "trim", "label", "excerpt"}, contract.Number: {"number"}, contract.Money: {"money"}, contract.Bool: {"bool"},
-		contract.Date: {"date"}, contract.DateTime: {"datetime"}, contract.Enum: {"enum"}, contract.Reference: {"reference"},
+		contract.Date: {"date"}, contract.DateTime: {"datetime"}, contract.Enum: {"enum", "label"}, contract.Reference: {"reference"},
 		contract.List: {"list", "join"}, contract.Table: {"table", "table-text"},
 	}[spec.Type]
 	as = forms[0]
@@ -194,17 +194,24 @@ func (l *loader) form(spec contract.Field, n source.Node) (as string, keys []str
 			return "", nil
 		}
 	}
+	form := as
+	if spec.Type == contract.Enum {
+		form = "enum"
+	}
 	return as, map[string][]string{
 		"number": {"precision", "scale"}, "money": {"precision", "scale"}, "bool": {"form", "invert"}, "date": {"zone"},
 		"datetime": {"zone", "form", "resolution"}, "enum": {"values", "out", "hold"}, "reference": {"to", "by", "relation", "form"},
 		"list": {"each"}, "table": {"columns"}, "table-text": {"columns"},
-	}[as]
+	}[form]
 }
 
 // codec sets f.codec or f.ref and says what a write would lose, "" for nothing.
 func (l *loader) codec(f *field, n source.Node, as string) (lost string) {
 	if f.maxLength > 0 && !slices.Contains([]string{"text", "trim", "excerpt", "join", "table-text"}, as) {
 		l.ps.Add(n.Get("maxLength"), "maxLength has no meaning for "+as, "remove it")
+	}
+	if f.spec.Type == contract.Enum {
+		return l.enum(f, n, as == "label")
 	}
 	switch as {
 	case "text", "trim", "label":
@@ -226,8 +233,6 @@ func (l *loader) codec(f *field, n source.Node, as string) (lost string) {
 		f.codec = dateCodec{l.zone(n)}
 	case "datetime":
 		return l.datetime(f, n)
-	case "enum":
-		return l.enum(f, n)
 	case "reference":
 		l.reference(f, n)
 	case "list":
@@ -304,8 +309,8 @@ func (l *loader) reference(f *field, n source.Node) {
 // enum reads values: a list of words that both sides use, or native: canonical. out: decides the way out where
 // several native values mean one canonical value, or where a canonical value has no native one of its own.
 // hold: lists canonical values that the platform cannot have.
-func (l *loader) enum(f *field, n source.Node) (lost string) {
-	c := enumCodec{in: map[string]record.Value{}, out: map[string]string{}}
+func (l *loader) enum(f *field, n source.Node, byLabel bool) (lost string) {
+	c := enumCodec{byLabel: byLabel, in: map[string]record.Value{}, out: map[string]string{}}
 	known := func(v source.Node) bool {
 		if slices.Contains(f.spec.Values, v.Text) {
 			return true

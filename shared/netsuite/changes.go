@@ -81,17 +81,17 @@ func (c *Connector) list(ctx context.Context, l layout, at cursor) (platform.Pag
 	if at.At != "" {
 		t, _ := time.Parse(wall, at.At) // checked by parseCursor
 		if at.Done {
-			where = append(where, "lastmodifieddate >= "+timestamp(t.Add(-c.back(t))))
+			where = append(where, l.modified.column+" >= "+timestamp(t.Add(-c.back(t))))
 		} else {
-			where = append(where, fmt.Sprintf("(lastmodifieddate >= %s OR (lastmodifieddate >= %s AND id > %s))", timestamp(t.Add(resolution)), timestamp(t), at.ID))
+			where = append(where, fmt.Sprintf("(%[1]s >= %[2]s OR (%[1]s >= %[3]s AND id > %[4]s))", l.modified.column, timestamp(t.Add(resolution)), timestamp(t), at.ID))
 		}
 	}
-	columns := []string{"id", "externalid", "TO_CHAR(lastmodifieddate, " + wallFormat + ") AS modified", "TO_CHAR(" + l.created.column + ", " + wallFormat + ") AS born", l.rev + " AS rev", l.user + " AS author"}
+	columns := []string{"id", "externalid", "TO_CHAR(" + l.modified.column + ", " + wallFormat + ") AS modified", "TO_CHAR(" + l.created.column + ", " + wallFormat + ") AS born", l.rev + " AS rev", l.user + " AS author"}
 	q := "SELECT " + strings.Join(append(columns, selected(l.fields, l.sub)...), ", ") + " FROM " + l.table
 	if len(where) > 0 {
 		q += " WHERE " + strings.Join(where, " AND ")
 	}
-	rows, more, asked, err := c.query(ctx, q+" ORDER BY lastmodifieddate, id", c.cfg.PageSize, 0)
+	rows, more, asked, err := c.query(ctx, q+" ORDER BY "+l.modified.column+", id", c.cfg.PageSize, 0)
 	if err != nil {
 		return platform.Page{}, err
 	}
@@ -126,7 +126,7 @@ func (c *Connector) listed(l layout, n *node, asked time.Time) (record.Native, e
 		return record.Native{}, err
 	}
 	if !asked.IsZero() && modified[0].Sub(asked) > 10*time.Minute {
-		return record.Native{}, &fault.Error{Class: fault.Contract, Fields: []string{"lastmodifieddate"},
+		return record.Native{}, &fault.Error{Class: fault.Contract, Fields: []string{l.modified.column},
 			Detail: fmt.Sprintf("changed at %s by the clock of %s, which is later than NetSuite's own clock says it is", n.row["modified"], c.zone),
 			Remedy: "set AccountZone to the zone in which SuiteQL prints times"}
 	}
@@ -134,7 +134,7 @@ func (c *Connector) listed(l layout, n *node, asked time.Time) (record.Native, e
 		return record.Native{Ref: record.Ref{Platform: record.NetSuite, Object: l.object, ID: n.row["id"]}, External: n.row["externalid"]}, nil
 	}
 	n.raw["id"], n.raw["externalId"], n.raw[l.rev], n.raw[l.user] = n.row["id"], n.row["externalid"], n.row["rev"], n.row["author"]
-	n.raw["lastModifiedDate"] = modified[0].Format(time.RFC3339)
+	n.raw[l.modified.name] = modified[0].Format(time.RFC3339)
 	if n.row["born"] != "" {
 		born, err := c.instants(n.row["born"])
 		if err != nil {

@@ -15,6 +15,7 @@ const (
 	salesOrder      = "salesOrder"
 	itemFulfillment = "itemFulfillment"
 	invoice         = "invoice"
+	contract        = "customrecord_sorrel_contract" // of our kit
 )
 
 // kind of a field: which shape it has in a Native and how SuiteQL prints it.
@@ -56,14 +57,15 @@ type child struct {
 
 // layout is how one object is spread over the record API and SuiteQL.
 type layout struct {
-	object  string
-	table   string
-	where   string
-	created field
-	rev     string // counter kept by our SuiteScript
-	user    string // who saved last, kept by our SuiteScript
-	fields  []field
-	sub     []child
+	object   string
+	table    string
+	where    string
+	created  field
+	modified field
+	rev      string // counter kept by our SuiteScript
+	user     string // who saved last, kept by our SuiteScript
+	fields   []field
+	sub      []child
 }
 
 // address is what addresses of every kind hold.
@@ -78,7 +80,7 @@ func address() []field {
 // replace by defaultTaxReg, and custentity_segment, our kit's free-form text field ("custentity_segment:choice"
 // where it is a list).
 func catalogue() []layout {
-	return []layout{{
+	all := []layout{{
 		object: customer, table: "customer", rev: "custentity_sorrel_rev", user: "custentity_sorrel_user", created: field{"dateCreated", "datecreated", instant, false},
 		fields: []field{{"entityId", "entityid", text, false}, {"companyName", "companyname", text, false}, {"email", "email", text, false},
 			{"phone", "phone", text, false}, {"url", "url", text, false}, {"isInactive", "isinactive", boolean, false},
@@ -124,7 +126,20 @@ func catalogue() []layout {
 			{"status", "status", billed, false}, {"currency", "currency", choice, false}, {"total", "foreigntotal", number, false},
 			{"amountRemaining", "foreignamountunpaid", number, false}, {"memo", "memo", text, false}, {"custbody_sorrel_paid_on", "custbody_sorrel_paid_on", date, false}},
 		sub: []child{{table: "transactionline", key: "transaction", parent: "id", where: "mainline = 'T'", order: "id", lift: []field{{"createdFrom", "createdfrom", ident, false}}}},
+	}, {
+		object: contract, table: contract, rev: "custrecord_sorrel_contract_rev", user: "custrecord_sorrel_contract_user",
+		created: field{"created", "created", instant, false}, modified: field{"lastModified", "lastmodified", instant, false},
+		fields: []field{{"name", "name", text, false}, {"custrecord_sorrel_contract_customer", "custrecord_sorrel_contract_customer", ident, false},
+			{"custrecord_sorrel_contract_status", "custrecord_sorrel_contract_status", choice, false}, {"custrecord_sorrel_contract_tier", "custrecord_sorrel_contract_tier", choice, false},
+			{"custrecord_sorrel_contract_starts", "custrecord_sorrel_contract_starts", date, false}, {"custrecord_sorrel_contract_ends", "custrecord_sorrel_contract_ends", date, false},
+			{"custrecord_sorrel_contract_product", "custrecord_sorrel_contract_product", text, false}},
 	}}
+	for i := range all {
+		if all[i].modified.name == "" {
+			all[i].modified = field{"lastModifiedDate", "lastmodifieddate", instant, false}
+		}
+	}
+	return all
 }
 
 // column is "name[=column][:kind]", name possibly "sublist.name".

@@ -55,6 +55,12 @@ func customerFields(n int) map[string]any {
 			"addressBookAddress": map[string]any{"addr1": "Berguvsvägen 8", "city": "Luleå", "zip": "S-958 22", "country": "SE"}}}}}
 }
 
+func contractFields(customer string, n int) map[string]any {
+	return map[string]any{"name": fmt.Sprint("CON-", n), "custrecord_sorrel_contract_customer": map[string]any{"id": customer}, "custrecord_sorrel_contract_status": map[string]any{"id": "2"},
+		"custrecord_sorrel_contract_tier": map[string]any{"id": "3"}, "custrecord_sorrel_contract_starts": "2026-01-01", "custrecord_sorrel_contract_ends": "2027-12-31",
+		"custrecord_sorrel_contract_product": "Größe M, naïve"}
+}
+
 func invoiceFields(entity string, n int) map[string]any {
 	return map[string]any{"entity": map[string]any{"id": entity}, "tranDate": "2026-10-01", "dueDate": "2026-10-31", "memo": fmt.Sprint("naïve ", n), "currency": map[string]any{"id": "5"},
 		"item": map[string]any{"items": []any{map[string]any{"item": map[string]any{"id": "11"}, "quantity": 12, "rate": 14.5}}}}
@@ -128,6 +134,16 @@ func TestConformance(t *testing.T) {
 					"item":    map[string]any{"items": []any{map[string]any{"item": map[string]any{"id": "1"}, "quantity": 1, "orderLine": 1}}}}
 			}
 			w.Change, w.Clear, w.Bad = map[string]any{"shipStatus": map[string]any{"id": "C"}}, "shipCarrier", map[string]any{"shipCarier": "x"}
+		},
+		"customrecord_sorrel_contract": func(t *testing.T, a account, w *platformtest.World) {
+			entity, err := a.twin.Load("customer", "", customerFields(0), time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC))
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.Fields = func(n int) map[string]any { return contractFields(entity, n) }
+			w.Change = map[string]any{"custrecord_sorrel_contract_status": map[string]any{"id": "4"}, "custrecord_sorrel_contract_ends": "2026-12-31"}
+			w.Clear, w.Deletes = "custrecord_sorrel_contract_product", true
+			w.Bad = map[string]any{"custrecord_sorrel_contract_tier": map[string]any{"id": "9"}}
 		},
 		"invoice": func(t *testing.T, a account, w *platformtest.World) {
 			long := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)

@@ -58,8 +58,8 @@ func (c *Connector) get(ctx context.Context, op, object, key string) (record.Nat
 		return record.Native{}, &fault.Error{Class: fault.Down, Op: "netsuite." + op, ID: id, Detail: "the answer is about another record"}
 	}
 	if n.Version.At.IsZero() {
-		return record.Native{}, &fault.Error{Class: fault.Contract, Op: "netsuite." + op, ID: id, Detail: "the answer has no lastModifiedDate",
-			Fields: []string{"lastModifiedDate"}, Remedy: "give the integration's role access to the field"}
+		return record.Native{}, &fault.Error{Class: fault.Contract, Op: "netsuite." + op, ID: id, Detail: "the answer has no " + l.modified.name,
+			Fields: []string{l.modified.name}, Remedy: "give the integration's role access to the field"}
 	}
 	return n, nil
 }

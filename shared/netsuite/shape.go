@@ -32,7 +32,7 @@ func (l layout) shape(raw map[string]any) (map[string]any, error) {
 			return nil, err
 		}
 	}
-	for _, f := range []field{{name: "externalId", kind: text}, {name: l.created.name, kind: instant}, {name: "lastModifiedDate", kind: instant}} {
+	for _, f := range []field{{name: "externalId", kind: text}, l.created, l.modified} {
 		if out[f.name], err = f.shape(raw[f.name]); err != nil {
 			return nil, err
 		}
@@ -254,7 +254,7 @@ func (l layout) native(raw map[string]any, asked time.Time) (record.Native, erro
 	n.External, _ = fields["externalId"].(string)
 	n.Actor, _ = scalar(raw[l.user])
 	n.Born = when(fields[l.created.name])
-	n.Version = version(when(fields["lastModifiedDate"]), asked)
+	n.Version = version(when(fields[l.modified.name]), asked)
 	if rev, ok := scalar(raw[l.rev]); ok && rev != "" {
 		if n.Version.Seq, err = strconv.ParseInt(strings.TrimSuffix(rev, ".0"), 10, 64); err != nil {
 			return record.Native{}, fmt.Errorf("%s is %.40q, want a whole number", l.rev, rev)

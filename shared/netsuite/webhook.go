@@ -141,7 +141,7 @@ func (c *Connector) Webhook(_ context.Context, r platform.Request) (platform.Del
 		n.Version.Seq, _ = strconv.ParseInt(e.record.rev, 10, 64) // it was a number, or nothing
 	case e.record.fields != nil && !at.IsZero():
 		raw := e.record.fields
-		raw["id"], raw["lastModifiedDate"], raw["externalId"] = e.record.id, e.record.modified, e.record.external
+		raw["id"], raw[l.modified.name], raw["externalId"] = e.record.id, e.record.modified, e.record.external
 		if e.record.created != "" {
 			raw[l.created.name] = e.record.created
 		}

@@ -52,7 +52,7 @@ func suites(t *testing.T, h platformtest.Harness) {
 
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	pushed := map[string]salesforcetwin.Push{"Account": {Message: true}, "Contact": {Message: true}, "Order": {Message: true}, "Shipment__c": {Message: true}, "Opportunity": {Message: true}, "Task": {Message: true}, "Case": {Message: true}, "Invoice__c": {Message: true}}
+	pushed := map[string]salesforcetwin.Push{"Account": {Message: true}, "Contact": {Message: true}, "Order": {Message: true}, "Shipment__c": {Message: true}, "Opportunity": {Message: true}, "Task": {Message: true}, "Case": {Message: true}, "Invoice__c": {Message: true}, "Contract__c": {Message: true}}
 	world := func(object string, prepare func(*testing.T, *salesforcetwin.Twin, *platformtest.World)) func(*testing.T, func() time.Time) platformtest.World {
 		return func(t *testing.T, now func() time.Time) platformtest.World {
 			c, twin := start(t, now, salesforcetwin.Options{Push: pushed, RetryBase: time.Millisecond}, func(cfg *salesforce.Config) { cfg.Page = 7 })
@@ -150,6 +150,16 @@ func TestConformance(t *testing.T) {
 		w.Change = map[string]any{"Subject": "Call them back today", "ActivityDate": "2026-11-24"}
 		w.Clear = "Description"
 		w.Bad = map[string]any{"No_Such_Field__c": "x"}
+	})})
+	suites(t, platformtest.Harness{Name: "Contract__c", New: world("Contract__c", func(t *testing.T, twin *salesforcetwin.Twin, w *platformtest.World) {
+		w.UnknownID = "a02xx0000000zzzAAA"
+		parent := account(t, twin)
+		w.Fields = func(n int) map[string]any {
+			return map[string]any{"Name": fmt.Sprint("CON-", n), "Account__c": parent, "Status__c": "Active", "Tier__c": "VIP", "Ends_On__c": "2027-12-31"}
+		}
+		w.Change = map[string]any{"Status__c": "Expired", "Product__c": "Støtte"}
+		w.Clear = "Ends_On__c"
+		w.Bad = map[string]any{"Tier__c": "Emperor"}
 	})})
 	suites(t, platformtest.Harness{Name: "Invoice__c", New: world("Invoice__c", func(t *testing.T, twin *salesforcetwin.Twin, w *platformtest.World) {
 		w.UnknownID = "a01xx0000000zzzAAA"

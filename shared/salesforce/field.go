@@ -44,6 +44,8 @@ func knownKinds(object string) map[string]Kind {
 		add(Bool, "IsReductionOrder")
 	case "Shipment__c":
 		add(Date, "Shipped_On__c")
+	case "Contract__c":
+		add(Date, "Starts_On__c Ends_On__c")
 	case "Invoice__c":
 		add(Number, "Total__c Amount_Due__c")
 		add(Date, "Issued_On__c Due_On__c Paid_On__c")

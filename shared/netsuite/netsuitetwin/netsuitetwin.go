@@ -7,7 +7,7 @@
 //
 // What it does not do: asynchronous requests, RESTlets, SOAP, SuiteQL joins, grouping and functions other than
 // TO_CHAR, TO_DATE, TO_TIMESTAMP and BUILTIN.DF, record types other than customer, contact, salesOrder,
-// itemFulfillment and invoice, and most of the accounting behind them: an order's status and billed quantities are what
+// itemFulfillment, invoice and our kit's custom record of contracts, and most of the accounting behind them: an order's status and billed quantities are what
 // its editor sets, except that a fulfilment made by transform updates its order, silently as in NetSuite. A customer's
 // balance and overdueBalance are what its editor sets, until the customer has an invoice: then they are what is open on its
 // invoices, as of the last save of one.
@@ -54,7 +54,9 @@ type Options struct {
 const IntegrationUser = "4"
 
 // objects of the account.
-func objects() []string { return []string{customer, contact, salesOrder, itemFulfillment, invoice} }
+func objects() []string {
+	return []string{customer, contact, salesOrder, itemFulfillment, invoice, contract}
+}
 
 // person is the internal id of the user whom Edit, Delete and Merge act for.
 const person = "7"
@@ -268,9 +270,9 @@ func (t *Twin) Merge(object, winner, loser string) error {
 	merged.modified = t.opt.Now().Truncate(time.Second)
 	t.put(w, &merged)
 	name, _ := merged.fields["companyName"].(string)
-	for _, at := range []string{"transaction", contact} {
+	for _, at := range []string{"transaction", contact, contract} {
 		for _, r := range slices.Clone(t.sorted[at]) {
-			for _, field := range []string{"entity", "company"} {
+			for _, field := range []string{"entity", "company", contractCustomer} {
 				if object != customer || !refers(r.fields[field], l) {
 					continue
 				}

@@ -27,6 +27,7 @@ const (
 	salesOrder      = "salesOrder"
 	itemFulfillment = "itemFulfillment"
 	invoice         = "invoice"
+	contract        = "customrecord_sorrel_contract"
 )
 
 // spec is one field of the account's catalogue.
@@ -40,6 +41,8 @@ type spec struct {
 
 // mergeMark is the field by which our kit learns into which record another one is merged.
 const mergeMark = "custentity_sorrel_merge_into"
+
+const contractCustomer = "custrecord_sorrel_contract_customer"
 
 func specs() map[string]map[string]spec {
 	text, number := spec{kind: "text"}, spec{kind: "number"}
@@ -64,6 +67,9 @@ func specs() map[string]map[string]spec {
 			"shipMethod": {kind: "list:shipMethod"}, "shipCarrier": text, "custbody_sorrel_rev": computed, "custbody_sorrel_user": author,
 			"package": {kind: "sublist", lines: map[string]spec{"packageTrackingNumber": text, "packageWeight": number, "packageDescr": text}},
 			"item":    {kind: "sublist", lines: map[string]spec{"item": {kind: "list:item"}, "quantity": number, "orderLine": number}}},
+		contract: {"name": text, "isInactive": {kind: "bool"}, contractCustomer: {kind: "ref:customer"}, "custrecord_sorrel_contract_status": {kind: "list:contractStatus"},
+			"custrecord_sorrel_contract_tier": {kind: "list:contractTier"}, "custrecord_sorrel_contract_starts": {kind: "date"}, "custrecord_sorrel_contract_ends": {kind: "date"},
+			"custrecord_sorrel_contract_product": text, "custrecord_sorrel_contract_rev": computed, "custrecord_sorrel_contract_user": author},
 		invoice: {"createdFrom": {kind: "ref:salesOrder"}, "entity": {kind: "ref:customer"}, "tranId": text, "tranDate": {kind: "date"}, "dueDate": {kind: "date"},
 			"status":   {kind: "enum", readOnly: true, values: map[string]string{open: open, paidInFull: paidInFull, pendingApproval: pendingApproval, rejected: rejected, voided: voided}},
 			"currency": {kind: "list:currency"}, "total": computed, "amountPaid": computed, "amountRemaining": computed, "memo": text,
@@ -79,10 +85,11 @@ func lists() map[string]map[string]string {
 	}
 	return map[string]map[string]string{"item": items, "subsidiary": {"1": "Parent Company"},
 		"currency": {"1": "USD", "2": "GBP", "3": "CAD", "4": "EUR", "5": "CHF"}, "terms": {"1": "Net 15", "2": "Net 30", "3": "Net 60"},
-		"shipMethod": {"1": "Speedy Express", "2": "United Package", "3": "Federal Shipping"}}
+		"shipMethod":     {"1": "Speedy Express", "2": "United Package", "3": "Federal Shipping"},
+		"contractStatus": {"1": "Draft", "2": "Active", "3": "Expired", "4": "Cancelled"}, "contractTier": {"1": "Standard", "2": "Premium", "3": "VIP"}}
 }
 
-var customField = regexp.MustCompile(`^cust(entity|body|col)_[a-z0-9_]+$`)
+var customField = regexp.MustCompile(`^cust(entity|body|col|record)_[a-z0-9_]+$`)
 
 func addField(object map[string]spec, objectName, name, kind string) error {
 	sub, last, isLine := strings.Cut(name, ".")
@@ -121,15 +128,28 @@ type rec struct {
 func (r *rec) key() string { return strconv.FormatInt(r.id, 10) }
 
 func (r *rec) createdName() string {
-	if r.entity() {
+	switch {
+	case r.entity():
 		return "dateCreated"
+	case r.object == contract:
+		return "created"
 	}
 	return "createdDate"
 }
 
+func (r *rec) modifiedName() string {
+	if r.object == contract {
+		return "lastModified"
+	}
+	return "lastModifiedDate"
+}
+
 func (r *rec) revName() string {
-	if r.entity() {
+	switch {
+	case r.entity():
 		return "custentity_sorrel_rev"
+	case r.object == contract:
+		return "custrecord_sorrel_contract_rev"
 	}
 	return "custbody_sorrel_rev"
 }
@@ -147,7 +167,7 @@ func (r *rec) full() map[string]any {
 		m["externalId"] = r.external
 	}
 	m[r.createdName()] = r.created.UTC().Format(time.RFC3339)
-	m["lastModifiedDate"] = r.modified.UTC().Format(time.RFC3339)
+	m[r.modifiedName()] = r.modified.UTC().Format(time.RFC3339)
 	m[r.revName()] = json.Number(strconv.FormatInt(r.rev, 10))
 	if r.user != "" {
 		m[r.userName()] = r.user
@@ -239,7 +259,7 @@ func (t *Twin) save(object string, old *rec, id int64, in map[string]any, at tim
 			continue
 		case !known && (by.strict || by.trusted):
 			return nil, invalid(name, fmt.Sprintf("Unknown reference or invalid property %s in request of record %s.", name, object))
-		case !known, s.readOnly && !by.trusted, name == r.revName(), name == r.userName(), name == r.createdName(), name == "lastModifiedDate":
+		case !known, s.readOnly && !by.trusted, name == r.revName(), name == r.userName(), name == r.createdName(), name == r.modifiedName():
 			continue
 		}
 		v, bad := t.value(object, s, name, in[name], r.fields[name], by)
@@ -314,6 +334,8 @@ func (t *Twin) number(r *rec) {
 	field, prefix := "tranId", map[string]string{salesOrder: "SO", itemFulfillment: "IF", invoice: "INV"}[r.object]
 	if r.entity() {
 		field, prefix = "entityId", "CUST-"
+	} else if r.object == contract {
+		field, prefix = "name", "CON-"
 	}
 	if r.fields[field] == nil {
 		r.fields[field] = prefix + r.key()
@@ -352,6 +374,13 @@ func (t *Twin) complete(r *rec, in map[string]any) *refusal {
 		}
 		def("isInactive", false)
 		def("subsidiary", map[string]any{"id": "1", "refName": t.lists["subsidiary"]["1"]})
+		return nil
+	case contract:
+		if r.fields[contractCustomer] == nil {
+			return missing("Customer")
+		}
+		def("isInactive", false)
+		def("custrecord_sorrel_contract_status", map[string]any{"id": "1", "refName": t.lists["contractStatus"]["1"]})
 		return nil
 	case itemFulfillment:
 		if r.fields["createdFrom"] == nil {
@@ -657,7 +686,7 @@ func (t *Twin) sublist(object string, s spec, path string, m map[string]any, old
 
 // table is the SuiteQL table of an object.
 func table(object string) string {
-	if object == customer || object == contact {
+	if object == customer || object == contact || object == contract {
 		return object
 	}
 	return "transaction"
@@ -695,13 +724,13 @@ func (t *Twin) remove(r *rec) {
 	t.sorted[table(r.object)] = slices.Delete(all, i, i+1)
 }
 
-// dependent refuses to delete a customer that has transactions.
+// dependent refuses to delete a customer that has transactions or contracts.
 func (t *Twin) dependent(r *rec) *refusal {
 	if r.object != customer {
 		return nil
 	}
-	for _, o := range t.sorted["transaction"] {
-		if refers(o.fields["entity"], r) {
+	for _, o := range append(slices.Clone(t.sorted["transaction"]), t.sorted[contract]...) {
+		if refers(o.fields["entity"], r) || refers(o.fields[contractCustomer], r) {
 			return &refusal{http.StatusBadRequest, "USER_ERROR", "This record cannot be deleted because it has dependent records.", ""}
 		}
 	}
@@ -744,7 +773,7 @@ func (t *Twin) push(r *rec, event, kind string, by actor) {
 	}
 	if kind == "record.saved" {
 		fields := r.full()
-		for _, name := range []string{"id", "externalId", "lastModifiedDate", r.createdName(), r.revName(), r.userName(), mergeMark} {
+		for _, name := range []string{"id", "externalId", r.modifiedName(), r.createdName(), r.revName(), r.userName(), mergeMark} {
 			delete(fields, name)
 		}
 		rec["fields"] = fields

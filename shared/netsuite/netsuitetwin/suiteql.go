@@ -163,7 +163,7 @@ func (t *Twin) scan(q query, visit func(row)) error {
 			}
 		}
 	}
-	key := map[string]string{"transaction": "id", "customer": "id", "contact": "id", "transactionline": "transaction", "itemfulfillmentpackage": "itemfulfillment",
+	key := map[string]string{"transaction": "id", "customer": "id", "contact": "id", contract: "id", "transactionline": "transaction", "itemfulfillmentpackage": "itemfulfillment",
 		"transactionshippingaddress": "nkey", "customeraddressbook": "entity", "customeraddressbookentityaddress": "nkey"}[q.table]
 	if ids, ok := pinned(q.where, key); ok && key != "" {
 		for i, id := range ids {
@@ -237,7 +237,7 @@ func lower(e *expr) (time.Time, bool) {
 			return b, true
 		}
 	case ">=", ">", "=":
-		if at, ok := e.args[1].value.(time.Time); ok && e.args[0].name == "lastmodifieddate" {
+		if at, ok := e.args[1].value.(time.Time); ok && strings.HasPrefix(e.args[0].name, "lastmodified") {
 			return at, true
 		}
 	}
@@ -309,6 +309,7 @@ func special(table string) []string {
 		"customer":                         {"id", "externalid", "lastmodifieddate", "datecreated", "custentity_sorrel_rev"},
 		"contact":                          {"id", "externalid", "lastmodifieddate", "datecreated", "custentity_sorrel_rev"},
 		"transaction":                      {"id", "externalid", "lastmodifieddate", "createddate", "custbody_sorrel_rev", "type", "status", "foreigntotal", "foreignamountunpaid", "shippingaddress"},
+		contract:                           {"id", "externalid", "lastmodified", "created"},
 		"transactionline":                  {"id", "transaction", "linesequencenumber", "mainline", "taxline", "iscogs", "memo", "quantity", "foreignamount", "quantityshiprecv", "quantitybilled", "createdfrom", "linelastmodifieddate"},
 		"itemfulfillmentpackage":           {"id", "itemfulfillment"},
 		"customeraddressbook":              {"internalid", "entity", "addressbookaddress"},
@@ -330,7 +331,7 @@ func (ev evaluator) fieldSets() []map[string]spec {
 		parts[n] = spec{kind: "text"}
 	}
 	return map[string][]map[string]spec{
-		"customer": {s[customer]}, "contact": {s[contact]}, "transaction": {s[salesOrder], s[itemFulfillment], s[invoice]},
+		"customer": {s[customer]}, "contact": {s[contact]}, contract: {s[contract]}, "transaction": {s[salesOrder], s[itemFulfillment], s[invoice]},
 		"transactionline":        {s[salesOrder]["item"].lines, s[itemFulfillment]["item"].lines, s[invoice]["item"].lines},
 		"itemfulfillmentpackage": {s[itemFulfillment]["package"].lines}, "customeraddressbook": {s[customer]["addressBook"].lines},
 		"customeraddressbookentityaddress": {parts}, "transactionshippingaddress": {parts},
@@ -461,13 +462,13 @@ func (ev evaluator) column(name string, r row) any {
 			return whole(r.rec.id)
 		case "externalid":
 			return r.rec.external
-		case "lastmodifieddate":
+		case "lastmodifieddate", "lastmodified":
 			return ev.wallClock(r.rec.modified)
-		case "createddate", "datecreated":
+		case "createddate", "datecreated", "created":
 			return ev.wallClock(r.rec.created)
-		case "custbody_sorrel_rev", "custentity_sorrel_rev":
+		case "custbody_sorrel_rev", "custentity_sorrel_rev", "custrecord_sorrel_contract_rev":
 			return whole(r.rec.rev)
-		case "custbody_sorrel_user", "custentity_sorrel_user":
+		case "custbody_sorrel_user", "custentity_sorrel_user", "custrecord_sorrel_contract_user":
 			return r.rec.user
 		case "type":
 			return map[string]string{salesOrder: "SalesOrd", itemFulfillment: "ItemShip", invoice: "CustInvc"}[r.rec.object]

@@ -237,7 +237,18 @@ func standard() map[string]*object {
 		i.add(Field{Name: n, Type: typeDate})
 	}
 
-	return map[string]*object{"account": a, "contact": c, "order": o, "shipment__c": s, "invoice__c": i, "opportunity": opportunity(), "task": task(), "case": support()}
+	k := newObject("Contract__c", "a02")
+	k.text(80, "Name ERP_Contract_Number__c")
+	k.add(Field{Name: "OwnerId", Type: typeReference, RefersTo: "User"})
+	k.external("Sorrel_Id__c")
+	k.add(Field{Name: "Account__c", Type: typeReference, RefersTo: "Account", Relationship: "Account__r"})
+	k.restricted("Status__c", "Draft", "Active", "Expired", "Cancelled")
+	k.restricted("Tier__c", "Standard", "Premium", "VIP")
+	k.add(Field{Name: "Starts_On__c", Type: typeDate})
+	k.add(Field{Name: "Ends_On__c", Type: typeDate})
+	k.text(255, "Product__c")
+
+	return map[string]*object{"contract__c": k, "account": a, "contact": c, "order": o, "shipment__c": s, "invoice__c": i, "opportunity": opportunity(), "task": task(), "case": support()}
 }
 
 // stages of a new org, in their order, with the probability that each brings along.

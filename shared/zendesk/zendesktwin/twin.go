@@ -235,6 +235,12 @@ func (t *Twin) reset() {
 		{Key: "order", Title: "Order", Type: "lookup", Target: "zen:custom_object:order"},
 		{Key: "total", Title: "Total", Type: "decimal"}, {Key: "amount_due", Title: "Amount due", Type: "decimal"}, text("currency", "Currency"),
 		{Key: "issued_on", Title: "Issued on", Type: "date"}, {Key: "due_on", Title: "Due on", Type: "date"}, {Key: "paid_on", Title: "Paid on", Type: "date"}}
+	contract := t.object("contract", "Contract", "Contracts")
+	contract.fields = []Field{text("number", "Number"),
+		{Key: "status", Title: "Status", Type: "dropdown", Options: []string{"draft", "active", "expired", "cancelled"}},
+		{Key: "organization", Title: "Organization", Type: "lookup", Target: "zen:organization"},
+		{Key: "tier", Title: "Tier", Type: "dropdown", Options: []string{"standard", "premium", "vip"}},
+		{Key: "starts_on", Title: "Starts on", Type: "date"}, {Key: "ends_on", Title: "Ends on", Type: "date"}, text("product", "Product")}
 }
 
 func newTable() *table {

@@ -346,7 +346,7 @@ func TestKitMatches(t *testing.T) {
 	}
 	for path, key := range map[string]string{"/api/v2/organization_fields": "organization_fields", "/api/v2/user_fields": "user_fields", "/api/v2/ticket_fields": "ticket_fields",
 		"/api/v2/custom_objects/order/fields": "custom_object_fields", "/api/v2/custom_objects/shipment/fields": "custom_object_fields",
-		"/api/v2/custom_objects/invoice/fields": "custom_object_fields"} {
+		"/api/v2/custom_objects/invoice/fields": "custom_object_fields", "/api/v2/custom_objects/contract/fields": "custom_object_fields"} {
 		_, _, a := fresh.do(t, "GET", path, "")
 		_, _, b := ready.do(t, "GET", path, "")
 		if !reflect.DeepEqual(bare(t, a[key]), bare(t, b[key])) || len(b[key].([]any)) == 0 {
