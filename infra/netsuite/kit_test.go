@@ -79,7 +79,7 @@ func TestScript(t *testing.T) {
 	if err := json.Unmarshal(out, &ran); err != nil {
 		t.Fatal(err)
 	}
-	if len(ran.Posted) != 13 || len(ran.Errors) != 2 || ran.Errors[0].Details != "period closed" || ran.Errors[1].Details != "no route" {
+	if len(ran.Posted) != 14 || len(ran.Errors) != 2 || ran.Errors[0].Details != "period closed" || ran.Errors[1].Details != "no route" {
 		t.Fatalf("want a save, a deletion, a merge, a save, what payments change, and two logged failures, got %s", out)
 	}
 	var got []record.Native
@@ -113,6 +113,13 @@ func TestScript(t *testing.T) {
 	// The integration's user saved twice: as a person in the user interface, which is not ours, and by REST.
 	if !contact.Ours || contact.Actor != "7" || contact.Version.Seq != 1 || contact.Fields["lastName"] != "Anders" || fmt.Sprint(contact.Fields["company"]) != "map[id:107]" {
 		t.Errorf("the contact is %+v", contact)
+	}
+	service := got[len(got)-1]
+	got = got[:len(got)-1]
+	if f := service.Fields; service.Object != "customrecord_sorrel_contract" || service.ID != "12" || service.External != "contract-1" || service.Version != (record.Version{At: want.At.Add(2 * time.Minute), Seq: 3}) ||
+		fmt.Sprintf("%v %v %v %v %v", f["name"], f["custrecord_sorrel_contract_customer"], f["custrecord_sorrel_contract_status"], f["custrecord_sorrel_contract_tier"], f["custrecord_sorrel_contract_ends"]) !=
+			"CON-12 map[id:107] map[id:2 refName:Active] map[id:3 refName:VIP] 2027-12-31" {
+		t.Errorf("the contract is %+v %v", service.Version, service.Fields)
 	}
 	var billed []string
 	for _, n := range got[4:] {
@@ -158,7 +165,7 @@ func TestObjects(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatal("no objects", err)
 	}
-	declared, deployed := map[string]bool{}, map[string]bool{}
+	declared, deployed, lists := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, file := range files {
 		data, err := os.ReadFile(file)
 		if err != nil {
@@ -169,6 +176,10 @@ func TestObjects(t *testing.T) {
 			Parameters []struct {
 				ID string `xml:"scriptid,attr"`
 			} `xml:"scriptcustomfields>scriptcustomfield"`
+			Fields []struct {
+				ID   string `xml:"scriptid,attr"`
+				List string `xml:"selectrecordtype"`
+			} `xml:"customrecordcustomfields>customrecordcustomfield"`
 			Deployments []struct {
 				Type string `xml:"recordtype"`
 			} `xml:"scriptdeployments>scriptdeployment"`
@@ -183,14 +194,24 @@ func TestObjects(t *testing.T) {
 		for _, p := range o.Parameters {
 			declared[p.ID] = true
 		}
+		for _, f := range o.Fields {
+			declared[f.ID] = true
+			if list, ours := strings.CutPrefix(f.List, "[scriptid="); ours {
+				lists[strings.TrimSuffix(list, "]")] = true
+			}
+		}
 		for _, d := range o.Deployments {
-			deployed[strings.ToLower(d.Type)] = true
+			deployed[strings.ToLower(strings.TrimSuffix(strings.TrimPrefix(d.Type, "[scriptid="), "]"))] = true
 		}
 	}
 	needed := map[string]bool{"customscript_sorrel_user_event": true}
 	for _, id := range regexp.MustCompile(`cust(entity|body|script)_(sorrel_(url|secret|extra_fields|rev|user|merge_into|paid_on)|segment)\b`).FindAllString(string(script), -1) {
 		needed[id] = true
 	}
+	for _, id := range regexp.MustCompile(`cust(om)?record_sorrel_contract\w*`).FindAllString(string(script), -1) {
+		needed[id] = true
+	}
+	maps.Copy(needed, lists)
 	if !maps.Equal(declared, needed) {
 		t.Errorf("declared %v, the script needs %v", declared, needed)
 	}

@@ -1,9 +1,10 @@
 /**
- * Tells Sorrel about every save and deletion of a customer, contact, sales order, item fulfillment or invoice, and about
- * what a customer payment changes.
+ * Tells Sorrel about every save and deletion of a customer, contact, sales order, item fulfillment, invoice or contract, and
+ * about what a customer payment changes.
  *
  * beforeSubmit counts saves in custentity_sorrel_rev / custbody_sorrel_rev, because lastModifiedDate has whole
- * seconds, and keeps who saved in custentity_sorrel_user / custbody_sorrel_user, because entities name no author.
+ * seconds, and keeps who saved in custentity_sorrel_user / custbody_sorrel_user, because entities name no author. A
+ * contract has fields of its own for both.
  * A payment changes invoices, and both payments and invoices change what a customer owes, without a user event on what
  * changed. So afterSubmit counts those as if they had been saved, which also moves their modification time, and posts them.
  * Of an invoice that a payment settles it keeps the payment's date in custbody_sorrel_paid_on.
@@ -82,6 +83,15 @@ define(['N/https', 'N/crypto', 'N/encode', 'N/record', 'N/runtime', 'N/log'], (h
       sublists: {},
     },
     customerpayment: { applied: true },
+    customrecord_sorrel_contract: {
+      rev: 'custrecord_sorrel_contract_rev', user: 'custrecord_sorrel_contract_user', type: 'customrecord_sorrel_contract', created: 'created', modified: 'lastmodified',
+      fields: {
+        name: 'name', custrecord_sorrel_contract_customer: 'custrecord_sorrel_contract_customer:id', custrecord_sorrel_contract_status: 'custrecord_sorrel_contract_status:choice',
+        custrecord_sorrel_contract_tier: 'custrecord_sorrel_contract_tier:choice', custrecord_sorrel_contract_starts: 'custrecord_sorrel_contract_starts:date',
+        custrecord_sorrel_contract_ends: 'custrecord_sorrel_contract_ends:date', custrecord_sorrel_contract_product: 'custrecord_sorrel_contract_product',
+      },
+      sublists: {},
+    },
   };
 
   const ADDRESS = ['addressee', 'addr1', 'addr2', 'city', 'state', 'zip', 'country'];
@@ -189,7 +199,7 @@ define(['N/https', 'N/crypto', 'N/encode', 'N/record', 'N/runtime', 'N/log'], (h
         id: String(rec.id),
         into: into || undefined,
         externalId: rec.getValue({ fieldId: 'externalid' }) || null,
-        lastModifiedDate: deleted ? now : when('lastmodifieddate'),
+        lastModifiedDate: deleted ? now : when(kind.modified || 'lastmodifieddate'),
         createdDate: when(kind.created),
         rev: deleted ? rev + 1 : rev,
         fields: deleted ? undefined : shape(kind, rec, extras(script.getParameter({ name: 'custscript_sorrel_extra_fields' }))),

@@ -1,7 +1,9 @@
 package endtoend
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/shopspring/decimal"
@@ -97,6 +99,51 @@ func TestPaymentReachesEverybody(t *testing.T) {
 	b.list(record.NetSuite)
 	b.eventually(soon, "it is open again", func() error { return b.shows("Open", "open", "69.75", false) })
 	b.eventually(soon, "all is owed again", func() error { return b.owes("69.75") })
+	b.settle(soon)
+	b.noTrouble()
+}
+
+// A contract follows its customer, is known by its label whatever the account's ids of list values are, and is put back.
+func TestContractReachesEverybody(t *testing.T) {
+	b := newBilling(t)
+	contract := b.edit("customrecord_sorrel_contract", "", map[string]any{"name": "CON-1", "custrecord_sorrel_contract_customer": map[string]any{"id": b.customer},
+		"custrecord_sorrel_contract_status": map[string]any{"refName": "Active"}, "custrecord_sorrel_contract_tier": map[string]any{"refName": "VIP"},
+		"custrecord_sorrel_contract_ends": "2027-12-31", "custrecord_sorrel_contract_product": "Cold chain"})
+	id := minted("contract", "customrecord_sorrel_contract", contract).External()
+	shows := func(status, tier string) error {
+		s, err := only(b.twins.Salesforce.All("Contract__c"), "Sorrel_Id__c", id)
+		if err != nil {
+			return err
+		}
+		z, err := only(b.twins.Zendesk.All("custom_object/contract"), "external_id", id)
+		if err != nil {
+			return err
+		}
+		account, _ := b.twins.Salesforce.Get("Account", fmt.Sprint(s["Account__c"]))
+		got := fmt.Sprintf("%v %v %v %v %v, %v %v", s["Name"], account["Name"], s["Status__c"], s["Tier__c"], s["Ends_On__c"], custom(z)["status"], custom(z)["tier"])
+		if want := fmt.Sprintf("CON-1 Alfreds Futterkiste %s %s 2027-12-31, %s %s", status, tier, strings.ToLower(status), strings.ToLower(tier)); got != want {
+			return fmt.Errorf("shown is %s, want %s", got, want)
+		}
+		return nil
+	}
+	b.eventually(soon, "the contract is on both targets", func() error { return shows("Active", "VIP") })
+	b.edit("customrecord_sorrel_contract", contract, map[string]any{"custrecord_sorrel_contract_status": map[string]any{"refName": "Cancelled"}})
+	b.eventually(soon, "it is cancelled", func() error { return shows("Cancelled", "VIP") })
+	b.settle(soon)
+	s, err := only(b.twins.Salesforce.All("Contract__c"), "Sorrel_Id__c", id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := b.writes(record.Salesforce)
+	if _, err := b.twins.Salesforce.Edit("Contract__c", fmt.Sprint(s["Id"]), map[string]any{"Tier__c": "Standard"}); err != nil {
+		t.Fatal(err)
+	}
+	b.eventually(soon, "it is put back", func() error {
+		if b.writes(record.Salesforce) == before {
+			return errors.New("no write yet")
+		}
+		return shows("Cancelled", "VIP")
+	})
 	b.settle(soon)
 	b.noTrouble()
 }

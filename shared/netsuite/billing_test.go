@@ -57,6 +57,50 @@ func TestInvoiceHasOneShape(t *testing.T) {
 	}
 }
 
+// A contract is the same by webhook, by reading and by listing, though a custom record names its times differently.
+func TestContractHasOneShape(t *testing.T) {
+	t.Parallel()
+	const object = "customrecord_sorrel_contract"
+	clock := platformtest.NewClock()
+	a := open(t, netsuitetwin.Options{Now: clock.Now, Zone: "America/New_York"}, func(c *netsuite.Config) {
+		c.Columns = map[string][]string{object: {"custrecord_sorrel_contract_status", "custrecord_sorrel_contract_ends:date"}} // known already
+	})
+	entity := mustEdit(t, a.twin, "customer", "", customerFields(1))
+	other := mustEdit(t, a.twin, "customer", "", customerFields(2))
+	heard := a.heard(t, clock.Now)
+	fields := contractFields(entity, 7)
+	fields["externalId"] = "contract-1"
+	id := mustEdit(t, a.twin, object, "", fields)
+	clock.Advance(5 * time.Second)
+	read := a.read(t, object, id)
+	page, err := a.Changes(t.Context(), object, "")
+	told := heard()
+	if err != nil || len(page.Natives) != 1 || len(told) != 1 {
+		t.Fatal(page, told, err)
+	}
+	for _, n := range []record.Native{told[0], page.Natives[0], read} {
+		same(t, n.Fields, read.Fields)
+		if n.Ref != ref(object, id) || n.External != "contract-1" || n.Version.Seq != 1 || !n.Version.At.Equal(clock.Now().Add(-5*time.Second)) || n.Born.IsZero() || !n.Born.Equal(read.Born) {
+			t.Errorf("%+v", n.Version)
+		}
+	}
+	if s := fmt.Sprint(read.Fields["custrecord_sorrel_contract_status"], read.Fields["custrecord_sorrel_contract_customer"]); s != fmt.Sprintf("map[id:2 refName:Active] map[id:%s]", entity) {
+		t.Error(s)
+	}
+	// A listing that goes on finds the contract of a customer who was merged, which is told of by nothing else.
+	if err := a.twin.Delete("customer", entity); err == nil {
+		t.Error("a customer with a contract was deleted")
+	}
+	clock.Advance(time.Minute)
+	if err := a.twin.Merge("customer", other, entity); err != nil {
+		t.Fatal(err)
+	}
+	page, err = a.Changes(t.Context(), object, page.Cursor)
+	if err != nil || len(page.Natives) != 1 || fmt.Sprint(page.Natives[0].Fields["custrecord_sorrel_contract_customer"]) != fmt.Sprintf("map[id:%s]", other) {
+		t.Errorf("%v, %v", page.Natives, err)
+	}
+}
+
 // A payment is told of the invoice and of the customer, whose balances change with it; neither is ours.
 func TestPayment(t *testing.T) {
 	t.Parallel()

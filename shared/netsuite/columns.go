@@ -189,6 +189,9 @@ func (l *layout) change(entry string) error {
 		*fields = kept
 		return nil
 	}
+	if len(kept) < len(*fields) && m[4]+m[5] == "" {
+		return nil // it is known already, perhaps as more than text
+	}
 	f := field{name: m[3], column: strings.ToLower(m[4]), kind: kind(m[5])}
 	if f.column == "" {
 		f.column = strings.ToLower(f.name)

@@ -603,6 +603,7 @@ func FuzzWebhook(f *testing.F) {
 	f.Add([]byte(`{"id":"e","type":"record.deleted","record":{"type":"customer","id":"7","lastModifiedDate":"2026-11-02T08:33:00Z"}}`))
 	f.Add([]byte(`{"id":"e","type":"record.merged","record":{"type":"contact","id":"7","into":"8","lastModifiedDate":"2026-11-02T08:33:00Z"}}`))
 	f.Add([]byte(`{"id":"e","type":"record.saved","context":"USEREVENT","record":{"type":"invoice","id":"7","rev":3,"lastModifiedDate":"2026-11-02T08:33:00Z","fields":{"entity":{"id":"1"},"createdFrom":{"id":"2"},"status":{"id":"Paid In Full"},"amountRemaining":0,"dueDate":"2026-12-01"}}}`))
+	f.Add([]byte(`{"id":"e","type":"record.saved","record":{"type":"customrecord_sorrel_contract","id":"7","rev":3,"lastModifiedDate":"2026-11-02T08:33:00Z","fields":{"name":"CON-7","custrecord_sorrel_contract_tier":{"id":"3","refName":"VIP"},"custrecord_sorrel_contract_ends":"2027-12-31"}}}`))
 	f.Add([]byte(`[[[[{`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		stamp := now.Format(time.RFC3339)
@@ -622,6 +623,7 @@ func FuzzAnswers(f *testing.F) {
 	f.Add([]byte(`{"items":[{"id":"1","modified":"2026-11-02T08:00:00"}],"hasMore":false}`), 200)
 	f.Add([]byte(`{"id":"1","lastModifiedDate":"2026-11-02T08:33:00Z"}`), 200)
 	f.Add([]byte(`{"id":"1","addressBook":{"items":[{"id":1,"defaultBilling":true,"defaultShipping":true,"addressBookAddress":{"country":{"id":"FR"},"addr1":[]}}]}}`), 200)
+	f.Add([]byte(`{"id":"1","lastModified":"2026-11-02T08:33:00Z","custrecord_sorrel_contract_status":{"id":"2","refName":"Active"}}`), 200)
 	f.Add([]byte(`{"id":"1","lastModifiedDate":"2026-11-02T08:33:00Z","status":{"id":"Paid In Full","refName":"Paid In Full"},"dueDate":"2026-02-30"}`), 200)
 	for _, body := range []string{`{"o:errorDetails":[{"o:errorCode":"NONEXISTENT_ID"}]}`, `{"o:errorDetails":[{}]}`, `{"hasMore":true,"items":[]}`, `{"hasMore":false}`, `{"hasMore":true,"items":[{"id":"1","modified":"9999-12-31T23:59:59"}]}`,
 		`{"id":1e999,"lastModifiedDate":"9999-12-31T23:59:59Z","creditLimit":1e999999}`, `{"id":"2","id":"1","lastModifiedDate":"2026-11-02T08:33:00Z"}`, "<html>", "", "null", "\xff\xfe{\x00", strings.Repeat(`{"a":[`, 100)} {
@@ -641,7 +643,7 @@ func FuzzAnswers(f *testing.F) {
 		if n, err := c.Read(t.Context(), ref("customer", "1")); err == nil && (n.ID != "1" || n.Version.IsZero() || status >= 300) {
 			t.Errorf("read as %+v", n)
 		}
-		for _, object := range []string{"customer", "invoice"} {
+		for _, object := range []string{"customer", "invoice", "customrecord_sorrel_contract"} {
 			if n, err := c.Read(t.Context(), ref(object, "1")); err == nil && n.ID != "1" {
 				t.Errorf("read as %+v", n)
 			}

@@ -111,7 +111,8 @@ type Config struct {
 	IntegrationUser string         // internal id of our user: its saves by REST are ours
 	// Columns adds fields per object, each "name[=suiteqlcolumn][:kind]" or "-name" to leave one out, such as
 	// "custbody_region", "custbody_weight:number", "item.custcol_lot" (a line field), "-subtotal". Kinds are
-	// text (the default), number, bool, date, time, id and choice. The column defaults to the name in lower case.
+	// text (the default), number, bool, date, time, id and choice. The column defaults to the name in lower case. A name
+	// alone changes nothing of a field that the catalogue has.
 	Columns   map[string][]string
 	PageSize  int               // rows per SuiteQL page, at most 1000; 0 = 1000
 	Transport http.RoundTripper // nil = a pooled one

@@ -93,6 +93,14 @@ script.afterSubmit({ type: 'create', UserEventType, newRecord: others['invoice/5
 locked = '';
 script.afterSubmit({ type: 'delete', UserEventType, newRecord: rec('customerpayment', 900, {}, {}, {}, {}), oldRecord: payment });
 
+const contract = rec('customrecord_sorrel_contract', 12, {
+  name: 'CON-12', custrecord_sorrel_contract_customer: '107', custrecord_sorrel_contract_status: '2', custrecord_sorrel_contract_tier: '3', custrecord_sorrel_contract_starts: new Date(2026, 0, 1),
+  custrecord_sorrel_contract_ends: new Date(2027, 11, 31), custrecord_sorrel_contract_rev: 2, externalid: 'contract-1', created: new Date('2026-01-01T08:00:00Z'), lastmodified: lastmodifieddate,
+}, { custrecord_sorrel_contract_status: 'Active', custrecord_sorrel_contract_tier: 'VIP' }, {}, {});
+others['customrecord_sorrel_contract/12'] = contract;
+script.beforeSubmit({ type: 'edit', UserEventType, newRecord: contract, oldRecord: contract });
+script.afterSubmit({ type: 'edit', UserEventType, newRecord: contract, oldRecord: contract });
+
 modules['N/https'].post = () => { throw new Error('no route'); };
 script.afterSubmit({ type: 'edit', UserEventType, newRecord: stored, oldRecord: old });
 process.stdout.write(JSON.stringify({ posted, errors }));
