@@ -324,6 +324,30 @@ func TestReferenceIsWrittenByWhatIsKnown(t *testing.T) {
 	}
 }
 
+// The ids of a list's values differ by account: a label is what people read, of a value whose label is not said the id, and
+// it can only be read.
+func TestEnumByLabel(t *testing.T) {
+	t.Parallel()
+	m := find(t, "contract", record.NetSuite)
+	for _, tc := range []struct {
+		said any
+		want string
+	}{
+		{map[string]any{"id": "2", "refName": "Active"}, "active"}, {map[string]any{"id": "17", "refName": "Active"}, "active"}, {map[string]any{"id": "Active"}, "active"},
+		{"Expired", "expired"}, {map[string]any{"id": "Active", "refName": "Asleep"}, ""}, {map[string]any{"id": "2"}, ""}, {true, ""},
+	} {
+		n := record.Native{Ref: record.Ref{Platform: record.NetSuite, Object: "customrecord_sorrel_contract", ID: "1"}, Version: record.Version{At: time.Unix(1, 0)}, Partial: true,
+			Fields: map[string]any{"custrecord_sorrel_contract_status": tc.said}}
+		o, _, err := m.Observe(n)
+		if _, doubted := o.Doubts["status"]; err != nil || doubted != (tc.want == "") || o.Fields["status"].Raw() != tc.want {
+			t.Errorf("%v gives %q, %v, %v", tc.said, o.Fields["status"].Raw(), o.Doubts, err)
+		}
+	}
+	if _, _, out := m.Native("status"); out {
+		t.Error("a label is written")
+	}
+}
+
 // An excerpt is the beginning of a text of any length, shows that there was more, and can only be read.
 func TestExcerpt(t *testing.T) {
 	t.Parallel()
