@@ -8,9 +8,12 @@ import (
 	"slices"
 	"time"
 
+	"sorrel/shared/flow/steward"
 	"sorrel/shared/ledger"
 	"sorrel/shared/policy"
 	"sorrel/shared/record"
+	"sorrel/shared/servicenow"
+	"sorrel/shared/zendesk"
 )
 
 // PlanTwins is the case of a seed in which the platforms are the vendors' twins behind the real connectors, under the
@@ -46,7 +49,7 @@ func PlanTwins(seed uint64) Case {
 			at += time.Duration(rng.IntN(240)) * time.Second
 		}
 		a := Act{N: i, At: at, On: pick(rng, platforms[:]...), Pick: rng.Uint64(),
-			Do: pick(rng, "customer", "contact", "contact", "order", "order", "shipment", "edit", "edit", "edit", "edit", "edit", "edit", "edit", "edit", "burst", "clash", "clash", "delete", "merge", "restore", "decide", "decide", "handle", "list", "redrive")}
+			Do: pick(rng, "customer", "contact", "contact", "order", "order", "shipment", "edit", "edit", "edit", "edit", "edit", "edit", "edit", "edit", "burst", "clash", "clash", "case", "case", "finding", "delete", "merge", "restore", "decide", "decide", "handle", "list", "redrive")}
 		switch i {
 		case 0, 1:
 			a.Do = "customer"
@@ -96,6 +99,11 @@ func (v *vendors) did(name, what, to string, err error) bool {
 func parties(name string) []string {
 	return map[string][]string{record.NetSuite: {"customer", "contact"}, record.Salesforce: {"Account", "Contact"}, record.Zendesk: {"organization", "user"},
 		record.ServiceNow: {"customer_account", "customer_contact"}}[name]
+}
+
+// cases is the object of support cases.
+func cases(name string) string {
+	return map[string]string{record.Salesforce: "Case", record.Zendesk: zendesk.Ticket, record.ServiceNow: servicenow.Case}[name]
 }
 
 // remove deletes a record, or merges it into another.
@@ -190,6 +198,18 @@ func (v *vendors) act(a Act, rng *rand.Rand) {
 			v.edit(record.NetSuite, "itemFulfillment", "", map[string]any{"tranId": fmt.Sprint("IF-", a.N), "createdFrom": ofID(order), "tranDate": "2026-11-03", "shipStatus": ofID("A"),
 				"item": items(map[string]any{"item": map[string]any{"refName": "Tofu"}, "quantity": 1, "orderLine": 1})})
 		}
+	case "case":
+		if a.On == record.ServiceNow {
+			v.edit(a.On, servicenow.Case, "", map[string]any{"short_description": fmt.Sprint("Pump alarm ", a.N), "state": pick(rng, "1", "10"), "priority": pick(rng, "1", "3"), "account": one(a.On, servicenow.Account)})
+			return
+		}
+		opened := map[string]any{"subject": fmt.Sprint("Pump alarm ", a.N), "status": pick(rng, "new", "open"), "priority": pick(rng, "urgent", "low")}
+		if id := one(record.Zendesk, zendesk.Organization); id != "" && rng.IntN(4) > 0 {
+			opened["organization_id"] = id
+		}
+		v.edit(record.Zendesk, zendesk.Ticket, "", opened)
+	case "finding":
+		v.finds(rng)
 	case "edit":
 		v.change(a.On, rng)
 	case "burst": // several people at once
@@ -269,6 +289,15 @@ func (v *vendors) change(name string, rng *rand.Rand) {
 			"customer_contact": {{"phone": phone}, {"title": text}, {"mobile_phone": phone}, {"last_name": "Wilson " + text}, {"email": fmt.Sprintf("s%d@ernst.test", rng.IntN(1000))}},
 		},
 	}[name]
+	if object := cases(name); object != "" && len(v.living(name, object)) > 0 {
+		fields[object] = map[string][]map[string]any{
+			record.Salesforce: {{"Support_Status__c": pick(rng, "Open", "Closed")}, {"Status": pick(rng, "Escalated", "Closed")}, {"ERP_Context__c": text}},
+			record.Zendesk: {{"status": pick(rng, "open", "pending", "hold", "solved", "closed")}, {"priority": pick(rng, "high", "urgent")}, {"subject": "Alarm " + text},
+				{"ticket_fields": map[string]any{"sla_breached": true}}, {"ticket_fields": map[string]any{"erp_context": text}}},
+			record.ServiceNow: {{"state": pick(rng, "10", "18", "6", "3")}, {"priority": pick(rng, "1", "2")}, {"short_description": "Alarm " + text},
+				{"u_sla_breached": "true"}, {"u_crm_context": text}},
+		}[name]
+	}
 	var objects []string
 	for _, object := range slices.Sorted(maps.Keys(fields)) {
 		if len(v.living(name, object)) > 0 {
@@ -280,6 +309,22 @@ func (v *vendors) change(name string, rng *rand.Rand) {
 	}
 	object := pick(rng, objects...)
 	v.edit(name, object, pick(rng, v.living(name, object)...), pick(rng, fields[object]...))
+}
+
+// finds is what a workflow does: it says something about a case.
+func (v *vendors) finds(rng *rand.Rand) {
+	all := slices.DeleteFunc(v.records(), func(id record.ID) bool { return id.Entity() != "case" })
+	if len(all) == 0 {
+		return
+	}
+	id, who := pick(rng, all...), policy.Person{Name: "frank@northwind.example"}
+	for _, set := range [][2]string{{"escalation", pick(rng, "escalated", "handled")}, {"erpContext", fmt.Sprint(rng.IntN(3), " open invoices")}} {
+		field, value := set[0], set[1]
+		v.w.steward(time.Duration(rng.IntN(3000))*time.Millisecond, "assign", fmt.Sprint(id, " ", field), func(ctx context.Context, f *steward.Flow) error {
+			_, err := f.Assign(ctx, who, id, field, record.TextValue(value))
+			return err
+		})
+	}
 }
 
 // stewards act a while after they have looked: what they decide about may have changed meanwhile.
