@@ -205,6 +205,9 @@ func busy(st operate.Status) string {
 			return fmt.Sprintf("%d due for %s", p.Due, p.Name)
 		}
 	}
+	if n := st.Unseen.Count; n > 0 {
+		return fmt.Sprintf("%d records to be looked at by workflows", n)
+	}
 	return ""
 }
 
