@@ -105,7 +105,8 @@ func stirred(before, after ledger.State) bool {
 		return false
 	}
 	for p := range before.Due {
-		if _, still := after.Due[p]; !still && p != record.Sorrel {
+		_, still := after.Due[p]
+		if _, subscriber := record.Subscriber(p); !still && !subscriber && p != record.Sorrel {
 			return true
 		}
 	}
