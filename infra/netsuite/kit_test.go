@@ -205,7 +205,7 @@ func TestObjects(t *testing.T) {
 		}
 	}
 	needed := map[string]bool{"customscript_sorrel_user_event": true}
-	for _, id := range regexp.MustCompile(`cust(entity|body|script)_(sorrel_(url|secret|extra_fields|rev|user|merge_into|paid_on)|segment)\b`).FindAllString(string(script), -1) {
+	for _, id := range regexp.MustCompile(`cust(entity|body|script)_(sorrel_(url|secret|extra_fields|rev|user|merge_into|paid_on|activation)|segment)\b`).FindAllString(string(script), -1) {
 		needed[id] = true
 	}
 	for _, id := range regexp.MustCompile(`cust(om)?record_sorrel_contract\w*`).FindAllString(string(script), -1) {

@@ -24,7 +24,9 @@ define(['N/https', 'N/crypto', 'N/encode', 'N/record', 'N/runtime', 'N/log'], (h
       fields: {
         entityId: 'entityid', companyName: 'companyname', email: 'email', phone: 'phone', url: 'url', isInactive: 'isinactive:bool',
         subsidiary: 'subsidiary:choice', currency: 'currency:choice', terms: 'terms:choice', creditLimit: 'creditlimit:number', balance: 'balance:number',
+        overdueBalance: 'overduebalance:number',
         creditHoldOverride: 'creditholdoverride:choice', vatRegNumber: 'vatregnumber', custentity_segment: 'custentity_segment',
+        custentity_sorrel_activation: 'custentity_sorrel_activation',
       },
       sublists: {
         addressBook: {

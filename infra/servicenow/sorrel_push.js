@@ -17,7 +17,7 @@ SorrelPush.prototype = {
   FIELDS: {
     customer_account: ['number', 'name', 'street', 'city', 'state', 'zip', 'country', 'phone', 'website', 'notes', 'active', 'account_parent',
       'u_sorrel_id', 'u_erp_number', 'u_tax_id', 'u_currency', 'u_credit_limit', 'u_credit_hold', 'u_balance', 'u_terms', 'u_industry', 'u_segment',
-      'u_account_manager', 'u_support_tier'],
+      'u_account_manager', 'u_support_tier', 'u_sales_context'],
     customer_contact: ['name', 'first_name', 'last_name', 'email', 'phone', 'mobile_phone', 'title', 'account', 'active', 'u_sorrel_id'],
     sn_customerservice_case: ['number', 'short_description', 'description', 'state', 'priority', 'account', 'contact', 'assigned_to', 'assignment_group',
       'contact_type', 'category', 'opened_at', 'resolved_at', 'closed_at', 'resolution_code', 'close_notes', 'active', 'correlation_id',

@@ -85,8 +85,9 @@ func catalogue() []layout {
 		fields: []field{{"entityId", "entityid", text, false}, {"companyName", "companyname", text, false}, {"email", "email", text, false},
 			{"phone", "phone", text, false}, {"url", "url", text, false}, {"isInactive", "isinactive", boolean, false},
 			{"subsidiary", "subsidiary", choice, false}, {"currency", "currency", choice, false}, {"terms", "terms", choice, false},
-			{"creditLimit", "creditlimit", number, false}, {"creditHoldOverride", "creditholdoverride", choice, false}, {"balance", "balance", number, false},
-			{"vatRegNumber", "vatregnumber", text, false}, {"custentity_segment", "custentity_segment", text, false}},
+			{"creditLimit", "creditlimit", number, false}, {"creditHoldOverride", "creditholdoverride", choice, false}, {"balance", "balance", number, false}, {"overdueBalance", "overduebalance", number, false},
+			{"vatRegNumber", "vatregnumber", text, false}, {"custentity_segment", "custentity_segment", text, false},
+			{"custentity_sorrel_activation", "custentity_sorrel_activation", text, false}},
 		sub: []child{{
 			name: addressBook, list: true, table: "customeraddressbook", key: "entity", parent: "id", order: "internalid",
 			fields:   []field{{"label", "label", text, false}, {"defaultBilling", "defaultbilling", boolean, false}, {"defaultShipping", "defaultshipping", boolean, false}},

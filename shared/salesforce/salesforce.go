@@ -149,8 +149,8 @@ func DefaultFields() map[string][]string {
 	return map[string][]string{
 		"Account": strings.Fields(`Name AccountNumber Phone Website BillingStreet BillingCity BillingState BillingPostalCode
 			BillingCountry ShippingStreet ShippingCity ShippingState ShippingPostalCode ShippingCountry ERP_Id__c ERP_Customer_Number__c
-			Tax_Id__c ERP_Currency__c ERP_Credit_Limit__c ERP_Credit_Hold__c ERP_Balance__c ERP_Terms__c ERP_Active__c Industry Segment__c
-			Account_Manager__c Support_Tier__c Support_Notes__c`),
+			Tax_Id__c ERP_Currency__c ERP_Credit_Limit__c ERP_Credit_Hold__c ERP_Balance__c ERP_Overdue_Balance__c ERP_Terms__c ERP_Active__c Industry Segment__c
+			Account_Manager__c Support_Tier__c Support_Notes__c OwnerId ERP_Activation__c ERP_Activation_Note__c`),
 		"Contact": strings.Fields(`FirstName LastName Email Phone MobilePhone Title AccountId Account.Sorrel_Id__c Active__c`),
 		"Order": strings.Fields(`AccountId Account.Sorrel_Id__c EffectiveDate Status PoNumber Description ShippingStreet ShippingCity
 			ShippingState ShippingPostalCode ShippingCountry ERP_Order_Number__c ERP_Status__c ERP_Total__c ERP_Subtotal__c ERP_Tax__c

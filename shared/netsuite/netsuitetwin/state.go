@@ -50,7 +50,7 @@ func specs() map[string]map[string]spec {
 	return map[string]map[string]spec{
 		customer: {"entityId": text, "companyName": text, "email": text, "phone": text, "url": text, "isInactive": {kind: "bool"}, "isPerson": {kind: "bool"},
 			"subsidiary": {kind: "list:subsidiary"}, "currency": {kind: "list:currency"}, "terms": {kind: "list:terms"}, "creditLimit": number, "balance": computed, "overdueBalance": computed,
-			"creditHoldOverride": {kind: "enum", values: map[string]string{"AUTO": "Auto", "ON": "On", "OFF": "Off"}}, "vatRegNumber": text, "custentity_segment": text,
+			"creditHoldOverride": {kind: "enum", values: map[string]string{"AUTO": "Auto", "ON": "On", "OFF": "Off"}}, "vatRegNumber": text, "custentity_segment": text, "custentity_sorrel_activation": text,
 			"custentity_sorrel_rev": computed, "custentity_sorrel_user": author, mergeMark: text,
 			"addressBook": {kind: "sublist", keyed: true, lines: map[string]spec{"label": text, "defaultBilling": {kind: "bool"}, "defaultShipping": {kind: "bool"}, "addressBookAddress": {kind: "address"}}}},
 		contact: {"entityId": text, "firstName": text, "lastName": text, "email": text, "phone": text, "mobilePhone": text, "title": text, "isInactive": {kind: "bool"},

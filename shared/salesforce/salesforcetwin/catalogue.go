@@ -152,9 +152,12 @@ func standard() map[string]*object {
 	a.text(120, "Account_Manager__c")
 	a.add(Field{Name: "ERP_Credit_Limit__c", Type: typeDouble, Scale: 2})
 	a.add(Field{Name: "ERP_Balance__c", Type: typeDouble, Scale: 2})
+	a.add(Field{Name: "ERP_Overdue_Balance__c", Type: typeDouble, Scale: 2})
 	a.add(Field{Name: "ERP_Active__c", Type: typeBoolean, Default: true})
 	a.add(Field{Name: "Support_Notes__c", Type: typeTextarea, Length: 4000})
 	a.restricted("ERP_Credit_Hold__c", "Auto", "On", "Off")
+	a.restricted("ERP_Activation__c", "Pending", "Active", "Rejected")
+	a.add(Field{Name: "ERP_Activation_Note__c", Type: typeTextarea, Length: 4000})
 	a.restricted("Segment__c", "Enterprise", "Midmarket", "Small")
 	a.restricted("Support_Tier__c", "Standard", "Premium", "VIP")
 	// The values that a new org has. A real org cannot restrict a standard field; this one does, so that it also

@@ -65,7 +65,7 @@ func catalogue(kit bool) map[string]*table {
 			choice("u_credit_hold", "auto", "on", "off"), choice("u_segment", "enterprise", "midmarket", "small"), choice("u_support_tier", "standard", "premium", "vip"),
 			choice("u_industry", "agriculture", "construction", "education", "energy", "finance", "food", "government", "healthcare", "hospitality", "manufacturing", "media", "retail",
 				"services", "technology", "transport", "other"),
-			Field{Name: "u_account_manager", Max: 120})
+			Field{Name: "u_account_manager", Max: 120}, Field{Name: "u_sales_context", Max: 255})
 		contact = append(contact, id)
 		cases = append(cases, id, Field{Name: "u_sla_breached", Type: "boolean", Default: "false"}, choice("u_sorrel_escalation", "none", "escalated", "handled"),
 			Field{Name: "u_erp_context", Max: 4000}, Field{Name: "u_crm_context", Max: 4000})

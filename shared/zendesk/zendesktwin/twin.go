@@ -206,7 +206,7 @@ func (t *Twin) reset() {
 		{Key: "erp_credit_hold", Title: "ERP credit hold", Type: "dropdown", Options: []string{"credit_auto", "credit_on", "credit_off"}},
 		{Key: "erp_balance", Title: "ERP balance", Type: "decimal"}, {Key: "erp_active", Title: "Active in the ERP", Type: "checkbox"},
 		{Key: "segment", Title: "Segment", Type: "dropdown", Options: []string{"segment_enterprise", "segment_midmarket", "segment_small"}},
-		text("account_manager", "Account manager"),
+		text("account_manager", "Account manager"), text("sales_context", "Sales context"),
 		{Key: "support_tier", Title: "Support tier", Type: "dropdown", Options: []string{"tier_standard", "tier_premium", "tier_vip"}}}
 	t.tables[zendesk.User].fields = []Field{text("job_title", "Job title"), {Key: "erp_active", Title: "Active in the ERP", Type: "checkbox"}}
 	for _, f := range []Field{{Title: "SLA breached", Type: "checkbox"},
