@@ -157,10 +157,17 @@ func Validate(dir string) []policy.Problem {
 	return append(problems, policy.Validate(ConfigFS(dir))...)
 }
 
+// Everywhere is for tests and measurements, in place of the name of a folder: the embedded configuration in which customers
+// need no activation. See config.Everywhere.
+const Everywhere = "(customers everywhere)"
+
 // ConfigFS is the configuration in dir, or the embedded one when dir is empty.
 func ConfigFS(dir string) fs.FS {
-	if dir == "" {
+	switch dir {
+	case "":
 		return config.FS
+	case Everywhere:
+		return config.Everywhere()
 	}
 	return os.DirFS(dir)
 }

@@ -289,8 +289,15 @@ func TestCustomerOfSales(t *testing.T) {
 	text := record.TextValue
 	say(record.Salesforce, "Account", "001", 0, map[string]record.Value{"name": text("Acme"), "billingAddress.city": text("Bonn"), "segment": text("small"),
 		"active": record.BoolValue(true), "creditLimit": record.NumberValue(decimal.NewFromInt(5))})
+	for _, p := range []string{record.NetSuite, record.Zendesk, record.ServiceNow} {
+		if patch := record.Project(r, rules, p, forms(p)); !patch.Empty() || !strings.HasPrefix(patch.Kept["name"], "policy creates none on "+p+": golden.") && p != record.NetSuite {
+			t.Errorf("a prospect on %s: %+v", p, patch)
+		}
+	}
+	r.Assigned = map[string]record.Assigned{"activation": {Value: text("pending"), When: start}}
+	r, _ = record.Fold(r, rules, forms, start)
 	patch := record.Project(r, rules, record.NetSuite, forms(record.NetSuite))
-	if want := map[string]record.Value{"name": text("Acme"), "billingAddress.city": text("Bonn"), "segment": text("small"), "active": record.BoolValue(true)}; !patch.Create || !reflect.DeepEqual(patch.Fields, want) {
+	if want := map[string]record.Value{"name": text("Acme"), "billingAddress.city": text("Bonn"), "segment": text("small"), "active": record.BoolValue(true), "activation": text("pending")}; !patch.Create || !reflect.DeepEqual(patch.Fields, want) {
 		t.Fatalf("NetSuite is to get %v", patch.Fields)
 	}
 	out := say(record.NetSuite, "customer", "7", 5, map[string]record.Value{"name": text("ACME"), "billingAddress.city": text("Bonn"), "active": record.BoolValue(true),
