@@ -18,7 +18,7 @@ import (
 
 // configTo writes the deployable configuration to dir, as edit leaves each file. What it makes nil is left out.
 func configTo(dir string, edit func(name string, b []byte) ([]byte, error)) error {
-	from := boot.ConfigFS("")
+	from := boot.ConfigFS(boot.Everywhere)
 	return fs.WalkDir(from, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -66,7 +66,7 @@ func configWithout(dir string, platforms ...string) error {
 
 // onlyFrom lists the entities that no other platform brings into being.
 func onlyFrom(platforms []string) ([]string, error) {
-	from := boot.ConfigFS("")
+	from := boot.ConfigFS(boot.Everywhere)
 	files, err := fs.Glob(from, "policy/*.yaml")
 	if err != nil {
 		return nil, err

@@ -267,7 +267,7 @@ func Replay(ctx context.Context, o ReplayOptions) (r ReplayReport, err error) {
 		return x.report, err
 	}
 	defer func() { _ = x.twins.Close(context.WithoutCancel(ctx)) }()
-	if x.set, err = boot.LoadConfig(""); err != nil {
+	if x.set, err = boot.LoadConfig(boot.Everywhere); err != nil {
 		return x.report, err
 	}
 	began := time.Now()

@@ -91,7 +91,7 @@ func stageOver(t testing.TB, open opener, w *twins.Twins) *stage {
 
 func (s *stage) start() {
 	s.Helper()
-	set, err := boot.LoadConfig("")
+	set, err := boot.LoadConfig(boot.Everywhere)
 	if err != nil {
 		s.Fatal(err)
 	}

@@ -89,7 +89,7 @@ func newKilling(t *testing.T) *killing {
 			t.Error(err)
 		}
 	})
-	if k.set, err = boot.LoadConfig(""); err != nil {
+	if k.set, err = boot.LoadConfig(boot.Everywhere); err != nil {
 		t.Fatal(err)
 	}
 	k.store = store.NewMemory(k.now)

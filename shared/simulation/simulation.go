@@ -106,7 +106,7 @@ func New() (*Simulator, error) {
 	if len(problems) > 0 {
 		return nil, fault.New(fault.Contract, "simulation", fmt.Sprint(problems))
 	}
-	return &Simulator{set, sync.OnceValues(func() (*policy.Set, error) { return boot.LoadConfig("") })}, nil
+	return &Simulator{set, sync.OnceValues(func() (*policy.Set, error) { return boot.LoadConfig(boot.Everywhere) })}, nil
 }
 
 // Outcome is how a history ended.
