@@ -61,7 +61,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "config": writeConfig, "replace": replace, "twins": bootTwins, "dev": startDev,
+			"exits": exits, "config": writeConfig, "everywhere": writeEverywhere, "replace": replace, "twins": bootTwins, "dev": startDev,
 			"field": addField, "edit": edit, "change": change, "only": only, "absorbed": absorbed, "until": untilSaid, "stop": stop, "tamper": tamper, "letter": letter, "shows": shows, "trace": traceOf, "settled": settled,
 		},
 	})
@@ -114,6 +114,11 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 func writeConfig(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, neg, args, 1, "config DIR")
 	ts.Check(os.CopyFS(ts.MkAbs(args[0]), config.FS))
+}
+
+func writeEverywhere(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, args, 1, "everywhere DIR")
+	ts.Check(os.CopyFS(ts.MkAbs(args[0]), config.Everywhere()))
 }
 
 func replace(ts *testscript.TestScript, neg bool, args []string) {

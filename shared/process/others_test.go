@@ -215,7 +215,8 @@ payments: {}
 	opportunities := string(fsys["policy/opportunity.yaml"].Data)
 	fsys["policy/opportunity.yaml"] = &fstest.MapFile{Data: []byte(strings.Replace(opportunities, "\ngroups:", "\nworkflows: [activation]\ngroups:", 1))}
 	customers := string(fsys["policy/customer.yaml"].Data)
-	fsys["policy/customer.yaml"] = &fstest.MapFile{Data: []byte(strings.ReplaceAll(customers, "assign: workflow", "assign: name"))}
+	fsys["policy/customer.yaml"] = &fstest.MapFile{Data: []byte(strings.NewReplacer("[activation, activationNote, activationFor]", "[activation, activationFor]",
+		"\nfields:\n", "\nfields:\n  activationNote: {assign: name, targets: [salesforce]}\n").Replace(customers))}
 	if got := book(); !slices.ContainsFunc(got, func(p string) bool {
 		return strings.Contains(p, "sets customer.activationNote, which is not its to set")
 	}) {
