@@ -44,6 +44,8 @@ type commands struct {
 	Exceptions  exceptionsCommand  `cmd:"" help:"List what a person must look at, and act on it."`
 	Deadletters deadlettersCommand `cmd:"" help:"List messages that were given up, redrive or discard them."`
 	Replay      replayCommand      `cmd:"" help:"Do again what was done: plan first, then run."`
+	Subscribers subscribersCommand `cmd:"" help:"List who is told of changes and business events, and have them told again."`
+	Schemas     schemasCommand     `cmd:"" help:"Print the JSON Schemas of the events that subscribers are told."`
 	Override    overrideCommand    `cmd:"" help:"Set a field to a value that wins over every rule, until its end."`
 	Assign      assignCommand      `cmd:"" help:"Set a field that the policy leaves to a workflow."`
 	Merge       mergeCommand       `cmd:"" help:"Make one record of two."`
@@ -80,7 +82,7 @@ func (a asking) stack(ctx context.Context) (address string, stop func() error, e
 	if err != nil {
 		return "", nil, err
 	}
-	return serve(trigger.Desk{Config: set, Ask: w.Operate(), Act: w.Steward(), Once: w.Once(), Again: w.Replay(), Runs: w.Workflow(), Who: trigger.Trusted(set), Telemetry: w.Telemetry})
+	return serve(trigger.Desk{Config: set, Ask: w.Operate(), Act: w.Steward(), Once: w.Once(), Again: w.Replay(), Runs: w.Workflow(), Tell: w.Publish(), Who: trigger.Trusted(set), Telemetry: w.Telemetry})
 }
 
 // serve serves a desk to this process alone.
@@ -267,6 +269,8 @@ type devCommand struct {
 	SweepEvery  time.Duration `default:"1s" help:"How often due work is swept."`
 	EndpointURL string        `name:"endpoint-url" help:"Use the DynamoDB and SQS adapters at this AWS-compatible endpoint instead of files. Give two, comma-separated, for separate DynamoDB and SQS endpoints."`
 	Quiet       bool          `help:"Do not narrate."`
+	PrintEvents bool          `name:"print-events" help:"Print what subscribers are told, and one of this process that is told everything."`
+	JSON        bool          `help:"With --print-events: the CloudEvents themselves."`
 }
 
 // Run serves until interrupted.
@@ -289,11 +293,17 @@ func (c devCommand) Run(ctx binding, s screen) error {
 		}
 		return telemetry.New(nil, now, s.narrate)
 	}
+	if c.PrintEvents {
+		set = set.Printing("printed")
+	}
 	w, err := c.world(ctx, set, endpoints, recorder)
 	if err != nil {
 		return err
 	}
 	defer w.Close()
+	if c.PrintEvents {
+		w.PrintEvents(s.out, c.JSON)
+	}
 	h, err := local.Start(w, local.Options{Listen: c.Listen, Endpoints: endpoints, BatchEvery: c.BatchEvery, SweepEvery: c.SweepEvery})
 	if err != nil {
 		return err

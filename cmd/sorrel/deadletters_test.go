@@ -41,7 +41,7 @@ func TestDeadLettersOfAStack(t *testing.T) {
 	if err := account.CreateTable(t.Context(), "letters"); err != nil {
 		t.Fatal(err)
 	}
-	settings := []queue.Settings{{Name: "prod-" + boot.InboundQueue}, {Name: "prod-" + boot.WorkflowQueue}}
+	settings := []queue.Settings{{Name: "prod-" + boot.InboundQueue}, {Name: "prod-" + boot.WorkflowQueue}, {Name: "prod-" + boot.PublishQueue}}
 	for _, p := range boot.Platforms() {
 		settings = append(settings, queue.Settings{Name: "prod-" + boot.OutboundQueue(p)})
 	}

@@ -308,6 +308,24 @@ func TestWorkflowSample(t *testing.T) {
 	})
 }
 
+func TestPublishSample(t *testing.T) {
+	t.Parallel()
+	received(t, "publish/wake.json", "publish.fifo", func(t *testing.T, body []byte) queue.Message {
+		wake, err := message.ParseWake(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, is := record.Subscriber(wake.Platform); !is {
+			t.Errorf("it wakes %s", wake.Platform)
+		}
+		m, err := wake.Message("event")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	})
+}
+
 func TestScheduleSamples(t *testing.T) {
 	t.Parallel()
 	for _, platform := range platforms {

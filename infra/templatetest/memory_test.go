@@ -131,7 +131,7 @@ func abundant(t *testing.T) *boot.World {
 	t.Cleanup(srv.Close)
 	endpoints := map[string]boot.Endpoint{record.Salesforce: {URL: srv.URL, Credentials: []byte(`{"clientId":"a","clientSecret":"b","orgId":"00Dxx0000001gEREAY"}`)}}
 	queues := map[string]boot.Queue{}
-	for _, name := range []string{boot.InboundQueue, boot.WorkflowQueue, boot.OutboundQueue(record.NetSuite), boot.OutboundQueue(record.Salesforce), boot.OutboundQueue(record.Zendesk), boot.OutboundQueue(record.ServiceNow)} {
+	for _, name := range []string{boot.InboundQueue, boot.WorkflowQueue, boot.PublishQueue, boot.OutboundQueue(record.NetSuite), boot.OutboundQueue(record.Salesforce), boot.OutboundQueue(record.Zendesk), boot.OutboundQueue(record.ServiceNow)} {
 		queues[name] = queue.NewMemory(queue.Settings{Name: name}, nil, time.Now)
 	}
 	w, err := boot.Over(store.NewMemory(time.Now), queues, time.Now, set, endpoints, telemetry.New(nil, time.Now, nil))

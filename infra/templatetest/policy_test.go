@@ -41,8 +41,8 @@ func TestTemplateAsWritten(t *testing.T) {
 
 func obeys(t *testing.T, s stack) {
 	t.Helper()
-	if n := len(s.functions()); n != 7 {
-		t.Errorf("%d functions, want 7", n)
+	if n := len(s.functions()); n != 8 {
+		t.Errorf("%d functions, want 8", n)
 	}
 	for _, r := range rules(expected) {
 		for _, problem := range r.check(s) {
@@ -87,9 +87,10 @@ func TestRulesCanFail(t *testing.T) {
 		{"rights", `"dynamodb:Query", "dynamodb:PutItem", `, `"dynamodb:Query", "dynamodb:Scan", "dynamodb:PutItem", `, "HubFunction: may dynamodb:Scan on Table"},
 		{"rights", `"dynamodb:Query", "dynamodb:PutItem", `, `"dynamodb:Query", `, "HubFunction: may not dynamodb:PutItem on Table"},
 		{"rights", "OperateLog.Arn}\n", "OperateLog.Arn}\n              - {Effect: Allow, Action: \"secretsmanager:GetSecretValue\", Resource: !Ref Secret}\n", "OperateFunction: may secretsmanager:GetSecretValue on Secret"},
-		{"rights", "!GetAtt ServiceNowQueue.Arn, !GetAtt WorkflowQueue.Arn]", "!GetAtt ServiceNowQueue.Arn]", "HubFunction: may not sqs:SendMessage on WorkflowQueue"},
+		{"rights", "!GetAtt ServiceNowQueue.Arn, !GetAtt WorkflowQueue.Arn, !GetAtt PublishQueue.Arn]", "!GetAtt ServiceNowQueue.Arn, !GetAtt PublishQueue.Arn]", "HubFunction: may not sqs:SendMessage on WorkflowQueue"},
+		{"rights", `Action: "events:PutEvents", Resource: !Ref SubscriberBuses`, `Action: "events:PutEvents", Resource: !Ref Table`, "PublishFunction: may not events:PutEvents on SubscriberBuses"},
 		{"rights", `"sqs:ChangeMessageVisibility", `, "", "OperateFunction: may not sqs:ChangeMessageVisibility on InboundDlq"},
-		{"rights", "!GetAtt ServiceNowDlq.Arn, !GetAtt WorkflowDlq.Arn]}", "!GetAtt RelayDlq.Arn]}", "OperateFunction: may not sqs:DeleteMessage on ServiceNowDlq"},
+		{"rights", "!GetAtt ServiceNowDlq.Arn, !GetAtt WorkflowDlq.Arn, !GetAtt PublishDlq.Arn]}", "!GetAtt RelayDlq.Arn]}", "OperateFunction: may not sqs:DeleteMessage on ServiceNowDlq"},
 		{"rights", "Resource: [!GetAtt InboundQueue.Arn, !GetAtt RelayDlq.Arn]", "Resource: [!GetAtt InboundQueue.Arn]", "IntakeFunction: may not sqs:SendMessage on RelayDlq"},
 		{"rights", "Resource: !Ref Secret}", "Resource: !Ref Table}", "may not secretsmanager:GetSecretValue on Secret"},
 		{"rights", "SORREL_SECRET_ARN: !Ref Secret", "SORREL_STAGE: x", "may secretsmanager:GetSecretValue on Secret"},

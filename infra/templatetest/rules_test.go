@@ -206,11 +206,24 @@ func variables(s stack, reads environment) []string {
 	return p
 }
 
+// statements are those of a policy, with those that stand under a condition.
+func statements(policy node) []node {
+	var out []node
+	for _, st := range policy.at("PolicyDocument", "Statement").list() {
+		if either := st.at("Fn::If").list(); len(either) == 3 {
+			out = append(out, either[1]) // otherwise there is none
+			continue
+		}
+		out = append(out, st)
+	}
+	return out
+}
+
 // rights compares what a function may do with what its variables and triggers say that it does, both ways.
 func rights(s stack) []string {
 	var p problems
 	// Who changes the table. Intake has none at all.
-	writes := []string{"hub", "deliver", "workflow", "batch", "sweep", "operate"}
+	writes := []string{"hub", "deliver", "workflow", "publish", "batch", "sweep", "operate"}
 	for _, id := range s.functions() {
 		need := map[string]bool{}
 		add := func(on string, actions ...string) {
@@ -226,6 +239,9 @@ func rights(s stack) []string {
 				if slices.Contains(writes, folder(id)) {
 					add(v.target(), "dynamodb:PutItem", "dynamodb:DeleteItem", "dynamodb:ConditionCheckItem")
 				}
+			case name == "SORREL_SUBSCRIBERS": // no more than the queues and buses that are named
+				add("SubscriberQueues", "sqs:SendMessage")
+				add("SubscriberBuses", "events:PutEvents")
 			case name == "SORREL_SECRET_ARN":
 				add(v.target(), "secretsmanager:GetSecretValue")
 			case strings.HasPrefix(name, "SORREL_QUEUE_"):
@@ -252,7 +268,7 @@ func rights(s stack) []string {
 			}
 		}
 		for _, policy := range s.prop(s.prop(id, "Role").target(), "Policies").list() {
-			for _, st := range policy.at("PolicyDocument", "Statement").list() {
+			for _, st := range statements(policy) {
 				for _, action := range st.at("Action").list() {
 					for _, on := range st.at("Resource").list() {
 						right := action.text() + " on " + on.target()
@@ -284,14 +300,15 @@ func noWildcard(s stack) []string {
 	for _, id := range s.resources("AWS::IAM::Role") {
 		p.unless(!s.prop(id, "ManagedPolicyArns").is(), "%s: managed policies have wildcard resources", id)
 		for _, policy := range s.prop(id, "Policies").list() {
-			for _, st := range policy.at("PolicyDocument", "Statement").list() {
+			for _, st := range statements(policy) {
 				p.unless(st.at("Action").is() && st.at("Resource").is(), "%s: a statement must list actions and resources", id)
 				for _, action := range st.at("Action").list() {
 					p.unless(!strings.Contains(action.text(), "*"), "%s: action %s has a wildcard", id, action.text())
 				}
 				for _, on := range st.at("Resource").list() {
 					p.unless(!strings.Contains(on.String(), "*"), "%s: resource %s has a wildcard", id, on)
-					p.unless(s.doc.at("Resources", on.target()).is(), "%s: resource %s is not one of this template", id, on)
+					named := strings.Contains(s.doc.at("Parameters", on.target(), "AllowedPattern").text(), "[^*?]") // ARNs that whoever deploys names, each a whole one
+					p.unless(named || s.doc.at("Resources", on.target()).is(), "%s: resource %s is not one of this template", id, on)
 				}
 			}
 		}

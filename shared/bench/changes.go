@@ -283,7 +283,7 @@ func newTally(ctx context.Context, o ChangesOptions) (t *tally, err error) {
 		w.Outbound[p] = w.Queues[boot.OutboundQueue(p)]
 	}
 	t.hub, t.deliver, t.runs, t.steward = w.Hub(), w.Deliver(), w.Workflow(), w.Steward()
-	if t.host, err = local.Start(w, local.Options{Listen: "127.0.0.1:0", BatchEvery: -1, SweepEvery: -1, HubWorkers: -1, DeliverWorkers: -1, RunWorkers: -1}); err != nil {
+	if t.host, err = local.Start(w, local.Options{Listen: "127.0.0.1:0", BatchEvery: -1, SweepEvery: -1, HubWorkers: -1, DeliverWorkers: -1, RunWorkers: -1, TellWorkers: -1}); err != nil {
 		return t, err
 	}
 	t.speak(true)

@@ -42,7 +42,7 @@ func TestConnections(t *testing.T) {
 	}
 	var ahead atomic.Int64 // of the queues' clock before the others'
 	w := embedded(t, func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) })
-	h, err := local.Start(w, local.Options{Listen: "127.0.0.1:0", BatchEvery: -1, SweepEvery: -1, DeliverWorkers: -1, RunWorkers: -1})
+	h, err := local.Start(w, local.Options{Listen: "127.0.0.1:0", BatchEvery: -1, SweepEvery: -1, DeliverWorkers: -1, RunWorkers: -1, TellWorkers: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +138,7 @@ func embedded(t *testing.T, clock func() time.Time) *boot.World {
 		return q
 	}
 	queues := map[string]boot.Queue{}
-	names := []string{boot.InboundQueue, boot.WorkflowQueue}
+	names := []string{boot.InboundQueue, boot.WorkflowQueue, boot.PublishQueue}
 	for _, p := range boot.Platforms() {
 		names = append(names, boot.OutboundQueue(p))
 	}

@@ -30,7 +30,7 @@ import (
 var at = time.Date(2026, 11, 2, 8, 15, 0, 0, time.UTC)
 
 func names() []string {
-	return []string{"intake", "hub", "deliver", "workflow", "batch", "sweep", "operate"}
+	return []string{"intake", "hub", "deliver", "workflow", "publish", "batch", "sweep", "operate"}
 }
 
 // environment sets every variable that a function reads.
@@ -40,6 +40,9 @@ func environment(function string) map[string]string {
 		env[v] = "https://example.test/" + strings.ToLower(v)
 	}
 	env[EnvLogLevel], env[EnvStage] = "WARN", "dev"
+	if _, tells := env[EnvSubscribers]; tells {
+		env[EnvSubscribers] = "{}"
+	}
 	return env
 }
 
@@ -100,7 +103,7 @@ func TestLoadTellsOfEverythingAtOnce(t *testing.T) {
 func TestVariables(t *testing.T) {
 	t.Parallel()
 	got := strings.Join(Variables("sweep"), " ")
-	if want := "SORREL_LOG_LEVEL SORREL_QUEUE_INBOUND SORREL_QUEUE_OUTBOUND_NETSUITE SORREL_QUEUE_OUTBOUND_SALESFORCE SORREL_QUEUE_OUTBOUND_SERVICENOW SORREL_QUEUE_OUTBOUND_ZENDESK SORREL_QUEUE_WORKFLOW SORREL_STAGE SORREL_TABLE"; got != want {
+	if want := "SORREL_LOG_LEVEL SORREL_QUEUE_INBOUND SORREL_QUEUE_OUTBOUND_NETSUITE SORREL_QUEUE_OUTBOUND_SALESFORCE SORREL_QUEUE_OUTBOUND_SERVICENOW SORREL_QUEUE_OUTBOUND_ZENDESK SORREL_QUEUE_PUBLISH SORREL_QUEUE_WORKFLOW SORREL_STAGE SORREL_TABLE"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	if v := Variables("intake"); slices.Contains(v, EnvTable) || slices.Contains(v, "SORREL_ZENDESK_URL") {
@@ -126,7 +129,7 @@ func TestOperateKnowsNoPlatform(t *testing.T) {
 	if w.Operate() == nil || w.Steward() == nil || w.DeadLetters() == nil {
 		t.Error("no flows")
 	}
-	if len(w.dead) != 2+len(Platforms()) {
+	if len(w.dead) != 3+len(Platforms()) {
 		t.Errorf("operate reaches the dead letters of %d queues", len(w.dead))
 	}
 }
@@ -359,7 +362,7 @@ func TestEmbeddedWorld(t *testing.T) {
 	if a.Status != 401 {
 		t.Errorf("answered %d", a.Status)
 	}
-	if s, err := w.Operate().Status(t.Context()); err != nil || !s.Healthy || s.Config == "" || len(s.Platforms) != 4 || len(s.Queues) != 12 {
+	if s, err := w.Operate().Status(t.Context()); err != nil || !s.Healthy || s.Config == "" || len(s.Platforms) != 4 || len(s.Queues) != 14 {
 		t.Errorf("status %+v (%v)", s, err)
 	}
 	w.Flush() // without a writer there is nothing to do

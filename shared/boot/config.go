@@ -20,9 +20,13 @@ const (
 	EnvInbound  = "SORREL_QUEUE_INBOUND"
 	EnvOutbound = "SORREL_QUEUE_OUTBOUND_" // + platform in capitals
 	EnvWorkflow = "SORREL_QUEUE_WORKFLOW"
+	EnvPublish  = "SORREL_QUEUE_PUBLISH"
 	EnvURL      = "SORREL_%s_URL" // platform in capitals
 	EnvLogLevel = "SORREL_LOG_LEVEL"
 	EnvStage    = "SORREL_STAGE"
+	EnvStack    = "SORREL_STACK"
+	// EnvSubscribers holds the addresses of subscribers: {"name": "arn:…"}.
+	EnvSubscribers = "SORREL_SUBSCRIBERS"
 )
 
 // Platforms that this version can connect.
@@ -31,17 +35,18 @@ func Platforms() []string {
 }
 
 // needs says what each function needs.
-type needs struct{ table, secret, inbound, outbound, workflow, vendors, rules bool }
+type needs struct{ table, secret, inbound, outbound, workflow, publish, tells, vendors, rules bool }
 
 func functions() map[string]needs {
 	return map[string]needs{
 		"intake":   {secret: true, inbound: true, rules: true},
-		"hub":      {table: true, secret: true, outbound: true, workflow: true, vendors: true, rules: true},
-		"deliver":  {table: true, secret: true, workflow: true, vendors: true, rules: true},
-		"workflow": {table: true, outbound: true, workflow: true, rules: true},
+		"hub":      {table: true, secret: true, outbound: true, workflow: true, publish: true, vendors: true, rules: true},
+		"deliver":  {table: true, secret: true, workflow: true, publish: true, vendors: true, rules: true},
+		"workflow": {table: true, outbound: true, workflow: true, publish: true, rules: true},
+		"publish":  {table: true, tells: true, rules: true},
 		"batch":    {table: true, secret: true, inbound: true, vendors: true, rules: true},
-		"sweep":    {table: true, inbound: true, outbound: true, workflow: true, rules: true},
-		"operate":  {table: true, inbound: true, outbound: true, workflow: true, rules: true},
+		"sweep":    {table: true, inbound: true, outbound: true, workflow: true, publish: true, rules: true},
+		"operate":  {table: true, inbound: true, outbound: true, workflow: true, publish: true, rules: true},
 	}
 }
 
@@ -52,7 +57,7 @@ func Variables(function string) []string {
 		return nil
 	}
 	out := []string{EnvLogLevel, EnvStage}
-	for name, wanted := range map[string]bool{EnvTable: n.table, EnvSecret: n.secret, EnvInbound: n.inbound, EnvWorkflow: n.workflow} {
+	for name, wanted := range map[string]bool{EnvTable: n.table, EnvSecret: n.secret, EnvInbound: n.inbound, EnvWorkflow: n.workflow, EnvPublish: n.publish, EnvStack: n.tells, EnvSubscribers: n.tells} {
 		if wanted {
 			out = append(out, name)
 		}
@@ -79,8 +84,11 @@ type Config struct {
 	LogLevel  slog.Level
 	Table     string
 	SecretARN string
-	Inbound   string            // queue URL
-	Workflow  string            // queue URL
+	Inbound   string // queue URL
+	Workflow  string // queue URL
+	Publish   string // queue URL
+	Stack     string
+	Addresses map[string]string // of subscribers
 	Outbound  map[string]string // platform → queue URL
 	URLs      map[string]string // platform → base URL
 }
@@ -101,6 +109,11 @@ func Load(function string, getenv func(string) string) (Config, error) {
 		return v
 	}
 	c.Table, c.SecretARN, c.Inbound, c.Workflow = need(n.table, EnvTable), need(n.secret, EnvSecret), need(n.inbound, EnvInbound), need(n.workflow, EnvWorkflow)
+	c.Publish, c.Stack = need(n.publish, EnvPublish), need(n.tells, EnvStack)
+	var err error
+	if c.Addresses, err = addresses(need(n.tells, EnvSubscribers)); err != nil {
+		wrong = append(wrong, EnvSubscribers+": "+err.Error())
+	}
 	for _, p := range Platforms() {
 		if v := need(n.outbound, outboundVariable(p)); v != "" {
 			c.Outbound[p] = v

@@ -17,12 +17,16 @@ func (w *World) DeadLetters() *deadletters.Flow {
 	d := deadletters.Deps{Queues: map[string]deadletters.Pair{}, Ledger: w.Ledger, Config: w.Config, Now: w.Now, Telemetry: w.Telemetry}
 	sources := map[string]queue.Sender{"": w.Inbound}
 	maps.Copy(sources, w.wakes())
+	maps.DeleteFunc(sources, func(p string, _ queue.Sender) bool { _, is := record.Subscriber(p); return is })
+	sources[record.ToSubscriber("")] = w.Publishes
 	for platform, source := range sources {
 		name := InboundQueue
 		switch platform {
 		case "":
 		case record.Sorrel:
 			name = WorkflowQueue
+		case record.ToSubscriber(""):
+			name = PublishQueue
 		default:
 			name = OutboundQueue(platform)
 		}
@@ -47,9 +51,12 @@ func (w *World) Watched(apply func(context.Context, []queue.Received) []string) 
 }
 
 // bury adds the dead-letter queues beside the queues at these URLs: the template names both after the stack.
-func (w *World) bury(account *cloud.Account, inbound, workflow string, outbound map[string]string, calls cloud.Calls) {
-	w.dead = map[string]deadletters.Dead{InboundQueue: account.Queue(cloud.DeadLetterName(inbound), calls), WorkflowQueue: account.Queue(cloud.DeadLetterName(workflow), calls)}
-	for p, url := range outbound {
+func (w *World) bury(account *cloud.Account, c Config, calls cloud.Calls) {
+	w.dead = map[string]deadletters.Dead{}
+	for name, url := range map[string]string{InboundQueue: c.Inbound, WorkflowQueue: c.Workflow, PublishQueue: c.Publish} {
+		w.dead[name] = account.Queue(cloud.DeadLetterName(url), calls)
+	}
+	for p, url := range c.Outbound {
 		w.dead[OutboundQueue(p)] = account.Queue(cloud.DeadLetterName(url), calls)
 	}
 }
@@ -57,22 +64,22 @@ func (w *World) bury(account *cloud.Account, inbound, workflow string, outbound 
 // Reach adds the queues of a deployed stack, with the caller's own rights, to a world that reads its table.
 func (w *World) Reach(ctx context.Context, account *cloud.Account, stack string) error {
 	calls := cloud.Calls{Now: w.Now}
-	inbound, err := account.QueueURL(ctx, stack+"-"+InboundQueue)
-	if err != nil {
-		return err
-	}
-	workflow, err := account.QueueURL(ctx, stack+"-"+WorkflowQueue)
-	if err != nil {
-		return err
-	}
-	outbound := map[string]string{}
-	w.Inbound, w.Workflows, w.Outbound = account.Queue(inbound, calls), account.Queue(workflow, calls), map[string]queue.Sender{}
-	for _, p := range Platforms() {
-		if outbound[p], err = account.QueueURL(ctx, stack+"-"+OutboundQueue(p)); err != nil {
+	c := Config{Outbound: map[string]string{}}
+	urls := map[string]*string{InboundQueue: &c.Inbound, WorkflowQueue: &c.Workflow, PublishQueue: &c.Publish}
+	for name, url := range urls {
+		var err error
+		if *url, err = account.QueueURL(ctx, stack+"-"+name); err != nil {
 			return err
 		}
-		w.Outbound[p] = account.Queue(outbound[p], calls)
 	}
-	w.bury(account, inbound, workflow, outbound, calls)
+	w.Inbound, w.Workflows, w.Publishes, w.Outbound = account.Queue(c.Inbound, calls), account.Queue(c.Workflow, calls), account.Queue(c.Publish, calls), map[string]queue.Sender{}
+	for _, p := range Platforms() {
+		var err error
+		if c.Outbound[p], err = account.QueueURL(ctx, stack+"-"+OutboundQueue(p)); err != nil {
+			return err
+		}
+		w.Outbound[p] = account.Queue(c.Outbound[p], calls)
+	}
+	w.bury(account, c, calls)
 	return nil
 }

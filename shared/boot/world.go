@@ -32,6 +32,7 @@ import (
 	"sorrel/shared/flow/hub"
 	"sorrel/shared/flow/intake"
 	"sorrel/shared/flow/operate"
+	"sorrel/shared/flow/publish"
 	"sorrel/shared/flow/replay"
 	"sorrel/shared/flow/steward"
 	"sorrel/shared/flow/sweep"
@@ -56,10 +57,11 @@ type Queue interface {
 	Depth(ctx context.Context) (queue.Depth, error)
 }
 
-// InboundQueue, WorkflowQueue and OutboundQueue name the queues; their dead-letter queues end in -dlq.fifo.
+// InboundQueue, WorkflowQueue, PublishQueue and OutboundQueue name the queues; their dead-letter queues end in -dlq.fifo.
 const (
 	InboundQueue  = "inbound.fifo"
 	WorkflowQueue = "workflow.fifo"
+	PublishQueue  = "publish.fifo"
 )
 
 // OutboundQueue names a platform's outbound queue.
@@ -72,16 +74,21 @@ type World struct {
 	Connectors map[string]Connector
 	Inbound    queue.Sender
 	Outbound   map[string]queue.Sender
-	Workflows  queue.Sender     // wakes the workflow function
-	Book       *workflow.Book   // the definitions of workflows
-	Queues     map[string]Queue // local host only, dead-letter queues included
-	EndPolls   bool             // a poll of Queues must get its answer: SQS hides for a while what it hands to a poll given up
+	Workflows  queue.Sender            // wakes the workflow function
+	Publishes  queue.Sender            // wakes the publish function
+	Sinks      map[string]publish.Sink // where subscribers are told
+	Book       *workflow.Book          // the definitions of workflows
+	Queues     map[string]Queue        // local host only, dead-letter queues included
+	EndPolls   bool                    // a poll of Queues must get its answer: SQS hides for a while what it hands to a poll given up
 	Telemetry  *telemetry.Recorder
 	Now        func() time.Time
 	Stage      string
 	Grace      time.Duration // see sweep.Deps
 	Look       sweep.Looker  // what platforms let us call; nil = nothing is limited
 
+	account   *cloud.Account
+	stack     string                                  // that events come from
+	addresses map[string]string                       // of subscribers, by name
 	gates     *budget.Shared                          // nil without a ledger
 	transport func(platform string) http.RoundTripper // nil = connectors have connections of their own
 	started   time.Time
@@ -196,11 +203,15 @@ func Lambda(ctx context.Context, function string, getenv func(string) string, ou
 	if c.Workflow != "" {
 		w.Workflows = account.Queue(c.Workflow, calls)
 	}
+	if c.Publish != "" {
+		w.Publishes = account.Queue(c.Publish, calls)
+	}
+	w.account, w.stack, w.addresses = account, c.Stack, c.Addresses
 	for p, url := range c.Outbound {
 		w.Outbound[p] = account.Queue(url, calls)
 	}
 	if function == "operate" {
-		w.bury(account, c.Inbound, c.Workflow, c.Outbound, calls)
+		w.bury(account, c, calls)
 	}
 	if !functions()[function].rules {
 		return w, nil
@@ -228,6 +239,7 @@ func EmbeddedAt(now func() time.Time, dir string, set *policy.Set, endpoints map
 	if err := w.rule(set); err != nil {
 		return nil, err
 	}
+	w.local()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fault.Wrap(fault.Down, "boot.embedded", dir, err)
 	}
@@ -249,6 +261,7 @@ func Over(s store.Store, queues map[string]Queue, now func() time.Time, set *pol
 	if err := w.rule(set); err != nil {
 		return nil, err
 	}
+	w.local()
 	for _, settings := range localQueues() {
 		w.add(settings.Name, queues[settings.Name], queues[cloud.DeadLetterName(settings.Name)])
 	}
@@ -286,7 +299,8 @@ func (w *World) embed(dir string) error {
 // visibility, since the functions here take milliseconds.
 func localQueues() []queue.Settings {
 	out := []queue.Settings{{Name: InboundQueue, Visibility: 20 * time.Second, MaxReceives: queue.MaxReceives},
-		{Name: WorkflowQueue, Visibility: 20 * time.Second, MaxReceives: queue.MaxReceives}}
+		{Name: WorkflowQueue, Visibility: 20 * time.Second, MaxReceives: queue.MaxReceives},
+		{Name: PublishQueue, Visibility: 30 * time.Second, MaxReceives: queue.MaxReceives}}
 	for _, p := range Platforms() {
 		out = append(out, queue.Settings{Name: OutboundQueue(p), Visibility: 30 * time.Second, MaxReceives: queue.MaxReceives})
 	}
@@ -304,6 +318,8 @@ func (w *World) add(name string, q, dead Queue) {
 		w.Inbound = q
 	case WorkflowQueue:
 		w.Workflows = q
+	case PublishQueue:
+		w.Publishes = q
 	}
 	for _, p := range Platforms() {
 		if name == OutboundQueue(p) {
@@ -320,6 +336,7 @@ func Endpointed(ctx context.Context, endpoints cloud.Endpoints, table string, se
 	if err := w.rule(set); err != nil {
 		return nil, err
 	}
+	w.local()
 	account, err := cloud.Open(cloud.Settings{Endpoints: endpoints, Region: "us-east-1", AccessKeyID: "local", SecretKey: "local"})
 	if err != nil {
 		return nil, err
@@ -430,7 +447,7 @@ func (w *World) Hub() *hub.Flow {
 
 // Deliver makes the deliver function.
 func (w *World) Deliver() *deliver.Flow {
-	d := deliver.Deps{Ledger: w.Ledger, Config: w.Config, Platforms: map[string]deliver.Platform{}, Workflows: w.Workflows, Now: w.Now, Rand: newRand(), Telemetry: w.Telemetry}
+	d := deliver.Deps{Ledger: w.Ledger, Config: w.Config, Platforms: map[string]deliver.Platform{}, Workflows: w.Workflows, Subscribers: w.Publishes, Now: w.Now, Rand: newRand(), Telemetry: w.Telemetry}
 	for name, c := range w.Connectors {
 		d.Platforms[name] = c
 	}
@@ -442,11 +459,16 @@ func (w *World) Workflow() *runs.Flow {
 	return runs.New(runs.Deps{Ledger: w.Ledger, Config: w.Config, Book: w.Book, Wake: w.wakes(), Now: w.Now, NewTrace: w.newID, Telemetry: w.Telemetry})
 }
 
-// wakes are the queues that wake-ups are sent to: by platform, and record.Sorrel for workflows.
+// wakes are the queues that wake-ups are sent to: by platform, and record.Sorrel for workflows; all subscribers share one.
 func (w *World) wakes() map[string]queue.Sender {
 	out := maps.Clone(w.Outbound)
 	if w.Workflows != nil {
 		out[record.Sorrel] = w.Workflows
+	}
+	if w.Publishes != nil {
+		for _, s := range w.Config.Subscribers() {
+			out[s.Due()] = w.Publishes
+		}
 	}
 	return out
 }

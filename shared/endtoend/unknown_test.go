@@ -93,7 +93,7 @@ func newKilling(t *testing.T) *killing {
 		t.Fatal(err)
 	}
 	k.store = store.NewMemory(k.now)
-	for _, name := range append([]string{boot.InboundQueue, boot.WorkflowQueue}, outbound()...) {
+	for _, name := range append([]string{boot.InboundQueue, boot.WorkflowQueue, boot.PublishQueue}, outbound()...) {
 		dead := queue.NewMemory(queue.Settings{Name: cloud.DeadLetterName(name)}, nil, k.now)
 		k.queues[cloud.DeadLetterName(name)] = dead
 		k.queues[name] = queue.NewMemory(queue.Settings{Name: name, Visibility: 20 * time.Second, MaxReceives: queue.MaxReceives}, dead, k.now)

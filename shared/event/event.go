@@ -85,10 +85,13 @@ func What(said string) string {
 
 // Wants reports whether a subscriber is told anything of a line that has these in it.
 func Wants(s policy.Subscriber, entity string, changes []record.Change, events []record.Event, says []workflow.Saying) bool {
-	return slices.ContainsFunc(changes, func(c record.Change) bool { return s.Learns(entity, c.Field) }) ||
+	return slices.ContainsFunc(changes, func(c record.Change) bool { return told(c.Before.Any(), c.After.Any()) && s.Learns(entity, c.Field) }) ||
 		slices.ContainsFunc(events, func(e record.Event) bool { return s.Follows(entity) && merger(e) != "" }) ||
 		slices.ContainsFunc(says, func(w workflow.Saying) bool { return s.Hears(What(w.What)) })
 }
+
+// told reports whether a change is one for subscribers: that a field is now known to be empty is none.
+func told(before, after any) bool { return before != nil || after != nil }
 
 // merger is the kind of event that a line of the log tells of who is one: "" if it does not.
 func merger(e record.Event) string {
@@ -150,7 +153,7 @@ func (m Maker) line(r record.Record, line ledger.LogEntry) []Event {
 	}
 	var changes []Change
 	for _, c := range line.Changes {
-		if m.Subscriber.Learns(entity, c.Field) {
+		if told(c.Before, c.After) && m.Subscriber.Learns(entity, c.Field) {
 			changes = append(changes, Change{c.Field, c.Before, c.After, c.From, c.Rule})
 		}
 	}

@@ -31,6 +31,7 @@ type Options struct {
 	HubWorkers     int                      // batches handled at once per queue; default 8; negative = none
 	DeliverWorkers int                      // default 8; negative = none
 	RunWorkers     int                      // of workflows; default 4; negative = none
+	TellWorkers    int                      // of subscribers; default 2; negative = none
 }
 
 // Host is a running host.
@@ -66,6 +67,9 @@ func Start(w *boot.World, o Options) (*Host, error) {
 	if o.DeliverWorkers == 0 {
 		o.DeliverWorkers = 8
 	}
+	if o.TellWorkers == 0 {
+		o.TellWorkers = 2
+	}
 	if o.RunWorkers == 0 {
 		o.RunWorkers = 4
 	}
@@ -84,6 +88,7 @@ func Start(w *boot.World, o Options) (*Host, error) {
 	hub := trigger.SQS(w.Watched(w.Hub().Apply), func() {})
 	h.poll(ctx, boot.InboundQueue, hub, o.HubWorkers)
 	h.poll(ctx, boot.WorkflowQueue, trigger.SQS(w.Watched(w.Workflow().Apply), func() {}), o.RunWorkers)
+	h.poll(ctx, boot.PublishQueue, trigger.SQS(w.Watched(w.Publish().Apply), func() {}), o.TellWorkers)
 	deliver := trigger.SQS(w.Watched(w.Deliver().Apply), func() {})
 	for _, p := range boot.Platforms() {
 		if _, connected := w.Connectors[p]; connected {

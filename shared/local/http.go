@@ -21,7 +21,7 @@ import (
 
 func (h *Host) routes() http.Handler {
 	w := h.world
-	mux := trigger.Desk{Config: w.Config, Ask: w.Operate(), Act: w.Steward(), Once: w.Once(), Again: w.Replay(), Runs: w.Workflow(), Dead: w.DeadLetters(), Who: trigger.Trusted(w.Config), Telemetry: w.Telemetry}.Routes()
+	mux := trigger.Desk{Config: w.Config, Ask: w.Operate(), Act: w.Steward(), Once: w.Once(), Again: w.Replay(), Runs: w.Workflow(), Tell: w.Publish(), Dead: w.DeadLetters(), Who: trigger.Trusted(w.Config), Telemetry: w.Telemetry}.Routes()
 	mux.HandleFunc("POST "+trigger.WebhookPath+"{platform}", h.webhook)
 	mux.HandleFunc("POST /_local/events", h.event)
 	if twins := onlyLocal(h.options.Endpoints); len(twins) > 0 {

@@ -19,6 +19,7 @@ import (
 	"sorrel/shared/flow/deadletters"
 	"sorrel/shared/flow/intake"
 	"sorrel/shared/flow/operate"
+	"sorrel/shared/flow/publish"
 	"sorrel/shared/flow/replay"
 	"sorrel/shared/flow/steward"
 	"sorrel/shared/flow/workflow"
@@ -38,6 +39,7 @@ type Desk struct {
 	Dead      *deadletters.Flow // nil where no queues can be reached
 	Again     *replay.Flow
 	Runs      *workflow.Flow // of workflows
+	Tell      *publish.Flow  // subscribers
 	Once      once.Guard     // of decisions that carry a key
 	Who       Who
 	Telemetry *telemetry.Recorder
@@ -107,6 +109,7 @@ func (d Desk) Routes() *http.ServeMux {
 	d.decisions(mux)
 	d.deadLetters(mux)
 	d.replays(mux)
+	d.subscribers(mux)
 	d.workflows(mux)
 	mux.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {
 		Refuse(w, &fault.Error{Class: fault.NotFound, Op: "desk", Detail: "nothing answers " + r.Method + " at this path", Remedy: "the README lists the paths"})

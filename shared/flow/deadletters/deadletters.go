@@ -62,7 +62,7 @@ type Peeker interface {
 type Pair struct {
 	Source   queue.Sender
 	Dead     Dead
-	Platform string // whose outbound queue it is; record.Sorrel for that of workflows; empty for inbound
+	Platform string // whose outbound queue it is; record.Sorrel for that of workflows, record.ToSubscriber("") for that of subscribers; empty for inbound
 }
 
 // Deps are what the flow needs. All are required but Wait.

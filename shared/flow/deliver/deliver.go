@@ -48,15 +48,16 @@ type Lists interface {
 	Accepts(ctx context.Context, object, field, value string) (bool, error)
 }
 
-// Deps are what deliver needs. All but Workflows are required.
+// Deps are what deliver needs. All but Workflows and Subscribers are required.
 type Deps struct {
-	Ledger    *ledger.Ledger
-	Config    *policy.Set
-	Platforms map[string]Platform
-	Workflows queue.Sender // wakes the runs that look at what was delivered; nil = the sweep does
-	Now       func() time.Time
-	Rand      func() *rand.Rand // jitter; seeded by the caller
-	Telemetry *telemetry.Recorder
+	Ledger      *ledger.Ledger
+	Config      *policy.Set
+	Platforms   map[string]Platform
+	Workflows   queue.Sender // wakes the runs that look at what was delivered; nil = the sweep does
+	Subscribers queue.Sender // wakes those that tell subscribers of what was delivered; nil = the sweep does
+	Now         func() time.Time
+	Rand        func() *rand.Rand // jitter; seeded by the caller
+	Telemetry   *telemetry.Recorder
 }
 
 // Flow is the deliver function.
@@ -1022,18 +1023,27 @@ func (f *Flow) commit(ctx context.Context, j *job, change func(*ledger.State, *l
 	}
 }
 
-// wake wakes the workflows that are to look at the record. A failure loses nothing: the sweep wakes what is due.
+// wake wakes the workflows that are to look at the record, and who tells subscribers of it. A failure loses nothing: the
+// sweep wakes what is due.
 func (f *Flow) wake(ctx context.Context, j *job, due []string, now time.Time) {
-	if f.d.Workflows == nil || !slices.Contains(due, record.Sorrel) {
-		return
-	}
-	m, err := message.Wake{Platform: record.Sorrel, Record: j.id(), CorrelationID: f.trace(j)}.Message(fmt.Sprintf("%s/%s/%d", j.platform, f.trace(j), now.UnixNano()))
-	if err == nil {
-		err = f.d.Workflows.Send(ctx, m)
-	}
-	if err != nil {
-		f.d.Telemetry.Count("WakeFailures", record.Sorrel, 1)
-		f.tell(ctx, j, "failed", "waking workflows", nil, err)
+	for _, p := range due {
+		to := f.d.Workflows
+		if _, is := record.Subscriber(p); is {
+			to = f.d.Subscribers
+		} else if p != record.Sorrel {
+			continue
+		}
+		if to == nil {
+			continue
+		}
+		m, err := message.Wake{Platform: p, Record: j.id(), CorrelationID: f.trace(j)}.Message(fmt.Sprintf("%s/%s/%d", j.platform, f.trace(j), now.UnixNano()))
+		if err == nil {
+			err = to.Send(ctx, m)
+		}
+		if err != nil {
+			f.d.Telemetry.Count("WakeFailures", p, 1)
+			f.tell(ctx, j, "failed", "waking "+p, nil, err)
+		}
 	}
 }
 

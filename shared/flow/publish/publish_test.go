@@ -223,6 +223,7 @@ func TestTold(t *testing.T) {
 	w.says("account", "A1", map[string]any{"name": "Alfreds", "secret": "y", "balance": json.Number("1234567890123456.70")})
 	w.says("account", "A1", map[string]any{"name": "Alfreds Futterkiste", "secret": "y", "balance": nil})
 	deal := w.says("deal", "D1", map[string]any{"stage": "won", "account": "A1"})
+	w.says("account", "A2", map[string]any{"name": nil}) // nothing is known of it
 	w.work()
 	if n := w.sweep(); n > 0 {
 		t.Fatalf("%d are still due", n)

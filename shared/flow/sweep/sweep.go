@@ -63,7 +63,8 @@ type Swept struct {
 	Asleep    map[string]int // of these, what could be woken but for the platform: its breaker, or its budget
 	Woken     int
 	Rechecked int
-	Timed     int // records whose time has come: a proposal expires, an override ends, a held value is tried again
+	told      time.Duration // how long a subscriber has waited for what is due longest
+	Timed     int           // records whose time has come: a proposal expires, an override ends, a held value is tried again
 }
 
 const (
@@ -88,6 +89,7 @@ func (f *Flow) Apply(ctx context.Context) (Swept, error) {
 		errs = append(errs, part(share))
 		cancel()
 	}
+	f.d.Telemetry.Gauge("SubscribersOldestAge", "", out.told.Seconds())
 	return out, errors.Join(errs...)
 }
 
@@ -182,6 +184,9 @@ func (f *Flow) platform(ctx context.Context, name string, q queue.Sender, now ti
 	f.tell(ctx, name, o, count)
 	f.d.Telemetry.Gauge("Due", name, float64(out.Due[name]))
 	f.d.Telemetry.Gauge("DueOldestAge", name, lag.Old(now).Seconds())
+	if _, is := record.Subscriber(name); is {
+		out.told = max(out.told, lag.Old(now))
+	}
 	if lag.Told(now) {
 		f.d.Telemetry.Event(ctx, telemetry.Event{Step: "behind", Platform: name, Detail: lag.Says(name, now)})
 	}
