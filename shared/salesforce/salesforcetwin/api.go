@@ -112,6 +112,7 @@ func (t *Twin) answer(c *call) (r reply, limitInfo string) {
 		return failed(overLimit()), limitInfo
 	}
 	c.x = t.begin(t.origin(c), IntegrationUser)
+	c.x.assigns = !strings.EqualFold(c.header.Get("Sforce-Auto-Assign"), "FALSE")
 	r = t.dispatch(c)
 	t.done(c.x)
 	return r, limitInfo

@@ -134,6 +134,7 @@ type tx struct {
 	at      time.Time // whole seconds
 	origin  string
 	user    string
+	assigns bool // assignment rules run: by REST, unless a call says otherwise
 	undo    []func()
 	changes []change
 }
@@ -196,6 +197,7 @@ func (x *tx) create(o *object, given map[string]any, external *Field, externalVa
 	if o.field("OwnerId") != nil && set["OwnerId"] == nil {
 		set["OwnerId"] = x.user
 	}
+	x.assign(o, set)
 	staged(o, set)
 	if err := x.unique(r, set); err != nil {
 		return nil, err
@@ -220,12 +222,21 @@ func (x *tx) update(r *row, given map[string]any) *apiError {
 			return bad("REQUIRED_FIELD_MISSING", fmt.Sprintf("Required fields are missing: [%s]", f.Name), f.Name)
 		}
 	}
+	x.assign(r.o, set)
 	staged(r.o, set)
 	if err := x.unique(r, set); err != nil {
 		return err
 	}
 	x.save(r, set, "UPDATE")
 	return nil
+}
+
+// assign gives a case to the default case owner, even where no assignment rule is active.
+// https://help.salesforce.com/s/articleView?id=000395506&type=1
+func (x *tx) assign(o *object, set map[string]any) {
+	if o.name == "Case" && x.assigns {
+		set["OwnerId"] = DefaultCaseOwner
+	}
 }
 
 // staged adds what a stage brings along. A probability that is said together with it stays.

@@ -146,6 +146,8 @@ func (t *Twin) SendEventsTo(url string) { t.mu.Lock(); t.events = url; t.mu.Unlo
 const (
 	IntegrationUser = "005xx000001SvogAAC" // whom the API's sessions belong to
 	Person          = "005xx000001SwiPAAS"
+	// DefaultCaseOwner gets the cases that nobody else is given.
+	DefaultCaseOwner = "00Gxx000001ScqCEAS"
 )
 
 const (
