@@ -39,7 +39,7 @@ import (
 //	change PLATFORM OBJECT F=V USER JSON   that user changes the one native record whose field F has value V; - for a new one
 //	only VAR PATH               waits until the list at PATH has one entry; $VAR is its id
 //	absorbed RECORD VAR         $VAR is the record that was merged into RECORD
-//	stop                        ends dev as a person does
+//	halt                        ends dev as a person does
 //	tamper OLD NEW              replaces OLD in the store of a dev that was stopped, by NEW, which is as long
 //	letter QUEUE GROUP BODY     puts a message into the dead-letter queue of a dev that was stopped
 //	shows PLATFORM OBJECT F=V   waits until one native record has field F (dots lead inside) with value V
@@ -62,7 +62,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "config": writeConfig, "everywhere": writeEverywhere, "replace": replace, "twins": bootTwins, "dev": startDev,
-			"field": addField, "edit": edit, "change": change, "only": only, "absorbed": absorbed, "until": untilSaid, "stop": stop, "tamper": tamper, "letter": letter, "shows": shows, "trace": traceOf, "settled": settled,
+			"field": addField, "edit": edit, "change": change, "only": only, "absorbed": absorbed, "until": untilSaid, "halt": halt, "tamper": tamper, "letter": letter, "shows": shows, "trace": traceOf, "settled": settled,
 		},
 	})
 }
@@ -268,8 +268,8 @@ func untilSaid(ts *testscript.TestScript, neg bool, args []string) {
 	})
 }
 
-func stop(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg, args, 0, "stop")
+func halt(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, args, 0, "halt")
 	w := of(ts)
 	ts.Check(w.dev.Process.Signal(os.Interrupt))
 	ts.Check(w.dev.Wait())

@@ -309,7 +309,7 @@ func TestRunNeedsNoSweep(t *testing.T) {
 	})
 	p := &process{url: h.URL()}
 	natives := win(t, twins, 1)
-	twins.Salesforce.Kit().SetFaults(twin.Faults{LatencyMS: 300}) // a run's own wake-up comes before it has been told
+	twins.Salesforce.Kit().SetFaults(twin.Faults{LatencyMS: 300})  // a run's own wake-up comes before it has been told
 	if err := h.List(t.Context(), record.Salesforce); err != nil { // once; nothing else tells what Salesforce does
 		t.Fatal(err)
 	}
