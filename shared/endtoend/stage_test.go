@@ -23,11 +23,12 @@ import (
 // stage is one world under test with its twins.
 type stage struct {
 	testing.TB
-	twins *twins.Twins
-	open  opener
-	sweep time.Duration
-	world *boot.World
-	host  *local.Host
+	twins  *twins.Twins
+	open   opener
+	sweep  time.Duration
+	config string // as boot.ConfigFS takes it
+	world  *boot.World
+	host   *local.Host
 
 	mu      sync.Mutex
 	trouble []string // the last events that a calm run does not have
@@ -75,7 +76,12 @@ func newStage(t testing.TB, open opener) *stage {
 
 func stageOver(t testing.TB, open opener, w *twins.Twins) *stage {
 	t.Helper()
-	s := &stage{TB: t, twins: w, open: open, sweep: 250 * time.Millisecond}
+	return stageWith(t, open, w, boot.Everywhere)
+}
+
+func stageWith(t testing.TB, open opener, w *twins.Twins, config string) *stage {
+	t.Helper()
+	s := &stage{TB: t, twins: w, open: open, sweep: 250 * time.Millisecond, config: config}
 	t.Cleanup(func() {
 		s.twins.SendTo("")
 		s.halt()
@@ -91,7 +97,7 @@ func stageOver(t testing.TB, open opener, w *twins.Twins) *stage {
 
 func (s *stage) start() {
 	s.Helper()
-	set, err := boot.LoadConfig(boot.Everywhere)
+	set, err := boot.LoadConfig(s.config)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -201,8 +207,8 @@ func busy(st operate.Status) string {
 		}
 	}
 	for _, p := range st.Platforms {
-		if p.Due > 0 {
-			return fmt.Sprintf("%d due for %s", p.Due, p.Name)
+		if p.Due > p.Resting {
+			return fmt.Sprintf("%d due for %s", p.Due-p.Resting, p.Name)
 		}
 	}
 	if n := st.Unseen.Count; n > 0 {

@@ -69,6 +69,7 @@ type Waiting struct {
 type PlatformStatus struct {
 	Name      string              `json:"name"`
 	Due       int                 `json:"due"`
+	Resting   int                 `json:"resting,omitempty"` // of those due: they refer to what policy wants no native record of for now
 	OldestDue float64             `json:"oldestDueSeconds"`
 	Oldest    record.ID           `json:"oldestDue,omitempty"`
 	ByClass   map[string]Waiting  `json:"dueByClass"`
@@ -118,7 +119,8 @@ func (f *Flow) Status(ctx context.Context) (Status, error) {
 				return Status{}, err
 			}
 			ps.Due++
-			if d.Unwanted { // for another record, as policy wants it to
+			if d.Unwanted {
+				ps.Resting++
 				continue
 			}
 			waits := now.Sub(d.Since).Seconds()
