@@ -16,12 +16,13 @@ import (
 
 // Options are what to play.
 type Options struct {
-	Seed     uint64 // the first
-	Seeds    int
-	Workers  int  // at once
-	Twins    bool // the histories of PlanTwins
-	Whole    bool // failures are not shrunk
-	Progress io.Writer
+	Seed      uint64 // the first
+	Seeds     int
+	Workers   int  // at once
+	Twins     bool // the histories of PlanTwins
+	Workflows bool // those of PlanWorkflows
+	Whole     bool // failures are not shrunk
+	Progress  io.Writer
 }
 
 // Report is what many histories came to.
@@ -40,6 +41,7 @@ type Report struct {
 	Edges    map[string]Tested `json:"edges"` // by the kind of call
 	Gates    map[string]int    `json:"gates"` // what the gates of platforms did
 	Replays  map[string]int    `json:"replays"`
+	Runs     map[string]int    `json:"runs"` // of workflows
 }
 
 // Tested is how often calls of one kind were made, and what went wrong with them.
@@ -67,11 +69,14 @@ const maxShrunk = 5
 // Run plays many seeds and shrinks those that fail. It fails if any does.
 func (s *Simulator) Run(ctx context.Context, o Options) (Report, error) {
 	started := time.Now()
-	r := Report{Seed: o.Seed, Failed: []Failure{}, Kinds: map[Fault]int{}, Profiles: map[string]int{}, Edges: map[string]Tested{}, Gates: map[string]int{}, Replays: map[string]int{}}
+	r := Report{Seed: o.Seed, Failed: []Failure{}, Kinds: map[Fault]int{}, Profiles: map[string]int{}, Edges: map[string]Tested{}, Gates: map[string]int{}, Replays: map[string]int{}, Runs: map[string]int{}}
 	var mu sync.Mutex
 	plan := Plan
-	if o.Twins {
+	switch {
+	case o.Twins:
 		plan = PlanTwins
+	case o.Workflows:
+		plan = PlanWorkflows
 	}
 	seeds := make(chan uint64)
 	var wg sync.WaitGroup
@@ -132,6 +137,9 @@ func (r *Report) add(o Outcome) {
 	for what, n := range o.Replays {
 		r.Replays[what] += n
 	}
+	for what, n := range o.Runs {
+		r.Runs[what] += n
+	}
 	for edge, n := range o.Edges {
 		t := r.Edges[kindOf(edge)]
 		t.Calls += n
@@ -182,7 +190,7 @@ func (r Report) Print(w io.Writer) error {
 		}
 		fmt.Fprintf(&b, "%-12s %9d calls: %s\n", kind, t.Calls, strings.Join(what, ", "))
 	}
-	fmt.Fprintf(&b, "gates: %v\nreplays: %v\n", r.Gates, r.Replays)
+	fmt.Fprintf(&b, "gates: %v\nreplays: %v\nruns: %v\n", r.Gates, r.Replays, r.Runs)
 	_, err := io.WriteString(w, b.String())
 	return err
 }

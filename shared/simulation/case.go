@@ -26,6 +26,7 @@ type Case struct {
 type Profile struct {
 	Name      string                   `json:"name"`
 	Twins     bool                     `json:"twins,omitempty"`     // platforms are the vendors' twins behind the real connectors
+	Workflows bool                     `json:"workflows,omitempty"` // deals activate customers, under a configuration for that
 	Faults    int                      `json:"faults,omitempty"`    // one call in so many fails in some way; 0 = none
 	Often     map[string]int           `json:"often,omitempty"`     // one in so many at edges of these kinds
 	Mute      bool                     `json:"mute,omitempty"`      // of a write that fails nobody knows what became of it

@@ -31,6 +31,13 @@ func (w *world) waiting() string {
 			out = append(out, fmt.Sprintf("%s for %s", p.Record, s.name))
 		}
 	}
+	for p, err := range w.god.DueFor(ctx, record.Sorrel) {
+		if err != nil {
+			w.wrong("cannot look: %v", err)
+			break
+		}
+		out = append(out, fmt.Sprintf("runs that look at %s", p.Record))
+	}
 	for r, err := range w.god.Rechecks(ctx) {
 		if err != nil {
 			w.wrong("cannot look: %v", err)
@@ -128,6 +135,9 @@ func (w *world) check() {
 		}
 		w.same(s.Record, shown)
 	}
+	if w.c.Profile.Workflows {
+		w.sold()
+	}
 	carried := map[string]record.Ref{}
 	for _, s := range w.sites {
 		for _, ref := range s.order {
@@ -165,6 +175,9 @@ func (w *world) same(r record.Record, shown map[record.Ref]record.ID) {
 	rules, forms := w.set.Rules(entity), w.set.On(entity)
 	for _, s := range w.sites {
 		v := r.Views[s.name]
+		if forms(s.name) == nil {
+			continue
+		}
 		patch := record.Project(r, rules, s.name, forms(s.name))
 		lacks := w.lacks(w.state(r.ID), s.name)
 		if lacks && !patch.Create {

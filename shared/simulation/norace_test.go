@@ -6,3 +6,5 @@ package simulation_test
 const share = 200
 
 const shareOfTwins = 20 // of those of PlanTwins
+
+const shareOfWorkflows = 60 // of those of PlanWorkflows

@@ -33,6 +33,10 @@ func (w *world) act(a Act) {
 		w.vendors.act(a, rng)
 		return
 	}
+	if w.c.Profile.Workflows {
+		w.sell(a, rng)
+		return
+	}
 	s := w.site(a.On)
 	did := func(format string, args ...any) {
 		w.note("somebody on "+s.name, a.Do, fmt.Sprintf(format, args...), none)

@@ -23,6 +23,7 @@ import (
 	"sorrel/shared/flow/replay"
 	"sorrel/shared/flow/steward"
 	"sorrel/shared/flow/sweep"
+	"sorrel/shared/flow/workflow"
 	"sorrel/shared/ledger"
 	"sorrel/shared/queue"
 	"sorrel/shared/record"
@@ -34,24 +35,25 @@ import (
 // in which others go on, and the case may have planned a fault.
 type process struct {
 	task
-	w       *world
-	name    string
-	began   time.Time               // its present task
-	saving  *saving                 // what it writes of a budget now
-	wrote   []*row                  // by its present task
-	loaded  map[record.ID]time.Time // when its present task last loaded them
-	unknown []unknown               // likewise
-	hook    hook                    // that intake is taking
-	ledger  *ledger.Ledger
-	intake  *intake.Flow
-	hub     *hub.Flow
-	deliver *deliver.Flow
-	sweep   *sweep.Flow
-	batch   *batch.Flow
-	steward *steward.Flow
-	replay  *replay.Flow
-	gates   *budget.Shared
-	looked  map[string]looked // by platform
+	w        *world
+	name     string
+	began    time.Time               // its present task
+	saving   *saving                 // what it writes of a budget now
+	wrote    []*row                  // by its present task
+	loaded   map[record.ID]time.Time // when its present task last loaded them
+	unknown  []unknown               // likewise
+	hook     hook                    // that intake is taking
+	ledger   *ledger.Ledger
+	intake   *intake.Flow
+	hub      *hub.Flow
+	deliver  *deliver.Flow
+	sweep    *sweep.Flow
+	batch    *batch.Flow
+	steward  *steward.Flow
+	replay   *replay.Flow
+	workflow *workflow.Flow
+	gates    *budget.Shared
+	looked   map[string]looked // by platform
 }
 
 func newProcess(w *world, kind string) *process {
@@ -66,6 +68,12 @@ func newProcess(w *world, kind string) *process {
 		listed[name] = w.objects(name)
 	}
 	in := sender{p, w.inbound, "inbound"}
+	if l, some := w.out[record.Sorrel]; some {
+		wake[record.Sorrel] = sender{p, l, "wake"}
+	}
+	if w.book != nil && (kind == "workflow" || kind == "steward") {
+		p.workflow = workflow.New(workflow.Deps{Ledger: p.ledger, Config: w.set, Book: w.book, Wake: wake, Now: w.clock, NewTrace: w.id, Telemetry: w.telemetry})
+	}
 	var look sweep.Looker
 	if w.c.Profile.Limits != nil {
 		p.share()
@@ -75,7 +83,7 @@ func newProcess(w *world, kind string) *process {
 		p.replay = replay.New(replay.Deps{Ledger: p.ledger, Config: w.set, Platforms: platforms[:], Inbound: in, Look: look, Now: w.clock, NewID: w.id, Telemetry: w.telemetry})
 	}
 	switch kind {
-	case "operator":
+	case "operator", "workflow":
 	case "sweep":
 		p.sweep = sweep.New(sweep.Deps{Ledger: p.ledger, Wake: wake, Inbound: in, Look: look, Now: w.clock, Grace: 3 * time.Second, Telemetry: w.telemetry})
 	case "batch":

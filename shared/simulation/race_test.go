@@ -14,6 +14,8 @@ const share = 15
 
 const shareOfTwins = 4 // of those of PlanTwins
 
+const shareOfWorkflows = 6 // of those of PlanWorkflows
+
 // One goroutine at a time has the turn, so that the detector has little to find in many histories.
 func TestWholeShare(t *testing.T) {
 	t.Parallel()
@@ -24,7 +26,7 @@ func TestWholeShare(t *testing.T) {
 		}
 		t.Skip("200 seeds are not played: no go command to build without the race detector")
 	}
-	out, err := exec.CommandContext(t.Context(), tool, "test", "-count=1", "-race=false", "-run", "^(TestSeeds|TestTwins)$", ".").CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), tool, "test", "-count=1", "-race=false", "-run", "^(TestSeeds|TestTwins|TestWorkflows)$", ".").CombinedOutput()
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}

@@ -85,28 +85,39 @@ import (
 	"sorrel/shared/boot"
 	"sorrel/shared/fault"
 	"sorrel/shared/policy"
+	"sorrel/shared/workflow"
 )
 
-//go:embed config
+//go:embed config workflows
 var files embed.FS
 
 // Simulator plays cases. It is safe for concurrent use.
 type Simulator struct {
 	set      *policy.Set
+	sales    *policy.Set // of the histories with workflows
+	book     *workflow.Book
 	deployed func() (*policy.Set, error) // of the histories with the vendors' twins
 }
 
 // New returns a simulator over a small configuration of its own, which has every kind of governance in it.
 func New() (*Simulator, error) {
-	sub, err := fs.Sub(files, "config")
+	var sets [2]*policy.Set
+	for i, dir := range []string{"config", "workflows"} {
+		sub, err := fs.Sub(files, dir)
+		if err != nil {
+			return nil, fault.Wrap(fault.Internal, "simulation", "", err)
+		}
+		set, problems := policy.Load(sub)
+		if len(problems) > 0 {
+			return nil, fault.New(fault.Contract, "simulation", fmt.Sprint(problems))
+		}
+		sets[i] = set
+	}
+	book, err := workflow.NewBook(activation())
 	if err != nil {
-		return nil, fault.Wrap(fault.Internal, "simulation", "", err)
+		return nil, err
 	}
-	set, problems := policy.Load(sub)
-	if len(problems) > 0 {
-		return nil, fault.New(fault.Contract, "simulation", fmt.Sprint(problems))
-	}
-	return &Simulator{set, sync.OnceValues(func() (*policy.Set, error) { return boot.LoadConfig(boot.Everywhere) })}, nil
+	return &Simulator{sets[0], sets[1], book, sync.OnceValues(func() (*policy.Set, error) { return boot.LoadConfig(boot.Everywhere) })}, nil
 }
 
 // Outcome is how a history ended.
@@ -121,6 +132,7 @@ type Outcome struct {
 	Edges    map[string]int // calls, by edge
 	Gates    map[string]int // what the gates of platforms did
 	Replays  map[string]int // what became of them
+	Runs     map[string]int // of workflows, what became of them
 	Faults   map[Edge]Fault // that came to pass
 }
 
@@ -191,12 +203,17 @@ func (s *Simulator) Play(c Case, keep bool) Outcome {
 		w.replayed()
 	}
 	w.abandon()
-	return Outcome{Case: c, Hash: w.sum(), Problems: w.problems, History: w.lines, Took: w.now.Sub(w.origin), Calls: w.calls, Writes: w.written(), Edges: w.counts, Faults: w.fired, Gates: w.gates, Replays: w.replays}
+	return Outcome{Case: c, Hash: w.sum(), Problems: w.problems, History: w.lines, Took: w.now.Sub(w.origin), Calls: w.calls, Writes: w.written(), Edges: w.counts, Faults: w.fired, Gates: w.gates, Replays: w.replays, Runs: w.ran}
 }
 
 // world makes the world of a case.
 func (s *Simulator) world(c Case, keep bool) (*world, error) {
-	if !c.Profile.Twins {
+	switch {
+	case c.Profile.Workflows:
+		w := newWorld(s.sales, c, keep)
+		w.book = s.book
+		return w, nil
+	case !c.Profile.Twins:
 		return newWorld(s.set, c, keep), nil
 	}
 	set, err := s.deployed()

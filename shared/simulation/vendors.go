@@ -104,7 +104,7 @@ func (w *world) reach(p *process) (map[string]reach, intake.Events) {
 
 // objects are the native objects of a platform.
 func (w *world) objects(name string) []string {
-	if w.vendors == nil {
+	if w.vendors == nil && !w.c.Profile.Workflows {
 		return objects()
 	}
 	return w.set.Objects(name)

@@ -21,6 +21,7 @@ import (
 	"sorrel/shared/record"
 	"sorrel/shared/store"
 	"sorrel/shared/telemetry"
+	"sorrel/shared/workflow"
 )
 
 // maxCalls bounds a history that does not come to rest.
@@ -35,7 +36,9 @@ type world struct {
 	store      *store.Memory
 	god        *ledger.Ledger // looks without taking time
 	sites      []*site
-	vendors    *vendors // the platforms, where they are the vendors' twins; sites are only their names and clocks then
+	vendors    *vendors       // the platforms, where they are the vendors' twins; sites are only their names and clocks then
+	book       *workflow.Book // where there are workflows
+	ran        map[string]int // what became of their runs
 	inbound    *lane
 	out        map[string]*lane
 	telemetry  *telemetry.Recorder
@@ -67,7 +70,7 @@ type world struct {
 
 func newWorld(set *policy.Set, c Case, keeps bool) *world {
 	start := time.Date(2026, 11, 2, 8, 0, 0, 0, time.UTC)
-	w := &world{c: c, origin: start, set: set, out: map[string]*lane{}, processes: map[string]int{}, counts: map[string]int{}, gates: map[string]int{}, replays: map[string]int{}, accepted: map[string]bool{}, handled: map[string]bool{}, hooks: map[string]string{}, echo: map[string]bool{}, heard: map[record.Ref]map[string]record.Version{},
+	w := &world{c: c, origin: start, set: set, out: map[string]*lane{}, processes: map[string]int{}, counts: map[string]int{}, gates: map[string]int{}, replays: map[string]int{}, ran: map[string]int{}, accepted: map[string]bool{}, handled: map[string]bool{}, hooks: map[string]string{}, echo: map[string]bool{}, heard: map[record.Ref]map[string]record.Version{},
 		fired: map[Edge]Fault{}, free: map[string][]*process{}, hash: sha256.New(), keeps: keeps, jitter: rand.New(rand.NewPCG(c.Seed, 0x117))}
 	w.schedule = schedule{now: start}
 	w.store = store.NewMemory(w.clock)
@@ -81,6 +84,9 @@ func newWorld(set *policy.Set, c Case, keeps bool) *world {
 			workers = 5
 		}
 		w.out[name] = newLane(w, name, workers)
+	}
+	if c.Profile.Workflows {
+		w.out[record.Sorrel] = newLane(w, "workflow", 2)
 	}
 	return w
 }
@@ -256,8 +262,11 @@ func (w *world) hears(got []queue.Received) {
 }
 
 func (w *world) applying(p *process) func(context.Context, []queue.Received) []string {
-	if p.hub != nil {
+	switch {
+	case p.hub != nil:
 		return p.hub.Apply
+	case p.workflow != nil:
+		return p.workflow.Apply
 	}
 	return p.deliver.Apply
 }
@@ -401,6 +410,11 @@ func (w *world) pause() time.Duration {
 			}
 		}
 	}
+	for p, err := range w.god.DueFor(ctx, record.Sorrel) {
+		if !soonest(p.NotBefore, err) {
+			return least
+		}
+	}
 	for r, err := range w.god.Rechecks(ctx) {
 		if !soonest(r.NotBefore, err) {
 			return least
@@ -460,6 +474,9 @@ func (w *world) lanes() []*lane {
 	out := []*lane{w.inbound}
 	for _, name := range platforms {
 		out = append(out, w.out[name])
+	}
+	if l, some := w.out[record.Sorrel]; some {
+		out = append(out, l)
 	}
 	return out
 }

@@ -259,7 +259,9 @@ func (f *Flow) facts(ctx context.Context, d workflow.Definition, r workflow.Run,
 			break
 		}
 		more := false
-		for name, id := range d.Needs(out.Facts) {
+		needs := d.Needs(out.Facts)
+		for _, name := range slices.Sorted(maps.Keys(needs)) {
+			id := needs[name]
 			if _, known := out.Others[name]; known || id.Validate() != nil {
 				continue
 			}
@@ -280,11 +282,12 @@ func (f *Flow) facts(ctx context.Context, d workflow.Definition, r workflow.Run,
 	out.Lists = map[string][]record.Record{}
 	for more := d.Lists != nil; more; {
 		more = false
-		for name, q := range d.Lists(out.Facts) {
+		lists := d.Lists(out.Facts)
+		for _, name := range slices.Sorted(maps.Keys(lists)) {
 			if _, known := out.Lists[name]; known || len(out.Lists) == maxLists {
 				continue
 			}
-			list, err := f.list(ctx, q)
+			list, err := f.list(ctx, lists[name])
 			if err != nil {
 				return out, err
 			}
