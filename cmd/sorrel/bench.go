@@ -204,11 +204,12 @@ func (c benchWaiting) Run(ctx binding, s screen) error {
 }
 
 type benchSimulate struct {
-	Seeds int    `default:"1000" help:"How many histories."`
-	Seed  uint64 `default:"0" help:"The first seed. One seed is one history, byte for byte."`
-	Whole bool   `help:"Do not shrink the histories that fail."`
-	Twins bool   `help:"The platforms are the vendors' twins behind the real connectors, under the deployed configuration."`
-	JSON  bool   `help:"Print JSON."`
+	Seeds     int    `default:"1000" help:"How many histories."`
+	Seed      uint64 `default:"0" help:"The first seed. One seed is one history, byte for byte."`
+	Whole     bool   `help:"Do not shrink the histories that fail."`
+	Twins     bool   `xor:"which" help:"The platforms are the vendors' twins behind the real connectors, under the deployed configuration."`
+	Workflows bool   `xor:"which" help:"Deals are won and reopened, and a workflow activates their accounts."`
+	JSON      bool   `help:"Print JSON."`
 }
 
 // Validate refuses to play nothing.
@@ -225,7 +226,7 @@ func (c benchSimulate) Run(ctx binding, s screen) error {
 		return err
 	}
 	debug.SetGCPercent(400) // a history is small and soon over: collecting less often makes it a quarter faster
-	r, err := sim.Run(ctx, simulation.Options{Seed: c.Seed, Seeds: c.Seeds, Workers: runtime.GOMAXPROCS(0), Whole: c.Whole, Twins: c.Twins, Progress: s.err})
+	r, err := sim.Run(ctx, simulation.Options{Seed: c.Seed, Seeds: c.Seeds, Workers: runtime.GOMAXPROCS(0), Whole: c.Whole, Twins: c.Twins, Workflows: c.Workflows, Progress: s.err})
 	return s.report(r, c.JSON, err)
 }
 

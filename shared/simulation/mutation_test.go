@@ -57,6 +57,14 @@ var mutationsOfVendors = []mutation{
 	{"a deletion in ServiceNow is a hint", "shared/servicenow/webhook.go", "\t\tn.Gone = true\n", "\t\tn.Gone = false\n"},
 }
 
+// mutationsOfWorkflows are broken lines of what moves runs on. The histories of PlanWorkflows catch them.
+var mutationsOfWorkflows = []mutation{
+	{"a delivery does not stir the runs that wait for it", "shared/govern/govern.go", "if len(after.Runs) == 0 {\n\t\treturn false", "if len(after.Runs) >= 0 {\n\t\treturn false"},
+	{"a run is committed whoever moved it meanwhile", "shared/ledger/run.go", "IfRev: r.rev, Absent: r.rev == \"\"", "IfRev: \"\", Absent: false"},
+	{"time alone does not move a run", "shared/ledger/run.go", "if !at.IsZero() && !at.After(now) {", "if false && !at.IsZero() && !at.After(now) {"},
+	{"what was done is not undone", "shared/workflow/workflow.go", "\t\tdo = s.Undo\n", "\t\tdo = nil\n"},
+}
+
 // The simulation catches a defect in any central line within the seeds that are played whenever the tests are. Each
 // mutation is a build of its own, so they are played only if SORREL_MUTATIONS is set, and those whose name contains it if
 // it is not "1"; SORREL_SEEDS is how many seeds. That the lines are there is looked at always.
@@ -67,7 +75,7 @@ func TestMutations(t *testing.T) {
 		t.Fatal(err)
 	}
 	asked := os.Getenv("SORREL_MUTATIONS")
-	for i, m := range slices.Concat(mutations, mutationsOfVendors) {
+	for i, m := range slices.Concat(mutations, mutationsOfVendors, mutationsOfWorkflows) {
 		t.Run(m.name, func(t *testing.T) {
 			file := filepath.Join(root, m.file)
 			source, err := os.ReadFile(file)
@@ -99,20 +107,27 @@ func TestMutations(t *testing.T) {
 			if out, err := build.CombinedOutput(); err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
-			caught(t, program, i >= len(mutations))
+			which := "--seeds=25" // those of Plan
+			switch {
+			case i >= len(mutations)+len(mutationsOfVendors):
+				which = "--workflows"
+			case i >= len(mutations):
+				which = "--twins"
+			}
+			caught(t, program, which)
 		})
 	}
 }
 
 // caught plays the first seeds with a program, some at a time until a few have failed, and expects that any does.
-func caught(t *testing.T, program string, twins bool) {
+func caught(t *testing.T, program, which string) {
 	t.Helper()
 	most, played := number(t, "SORREL_SEEDS", 200), 0
 	var failed []string
 	kinds := map[string]bool{}
 	for played < most && len(failed) < 3 {
 		some := min(25, most-played)
-		play := exec.CommandContext(t.Context(), program, "bench", "simulate", "--json", "--whole", "--twins="+strconv.FormatBool(twins), "--seed", strconv.Itoa(played), "--seeds", strconv.Itoa(some))
+		play := exec.CommandContext(t.Context(), program, "bench", "simulate", "--json", "--whole", which, "--seed", strconv.Itoa(played), "--seeds", strconv.Itoa(some))
 		out, err := play.Output() // it fails if a seed does
 		var r simulation.Report
 		if json.Unmarshal(out, &r) != nil || r.Seeds != some {

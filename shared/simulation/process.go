@@ -99,7 +99,7 @@ func newProcess(w *world, kind string) *process {
 	case "hub":
 		p.hub = hub.New(hub.Deps{Ledger: p.ledger, Config: w.set, Readers: readers, Wake: wake, Patience: 2 * time.Second, Parallel: 1, Now: w.clock, Telemetry: w.telemetry})
 	default:
-		p.deliver = deliver.New(deliver.Deps{Ledger: p.ledger, Config: w.set, Platforms: targets, Now: w.clock, Rand: func() *rand.Rand { return w.jitter }, Telemetry: w.telemetry})
+		p.deliver = deliver.New(deliver.Deps{Ledger: p.ledger, Config: w.set, Platforms: targets, Workflows: wake[record.Sorrel], Now: w.clock, Rand: func() *rand.Rand { return w.jitter }, Telemetry: w.telemetry})
 	}
 	return p
 }

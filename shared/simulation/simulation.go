@@ -28,6 +28,12 @@
 // In two of three histories people plan replays, and run, pause, resume and cancel them while everything goes on; the sweep
 // moves them on. In the end all that was done is replayed: nothing is to be applied, and nothing is written.
 //
+// In histories of their own again, see PlanWorkflows, deals are won, lost, moved to other accounts and won again, and a workflow
+// activates their accounts: it reserves the account, marks it pending, asks people, and marks it active. People decide, cancel and
+// skip a while after they have looked; time reminds and expires. In a third of them every fifth commit, wake-up or
+// acknowledgement fails or kills the process. In the end no run is open, no step of a run is in the audit log twice, an account
+// is active exactly if one run has made it so, and of what was undone nothing is left.
+//
 // What is not in it: the locks that workers of one process share: here, as on Lambda, a process does one thing at a time, and
 // its connectors write one record after the other. Those of the twins have no budgets and no replays.
 //

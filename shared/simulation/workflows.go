@@ -3,6 +3,7 @@ package simulation
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -77,6 +78,10 @@ func activation() workflow.Definition {
 	mine := func(f workflow.Facts, a record.Record) bool {
 		return a.Assigned["activationFor"].Value == text(string(f.Subject.ID))
 	}
+	// ours: this run has reserved it. Somebody may cancel a run before its first step was asked, and that has reserved nothing.
+	ours := func(f workflow.Facts, a record.Record) bool {
+		return mine(f, a) && f.Run.Kept["account"] == string(a.ID) && f.Run.Kept["idle"] == ""
+	}
 	idle := func(f workflow.Facts) bool { return f.Run.Kept["idle"] != "" } // it leaves the account alone
 	// told waits until NetSuite knows.
 	told := func(f workflow.Facts, a record.Record, to string) workflow.Move {
@@ -109,7 +114,9 @@ func activation() workflow.Definition {
 				a, some := f.Others["account"]
 				other := a.Assigned["activationFor"].Value.Raw()
 				switch {
-				case !won(f): // it has come to nothing, and may be won again
+				case f.Run.Kept["idle"] == "active":
+					return workflow.Move{Done: true}
+				case !won(f), idle(f): // it has come to nothing, and may be won again
 					return workflow.Move{Set: []workflow.Set{set(f.Subject.ID, "status", "")}, Keep: map[string]string{"idle": "not won"}, Done: true}
 				case !some:
 					return workflow.Move{Set: []workflow.Set{set(f.Subject.ID, "status", "waiting")}, Wait: "an account"}
@@ -122,7 +129,7 @@ func activation() workflow.Definition {
 					Keep: map[string]string{"account": string(a.ID)}, Done: true}
 			}, Undo: func(f workflow.Facts) workflow.Move {
 				m := workflow.Move{Done: true}
-				if a, some := f.Others["account"]; some && mine(f, a) {
+				if a, some := f.Others["account"]; some && ours(f, a) {
 					m.Set = append(m.Set, set(a.ID, "activationFor", ""))
 				}
 				to := ""
@@ -138,7 +145,7 @@ func activation() workflow.Definition {
 				}
 				return told(f, f.Others["account"], "pending")
 			}, Undo: func(f workflow.Facts) workflow.Move {
-				if a, some := f.Others["account"]; some && mine(f, a) {
+				if a, some := f.Others["account"]; some && ours(f, a) {
 					return told(f, a, "")
 				}
 				return workflow.Move{Done: true}
@@ -237,6 +244,7 @@ func (w *world) answer(do string, rng *rand.Rand) {
 		return
 	}
 	who, act := policy.Person{Name: "stew"}, workflow.Act{Do: do, Reason: "so it is"}
+	act.Step = r.Step
 	if do == workflow.Skip && r.Step != "approval" {
 		return // who skips what sets something has to do it by themselves
 	}
@@ -280,8 +288,11 @@ func (w *world) sold() {
 	done := map[record.ID]record.ID{} // by account, the deal whose run has activated it
 	for _, id := range w.records() {
 		s := w.state(id)
-		if len(s.Runs) > 0 {
-			w.wrong("looked at: %s by %v", id, s.Runs)
+		for _, run := range slices.Sorted(maps.Keys(s.Runs)) {
+			r, err := w.god.Run(context.Background(), run)
+			if err != nil || r.Subject == id || record.ID(r.Kept["account"]) == id { // else it has turned to another; whoever looks at this one next forgets it
+				w.wrong("looked at: %s by %s (%v)", id, run, err)
+			}
 		}
 		if id.Entity() != "deal" {
 			continue

@@ -12,5 +12,20 @@ import (
 func TestWorkflows(t *testing.T) {
 	t.Parallel()
 	r := play(t, simulation.Options{Seed: uint64(number(t, "SORREL_SEED", 0)), Seeds: number(t, "SORREL_WORKFLOWS", shareOfWorkflows), Workers: runtime.GOMAXPROCS(0), Workflows: true})
-	t.Logf("runs: %v", r.Runs)
+	for _, how := range []string{"done", "undone"} {
+		if r.Runs[how] == 0 {
+			t.Errorf("no run is %s in %d seeds", how, r.Seeds)
+		}
+	}
+}
+
+// One seed is one history here, too.
+func TestWorkflowsSameSeedSameHistory(t *testing.T) {
+	t.Parallel()
+	s := simulator(t)
+	for seed := range uint64(4) {
+		if one, other := s.Play(simulation.PlanWorkflows(seed), false), s.Play(simulation.PlanWorkflows(seed), true); one.Hash != other.Hash {
+			t.Errorf("seed %d: %s and %s", seed, one.Hash, other.Hash)
+		}
+	}
 }
