@@ -19,6 +19,7 @@ import (
 	"sorrel/shared/fault"
 	"sorrel/shared/flow/hub"
 	"sorrel/shared/flow/publish"
+	"sorrel/shared/flow/sweep"
 	"sorrel/shared/govern"
 	"sorrel/shared/ledger"
 	"sorrel/shared/message"
@@ -569,5 +570,33 @@ func TestForgotten(t *testing.T) {
 	}
 	if d, is := s.Due["subscriber.all"]; !is || d.From != 1 {
 		t.Errorf("%+v", s.Due)
+	}
+}
+
+// TestSweep: a wake-up that was lost is made up for by the sweep, which tells how long subscribers have waited; two
+// subscribers of one record are both woken by one queue.
+func TestSweep(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.woken = queue.NewMemory(queue.Settings{Name: "lost", MaxReceives: queue.MaxReceives}, nil, func() time.Time { return w.at })
+	w.says("account", "A1", map[string]any{"name": "Alfreds"}) // its wake-ups are on the other queue
+	now := func() time.Time { return w.at }
+	tele := telemetry.New(nil, now, nil)
+	wake := map[string]queue.Sender{}
+	for _, s := range w.config.Subscribers() {
+		wake[s.Due()] = w.woken
+	}
+	s := sweep.New(sweep.Deps{Ledger: w.god, Wake: wake, Inbound: w.woken, Now: now, Grace: time.Second, Telemetry: tele})
+	w.at = w.at.Add(time.Hour)
+	if out, err := s.Apply(t.Context()); err != nil || out.Woken != 2 {
+		t.Fatalf("%+v (%v)", out, err)
+	}
+	var metrics bytes.Buffer
+	if err := tele.Flush(&metrics, "test"); err != nil || !strings.Contains(metrics.String(), `"SubscribersOldestAge":3600`) {
+		t.Errorf("%s (%v)", &metrics, err)
+	}
+	w.work()
+	if len(w.all.got) != 1 || len(w.some.got) != 1 {
+		t.Errorf("told %v and %v", w.all.ids(), w.some.ids())
 	}
 }
