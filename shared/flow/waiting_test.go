@@ -3,6 +3,7 @@ package flow_test
 import (
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -99,9 +100,9 @@ func TestWakingWhoWaitsFails(t *testing.T) {
 	t.Parallel()
 	for n := 1; ; n++ {
 		w, story := waits(t)
-		calls := 0
+		var calls atomic.Int64 // the hub works on several groups at once
 		w.store.Next = func(string, []store.Key) storetest.Fault {
-			if calls++; calls == n {
+			if calls.Add(1) == int64(n) {
 				return []storetest.Fault{storetest.FailBefore, storetest.FailAfter}[n%2]
 			}
 			return storetest.None
@@ -109,7 +110,7 @@ func TestWakingWhoWaitsFails(t *testing.T) {
 		w.push(story[6], story[5])
 		w.work()
 		w.store.Next = nil
-		failed := calls >= n
+		failed := calls.Load() >= int64(n)
 		w.netsuite.reading = nil
 		w.settle()
 		w.checkEnd()
