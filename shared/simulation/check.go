@@ -164,6 +164,7 @@ func (w *world) check() {
 // verified holds what is remembered to itself: the claims to the records, the audit log to its chain.
 func (w *world) verified() {
 	w.claims()
+	w.referrers()
 	if v, err := w.god.Verify(context.Background(), func(int) {}); err != nil || len(v.Broken) > 0 {
 		w.wrong("audit: %+v %v", v, err)
 	}
@@ -259,6 +260,38 @@ func (w *world) followed(v record.Value) record.Value {
 		return v
 	}
 	return record.TextValue(string(s.Record.ID))
+}
+
+// referrers expects that each record is listed with exactly those that refer to it, or to one that was merged into it.
+func (w *world) referrers() {
+	ids := w.records()
+	want := map[record.ID][]record.ID{}
+	for _, id := range ids {
+		r := w.state(id).Record
+		for _, field := range w.set.Rules(id.Entity()).Refers {
+			to := record.ID(w.followed(r.Golden[field].Value).Raw())
+			if to.Validate() == nil && !slices.Contains(want[to], id) {
+				want[to] = append(want[to], id)
+			}
+		}
+	}
+	for _, id := range ids {
+		if w.state(id).Record.Into != "" {
+			continue
+		}
+		var got []record.ID
+		for from, err := range w.god.Referring(context.Background(), id, "") {
+			if err != nil {
+				w.wrong("cannot look: %v", err)
+				return
+			}
+			got = append(got, from)
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want[id]) {
+			w.wrong("referring: %v to %s, want %v", got, id, want[id])
+		}
+	}
 }
 
 // claims expects that each match key is claimed by exactly the records whose living native records have it.

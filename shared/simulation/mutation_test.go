@@ -61,7 +61,7 @@ var mutationsOfVendors = []mutation{
 var mutationsOfWorkflows = []mutation{
 	{"a delivery does not stir the runs that wait for it", "shared/govern/govern.go", "if len(after.Runs) == 0 {\n\t\treturn false", "if len(after.Runs) >= 0 {\n\t\treturn false"},
 	{"a run is committed whoever moved it meanwhile", "shared/ledger/run.go", "IfRev: r.rev, Absent: r.rev == \"\"", "IfRev: \"\", Absent: false"},
-	{"time alone does not move a run", "shared/ledger/run.go", "if !at.IsZero() && !at.After(now) {", "if false && !at.IsZero() && !at.After(now) {"},
+	{"nothing wakes a run when its time has come", "shared/ledger/run.go", "if !at.IsZero() && (first.IsZero() || at.Before(first)) {", "if false && !at.IsZero() && (first.IsZero() || at.Before(first)) {"},
 	{"what was done is not undone", "shared/workflow/workflow.go", "\t\tdo = s.Undo\n", "\t\tdo = nil\n"},
 }
 

@@ -32,7 +32,7 @@
 // activates their accounts: it reserves the account, marks it pending, asks people, and marks it active. People decide, cancel and
 // skip a while after they have looked; time reminds and expires. In a third of them every fifth commit, wake-up or
 // acknowledgement fails or kills the process. In the end no run is open, no step of a run is in the audit log twice, an account
-// is active exactly if one run has made it so, and of what was undone nothing is left.
+// is active exactly if one run has made it so, NetSuite has it then, once, and of what was undone nothing is left.
 //
 // What is not in it: the locks that workers of one process share: here, as on Lambda, a process does one thing at a time, and
 // its connectors write one record after the other. Those of the twins have no budgets and no replays.
@@ -67,6 +67,10 @@
 // Broken lines of connectors, which the histories with the twins are to catch: NetSuite's records do not get their external
 // id (7 of 25, restless); a deletion in ServiceNow is a hint (4 of 25, ghost, restless); all webhooks of NetSuite, or of
 // ServiceNow, are of our own changes (3 of 25 and 3 of 150, differs).
+//
+// Broken lines of what moves runs on, which the histories with workflows are to catch: a delivery does not stir the runs that
+// wait for it (21 of 25, open); a run is committed whoever moved it meanwhile (10 of 25, again); nothing wakes a run when its
+// time has come (14 of 25, open); what was done is not undone (21 of 25, residue, undecided).
 //
 // That a confirmation forgets another worker's unknown write is caught by a history that is kept, and by none of these seeds.
 //

@@ -146,7 +146,7 @@ func activation() workflow.Definition {
 				return told(f, f.Others["account"], "pending")
 			}, Undo: func(f workflow.Facts) workflow.Move {
 				if a, some := f.Others["account"]; some && ours(f, a) {
-					return told(f, a, "")
+					return told(f, a, "rejected")
 				}
 				return workflow.Move{Done: true}
 			}},
@@ -328,8 +328,20 @@ func (w *world) sold() {
 		r := w.state(id).Record
 		activation, by := r.Golden["activation"].Value.Raw(), record.ID(r.Golden["activationFor"].Value.Raw())
 		switch {
-		case activation == "active" && done[id] != by, activation == "" && by != "", activation == "pending", activation != "active" && done[id] != "":
+		case activation == "active" && done[id] != by, activation != "active" && (by != "" || done[id] != ""), activation == "pending":
 			w.wrong("residue: %s is %q for %q, activated by %q", id, activation, by, done[id])
+		}
+		s, n, want := w.site(record.NetSuite), 0, 0
+		for _, ref := range s.order {
+			if of, _ := record.ParseExternal(s.rows[ref].external); of == id && !s.rows[ref].gone {
+				n++
+			}
+		}
+		if activation == "active" {
+			want = 1
+		}
+		if n != want {
+			w.wrong("residue: %s is %q, and NetSuite has it %d times", id, activation, n)
 		}
 	}
 }
