@@ -34,6 +34,8 @@
 // acknowledgement fails or kills the process. In the end no run is open, no step of a run is in the audit log twice, an account
 // is active exactly if one run has made it so, NetSuite has it then, once, and of what was undone nothing is left.
 //
+// The histories with the twins run the product's own workflows, as far as the deployed policies name them.
+//
 // What is not in it: the locks that workers of one process share: here, as on Lambda, a process does one thing at a time, and
 // its connectors write one record after the other. Those of the twins have no budgets and no replays.
 //
@@ -95,6 +97,7 @@ import (
 	"sorrel/shared/boot"
 	"sorrel/shared/fault"
 	"sorrel/shared/policy"
+	product "sorrel/shared/process"
 	"sorrel/shared/workflow"
 )
 
@@ -230,7 +233,12 @@ func (s *Simulator) world(c Case, keep bool) (*world, error) {
 	if err != nil {
 		return nil, err
 	}
+	book, problems := product.Book(set)
+	if len(problems) > 0 {
+		return nil, fault.New(fault.Contract, "simulation", fmt.Sprint(problems))
+	}
 	w := newWorld(set, c, keep)
+	w.book = book
 	w.vendors, err = newVendors(w)
 	return w, err
 }

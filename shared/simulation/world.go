@@ -85,7 +85,7 @@ func newWorld(set *policy.Set, c Case, keeps bool) *world {
 		}
 		w.out[name] = newLane(w, name, workers)
 	}
-	if c.Profile.Workflows {
+	if c.Profile.Workflows || c.Profile.Twins {
 		w.out[record.Sorrel] = newLane(w, "workflow", 2)
 	}
 	return w
