@@ -262,34 +262,41 @@ func (w *world) followed(v record.Value) record.Value {
 	return record.TextValue(string(s.Record.ID))
 }
 
-// referrers expects that each record is listed with exactly those that refer to it, or to one that was merged into it.
+// referrers expects that each record is listed with exactly those that refer to it, or to one that was merged into it. Records
+// that workflows have made, and that are on no platform yet, are known by that list alone.
 func (w *world) referrers() {
 	ids := w.records()
+	refers := func(from record.ID) (to []record.ID) {
+		r := w.state(from).Record
+		for _, field := range w.set.Rules(from.Entity()).Refers {
+			to = append(to, record.ID(w.followed(r.Golden[field].Value).Raw()))
+		}
+		return to
+	}
 	want := map[record.ID][]record.ID{}
-	for _, id := range ids {
-		r := w.state(id).Record
-		for _, field := range w.set.Rules(id.Entity()).Refers {
-			to := record.ID(w.followed(r.Golden[field].Value).Raw())
-			if to.Validate() == nil && !slices.Contains(want[to], id) {
-				want[to] = append(want[to], id)
-			}
+	for _, from := range ids {
+		for _, to := range refers(from) {
+			want[to] = append(want[to], from)
 		}
 	}
 	for _, id := range ids {
 		if w.state(id).Record.Into != "" {
 			continue
 		}
-		var got []record.ID
+		got := map[record.ID]bool{}
 		for from, err := range w.god.Referring(context.Background(), id, "") {
 			if err != nil {
 				w.wrong("cannot look: %v", err)
 				return
 			}
-			got = append(got, from)
+			if got[from] = true; !slices.Contains(refers(from), id) {
+				w.wrong("referring: %s is listed with %s, and does not refer to it", from, id)
+			}
 		}
-		slices.Sort(got)
-		if !slices.Equal(got, want[id]) {
-			w.wrong("referring: %v to %s, want %v", got, id, want[id])
+		for _, from := range want[id] {
+			if !got[from] {
+				w.wrong("referring: %s refers to %s, and is not listed", from, id)
+			}
 		}
 	}
 }
