@@ -67,6 +67,7 @@ type demo struct {
 	checks []check
 	chap   int
 	cast   map[string]company // customers of the governed chapters, by number
+	clock  clock
 }
 
 type check struct {
@@ -96,6 +97,10 @@ func (d *demo) story() []chapter {
 		{"A duplicate account is merged in Salesforce", d.merging},
 		{"A customer is deactivated", d.deactivated},
 		{"A picklist in Salesforce has lost a value", d.drift},
+		{"Three opportunities are won: one is clean, finance corrects one, and rejects one", d.activated},
+		{"NetSuite goes down in the middle of an activation; the process is killed in the middle of another", d.interrupted},
+		{"A ticket is escalated, and a bill is paid", d.escalated},
+		{"Nobody decides for five days", d.undecided},
 		{"No loops, and nothing forgotten", d.noLoops},
 	}
 }
@@ -107,7 +112,7 @@ type chapter struct {
 
 func (d *demo) play(ctx context.Context) error {
 	begun := time.Now()
-	t, err := twins.Start(twins.Options{Now: time.Now, Seed: 7, Roomy: true, Normalise: tidy})
+	t, err := twins.Start(twins.Options{Now: d.clock.now, Seed: 7, Roomy: true, Normalise: tidy})
 	if err != nil {
 		return err
 	}
@@ -149,7 +154,7 @@ func (d *demo) start() error {
 	if err != nil {
 		return err
 	}
-	d.world, err = boot.Embedded(d.dir, set, d.twins.Endpoints(), func(now func() time.Time) *telemetry.Recorder {
+	d.world, err = boot.EmbeddedAt(d.clock.now, d.dir, set, d.twins.Endpoints(), func(now func() time.Time) *telemetry.Recorder {
 		return telemetry.New(nil, now, func(e telemetry.Event) {
 			if !d.brief {
 				d.narrate(e)
