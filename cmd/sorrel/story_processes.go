@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"sorrel/shared/fault"
+	flow "sorrel/shared/flow/workflow"
 	"sorrel/shared/ledger"
 	"sorrel/shared/record"
 	"sorrel/shared/twin"
@@ -78,7 +80,7 @@ func (d *demo) decides(ctx context.Context, p prospect, approve bool, reason str
 
 // has counts the native records of a prospect on a platform.
 func (d *demo) has(p prospect, platform string) (map[string]any, error) {
-	key := map[string]string{record.NetSuite: "externalId", record.Salesforce: "Sorrel_Id__c", record.Zendesk: "external_id", record.ServiceNow: "correlation_id"}[platform]
+	key := map[string]string{record.NetSuite: "externalId", record.Salesforce: "Sorrel_Id__c", record.Zendesk: "external_id", record.ServiceNow: "u_sorrel_id"}[platform]
 	return findBy(d.all(platform), key, p.id.External())
 }
 
@@ -127,8 +129,8 @@ func (d *demo) active(ctx context.Context, p prospect) (string, error) {
 	return fmt.Sprintf("%s after %s", number, r.Ended.Sub(r.Began).Round(time.Millisecond)), errors.Join(
 		need(erp["custentity_sorrel_activation"] == "active", fmt.Sprintf("NetSuite says %v", erp["custentity_sorrel_activation"])),
 		need(hold == "AUTO", fmt.Sprintf("the credit hold is %v", hold)),
-		need(crm["ERP_Customer_Number__c"] == number && crm["ERP_Activation__c"] == "active", fmt.Sprintf("Salesforce says %v, %v", crm["ERP_Customer_Number__c"], crm["ERP_Activation__c"])),
-		need(deal["Sorrel_Status__c"] == "active", fmt.Sprintf("the opportunity says %v", deal["Sorrel_Status__c"])),
+		need(crm["ERP_Customer_Number__c"] == number && crm["ERP_Activation__c"] == "Active", fmt.Sprintf("Salesforce says %v, %v", crm["ERP_Customer_Number__c"], crm["ERP_Activation__c"])),
+		need(deal["Sorrel_Status__c"] == "Active", fmt.Sprintf("the opportunity says %v", deal["Sorrel_Status__c"])),
 		need(fields["erp_number"] == number, fmt.Sprintf("Zendesk says %v", fields["erp_number"])),
 		need(servicenow["u_erp_number"] == number, fmt.Sprintf("ServiceNow says %v", servicenow["u_erp_number"])))
 }
@@ -184,9 +186,9 @@ func (d *demo) activated(ctx context.Context) error {
 	d.hold("sales has the correction too", "", need(crm["Tax_Id__c"] == "DK10150817", fmt.Sprint(crm["Tax_Id__c"])))
 	d.hold("of the rejected one nothing is left, on no platform", "", d.nowhere(denied))
 	crm, _ = d.twins.Salesforce.Get("Account", denied.account)
-	d.hold("and sales sees why on the account", fmt.Sprint(crm["ERP_Activation_Note__c"]), need(crm["ERP_Activation__c"] == "rejected" && crm["ERP_Customer_Number__c"] == nil, fmt.Sprint(crm["ERP_Activation__c"], crm["ERP_Customer_Number__c"])))
+	d.hold("and sales sees why on the account", fmt.Sprint(crm["ERP_Activation_Note__c"]), need(crm["ERP_Activation__c"] == "Rejected" && crm["ERP_Customer_Number__c"] == nil, fmt.Sprint(crm["ERP_Activation__c"], crm["ERP_Customer_Number__c"])))
 	err = d.decides(ctx, denied, true, "they do, after all", nil)
-	d.hold("finance changes its mind, too late", "", need(fault.Is(err, fault.Refused), fmt.Sprint(err)))
+	d.hold("finance changes its mind, too late", "", need(fault.Is(err, fault.Conflict), fmt.Sprint(err)))
 	r, err := d.activation(ctx, clean)
 	if err != nil {
 		return err
@@ -225,7 +227,7 @@ func (d *demo) interrupted(ctx context.Context) error {
 	d.faults(record.NetSuite, twin.Faults{})
 	d.expect(ctx, "NetSuite is back, and it finishes", func() (string, error) { return d.active(ctx, p) })
 
-	p, err = d.enters(ctx, "Wilman Kala", "FI15601551", "Keskuskatu 45", "Helsinki", "21240", "FI", 5000)
+	p, err = d.enters(ctx, "Wilman Kala", "FI15601554", "Keskuskatu 45", "Helsinki", "21240", "FI", 5000)
 	if err != nil {
 		return err
 	}
@@ -240,11 +242,22 @@ func (d *demo) interrupted(ctx context.Context) error {
 		return err
 	}
 	d.twins.SendTo(address)
-	d.faults(record.NetSuite, twin.Faults{LoseReply: 1}) // it makes the customer, and nobody hears of it
+	d.faults(record.NetSuite, twin.Faults{Outage: true}) // so that it stays in the middle
 	if err := d.wins(p); err != nil {
 		return err
 	}
-	d.expect(ctx, "a process of its own begins another one; NetSuite makes the customer, and the answer is lost", func() (string, error) { _, err := d.has(p, record.NetSuite); return "", err })
+	d.expect(ctx, "a process of its own begins another one, and waits in the middle of it", func() (string, error) {
+		var page flow.Listing
+		if _, err := (asking{URL: address}).get(ctx, d.screen, "/v1/workflows?record="+url.QueryEscape(string(p.opportunity)), &page); err != nil {
+			return "", err
+		}
+		for _, r := range page.Runs {
+			if r.Step == "pending" {
+				return r.Wait, nil
+			}
+		}
+		return "", fmt.Errorf("%d runs, none in the middle", len(page.Runs))
+	})
 	if err := cmd.Process.Kill(); err != nil { // SIGKILL
 		return err
 	}

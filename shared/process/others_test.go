@@ -1,6 +1,7 @@
 package process
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -51,9 +52,10 @@ func moves(t *testing.T, d workflow.Definition, r *workflow.Run, f workflow.Fact
 	set = map[string]string{}
 	for range 20 {
 		next, out := d.Advance(*r, f)
+		rests := reflect.DeepEqual(next, *r)
 		*r = next
 		says = append(says, out.Say...)
-		if len(out.Set) == 0 {
+		if rests && len(out.Set) == 0 {
 			return set, says
 		}
 		for _, s := range out.Set {
@@ -212,8 +214,6 @@ payments: {}
 	if got := book(); len(got) > 0 {
 		t.Errorf("the file is optional: %v", got)
 	}
-	opportunities := string(fsys["policy/opportunity.yaml"].Data)
-	fsys["policy/opportunity.yaml"] = &fstest.MapFile{Data: []byte(strings.Replace(opportunities, "\ngroups:", "\nworkflows: [activation]\ngroups:", 1))}
 	customers := string(fsys["policy/customer.yaml"].Data)
 	fsys["policy/customer.yaml"] = &fstest.MapFile{Data: []byte(strings.NewReplacer("[activation, activationNote, activationFor]", "[activation, activationFor]",
 		"\nfields:\n", "\nfields:\n  activationNote: {assign: name, targets: [salesforce]}\n").Replace(customers))}

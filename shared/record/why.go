@@ -47,7 +47,8 @@ type WhyRule struct {
 	At        string       `json:"at"`
 	Owner     string       `json:"owner,omitempty"`
 	Meanwhile []string     `json:"meanwhile,omitempty"`
-	Vacant    bool         `json:"vacant,omitempty"` // the owner has no native record: Meanwhile decides
+	Vacant    bool         `json:"vacant,omitempty"`    // the owner has no native record: Meanwhile decides
+	Withdrawn string       `json:"withdrawn,omitempty"` // the owner's native record that Sorrel had made and has withdrawn: where nobody says anything, the field is cleared
 	Order     []string     `json:"order,omitempty"`
 	Set       []string     `json:"together,omitempty"`
 }
@@ -157,7 +158,7 @@ func Explain(r Record, rules Rules, field string, forms Forms) (Why, bool) {
 	g := r.Golden[field]
 	w := Why{Record: r.ID, Field: field, Value: g.Value, From: g.From, Said: g.Version.At, Trace: g.Trace, Split: g.Split,
 		Rule: cmp.Or(g.Rule, rule.Text), At: cmp.Or(g.At, rule.At), Policy: cmp.Or(r.Policy, rules.Version), MergedInto: r.Into,
-		Governs: WhyRule{rule.Kind, rule.Text, rule.At, rule.Owner, rule.Meanwhile, rule.vacant(r), rule.Order, rule.Set}}
+		Governs: WhyRule{rule.Kind, rule.Text, rule.At, rule.Owner, rule.Meanwhile, rule.vacant(r), r.LastWithdrawn(rule.Owner), rule.Order, rule.Set}}
 	all := Contributions(r, field)
 	for _, c := range all {
 		if c.Platform == g.From && c.Value == g.Value {

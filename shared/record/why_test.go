@@ -11,18 +11,29 @@ import (
 	"unicode/utf8"
 )
 
+// governs is the rule that the evidence names.
+type governs struct {
+	Kind, Text, Owner, Withdrawn string
+	Meanwhile, Order             []string
+	Vacant                       bool
+}
+
+// otherwise is the value of a field about which nobody says anything.
+func (g governs) otherwise() (json.RawMessage, string) {
+	if g.Withdrawn != "" {
+		return json.RawMessage("null"), "sorrel"
+	}
+	return nil, ""
+}
+
 // evidence is the JSON of a Why, as somebody sees it who has nothing else. Values stay JSON.
 type evidence struct {
-	Value   json.RawMessage
-	From    string
-	Rule    string
-	At      string
-	Policy  string `json:"policyVersion"`
-	Governs struct {
-		Kind, Text, Owner string
-		Meanwhile, Order  []string
-		Vacant            bool
-	} `json:"governedBy"`
+	Value         json.RawMessage
+	From          string
+	Rule          string
+	At            string
+	Policy        string  `json:"policyVersion"`
+	Governs       governs `json:"governedBy"`
 	Contributions []say
 	Inputs        []struct {
 		Name  string
@@ -86,7 +97,7 @@ func (e evidence) recompute() (value json.RawMessage, from string) {
 				return c.Value, c.Platform
 			}
 		}
-		return nil, ""
+		return e.Governs.otherwise()
 	}
 	if kind == "owner" {
 		kind, order = "rank", e.Governs.Meanwhile
@@ -110,7 +121,7 @@ func (e evidence) recompute() (value json.RawMessage, from string) {
 		}
 	}
 	if best == nil {
-		return nil, ""
+		return e.Governs.otherwise()
 	}
 	return best.Value, best.Platform
 }

@@ -220,7 +220,8 @@ func (d Definition) Begin(subject record.ID, number int, trace string, now time.
 		Past: []Progress{{Step: d.Steps[0].Name, Began: now}}, Began: now, Trace: trace}
 }
 
-// Advance moves a run on as far as it goes with these facts: until a step wants something set, or waits. Facts.Run is not
+// Advance moves a run on as far as it goes with these facts: until a step wants something set, waits, or has ended with
+// something to keep. Facts.Run is not
 // looked at; steps see the run as it is then. The same facts again, with what was wanted set, change nothing.
 func (d Definition) Advance(r Run, f Facts) (Run, Outcome) {
 	r = r.clone()
@@ -240,7 +241,7 @@ func (d Definition) Advance(r Run, f Facts) (Run, Outcome) {
 			at = r.progress(step.Name)
 		}
 		m := step.move(r.State, f)
-		keep(&r, m.Keep)
+		fresh := keep(&r, m.Keep)
 		set := lacking(m.Set, f)
 		switch {
 		case m.Fail != "" && r.State == Running:
@@ -251,6 +252,9 @@ func (d Definition) Advance(r Run, f Facts) (Run, Outcome) {
 		case m.Done && len(set) == 0:
 			out.Say = append(out.Say, m.Say...)
 			d.next(&r, at, f.Now, &out)
+			if fresh { // the next step may look at more than these facts
+				return r, out
+			}
 			continue
 		case r.State == Running && step.Expire > 0 && !f.Now.Before(at.Began.Add(step.Expire)):
 			r.undo(Expired, fmt.Sprintf("%s took longer than %s", step.Name, step.Expire), f.Now, &out)
@@ -423,11 +427,19 @@ func (r Run) clone() Run {
 	return r
 }
 
-func keep(r *Run, what map[string]string) {
-	if len(what) > 0 && r.Kept == nil {
+// keep reports whether anything of it is new.
+func keep(r *Run, what map[string]string) bool {
+	fresh := false
+	for k, v := range what {
+		if was, some := r.Kept[k]; !some || was != v {
+			fresh = true
+		}
+	}
+	if fresh && r.Kept == nil {
 		r.Kept = map[string]string{}
 	}
 	maps.Copy(r.Kept, what)
+	return fresh
 }
 
 // lacking are those that are not set yet.
