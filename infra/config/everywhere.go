@@ -4,25 +4,30 @@ import (
 	"bytes"
 	"io"
 	"io/fs"
+	"path"
 	"regexp"
 )
 
-// customers is the policy whose conditions Everywhere leaves out.
-const customers = "policy/customer.yaml"
-
-// Everywhere is FS with one difference: a customer gets a native record on every platform at once, whatever its
-// activation says. Tests and measurements of what customers go through later begin with it.
+// Everywhere is FS with two differences: a customer gets a native record on every platform at once, whatever its activation
+// says, and no record starts a workflow. Tests and measurements of what customers go through later begin with it.
 func Everywhere() fs.FS { return everywhere{} }
 
 type everywhere struct{}
 
-// copies finds the block with all that is indented below it.
-func copies() *regexp.Regexp { return regexp.MustCompile(`(?m)^copies:.*\n(?:[ \t]+.*\n)*`) }
+// leftOut finds what is left out of a policy, with all that is indented below it: of customers the conditions, of all the
+// workflows.
+func leftOut(name string) *regexp.Regexp {
+	what := "workflows"
+	if name == "policy/customer.yaml" {
+		what = "(?:copies|workflows)"
+	}
+	return regexp.MustCompile(`(?m)^` + what + `:.*\n(?:[ \t]+.*\n)*`)
+}
 
 // Open implements fs.FS.
 func (everywhere) Open(name string) (fs.File, error) {
 	f, err := FS.Open(name)
-	if err != nil || name != customers {
+	if err != nil || path.Dir(name) != "policy" {
 		return f, err
 	}
 	info, err := f.Stat()
@@ -33,7 +38,7 @@ func (everywhere) Open(name string) (fs.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	data = copies().ReplaceAll(data, nil)
+	data = leftOut(name).ReplaceAll(data, nil)
 	return file{bytes.NewReader(data), sized{info, int64(len(data))}}, nil
 }
 
