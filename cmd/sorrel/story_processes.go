@@ -26,16 +26,14 @@ func (c *clock) jump(d time.Duration) { c.ahead.Add(int64(d)) }
 
 // prospect is an account that sales has entered, and an opportunity of it.
 type prospect struct {
-	name, number     string // the latter as NetSuite has numbered the customer
-	account, deal    string // Salesforce ids
-	id, opportunity  record.ID
-	customer         string // NetSuite id
-	street, tax, zip string
+	name            string
+	account, deal   string // Salesforce ids
+	id, opportunity record.ID
 }
 
 // enters lets sales enter an account and an opportunity that is not won yet.
 func (d *demo) enters(ctx context.Context, name, tax, street, city, zip, country string, amount float64) (prospect, error) {
-	p := prospect{name: name, tax: tax, street: street, zip: zip}
+	p := prospect{name: name}
 	var err error
 	if p.account, err = d.twins.Salesforce.Edit("Account", "", map[string]any{"Name": name, "Tax_Id__c": tax, "BillingStreet": street, "BillingCity": city, "BillingPostalCode": zip, "BillingCountry": country}); err != nil {
 		return p, fmt.Errorf("sales enters an account: %w", err)
