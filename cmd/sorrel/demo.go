@@ -36,6 +36,7 @@ type demoCommand struct {
 // Run plays the story.
 func (c demoCommand) Run(ctx binding, s screen) error {
 	d := &demo{screen: s, brief: c.Brief, listen: c.Listen, dir: c.Data}
+	d.analytics = &listener{tell: d.said}
 	if c.Exit {
 		d.listen = "127.0.0.1:0"
 	}
@@ -68,6 +69,8 @@ type demo struct {
 	chap   int
 	cast   map[string]company // customers of the governed chapters, by number
 	clock  clock
+
+	analytics *listener
 }
 
 type check struct {
@@ -101,6 +104,7 @@ func (d *demo) story() []chapter {
 		{"NetSuite goes down in the middle of an activation; the process is killed in the middle of another", d.interrupted},
 		{"A ticket is escalated, and a bill is paid", d.escalated},
 		{"Nobody decides for five days", d.undecided},
+		{"Sales works on an account: the desks see it, and a subscriber is told, twice if it asks", d.listened},
 		{"No loops, and nothing forgotten", d.noLoops},
 	}
 }
@@ -150,7 +154,7 @@ func (d *demo) addresses() string {
 
 // start boots the world and the host in this process, over the demo's folder.
 func (d *demo) start() error {
-	set, err := boot.LoadConfig("")
+	set, err := withAnalytics()
 	if err != nil {
 		return err
 	}
@@ -164,6 +168,7 @@ func (d *demo) start() error {
 	if err != nil {
 		return err
 	}
+	d.world.Sinks[analytics] = d.analytics
 	// Listings are fired by the story; the sweep runs as always.
 	d.host, err = local.Start(d.world, local.Options{Listen: d.listen, Endpoints: d.twins.Endpoints(), BatchEvery: -1, SweepEvery: 250 * time.Millisecond})
 	if err != nil {
@@ -385,9 +390,14 @@ func findBy(all []map[string]any, field, value string) (map[string]any, error) {
 
 // record finds the record id of a NetSuite record.
 func (d *demo) record(ctx context.Context, object, id string) (record.ID, error) {
-	got, ok, err := d.world.Ledger.Lookup(ctx, record.Ref{Platform: record.NetSuite, Object: object, ID: id})
+	return d.native(ctx, record.NetSuite, object, id)
+}
+
+// native finds the record id of a native record.
+func (d *demo) native(ctx context.Context, platform, object, id string) (record.ID, error) {
+	got, ok, err := d.world.Ledger.Lookup(ctx, record.Ref{Platform: platform, Object: object, ID: id})
 	if err == nil && !ok {
-		err = fmt.Errorf("NetSuite %s %s is not known yet", object, id)
+		err = fmt.Errorf("%s %s of %s is not known yet", object, id, platform)
 	}
 	return got, err
 }

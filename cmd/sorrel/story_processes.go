@@ -44,15 +44,10 @@ func (d *demo) enters(ctx context.Context, name, tax, street, city, zip, country
 	if err := d.settled(ctx); err != nil {
 		return p, err
 	}
-	for object, to := range map[string]*record.ID{"Account": &p.id, "Opportunity": &p.opportunity} {
-		native := map[string]string{"Account": p.account, "Opportunity": p.deal}[object]
-		id, known, err := d.world.Ledger.Lookup(ctx, record.Ref{Platform: record.Salesforce, Object: object, ID: native})
-		if err = errors.Join(err, need(known, object+" "+native+" is not known")); err != nil {
-			return p, err
-		}
-		*to = id
-	}
-	return p, nil
+	var err1, err2 error
+	p.id, err1 = d.native(ctx, record.Salesforce, "Account", p.account)
+	p.opportunity, err2 = d.native(ctx, record.Salesforce, "Opportunity", p.deal)
+	return p, errors.Join(err1, err2)
 }
 
 // wins lets sales win the opportunity.
@@ -185,6 +180,9 @@ func (d *demo) activated(ctx context.Context) error {
 	d.hold("of the rejected one nothing is left, on no platform", "", d.nowhere(denied))
 	crm, _ = d.twins.Salesforce.Get("Account", denied.account)
 	d.hold("and sales sees why on the account", fmt.Sprint(crm["ERP_Activation_Note__c"]), need(crm["ERP_Activation__c"] == "Rejected" && crm["ERP_Customer_Number__c"] == nil, fmt.Sprint(crm["ERP_Activation__c"], crm["ERP_Customer_Number__c"])))
+	d.hears(ctx, clean.name, clean.id, "customer.activated")
+	d.hears(ctx, cured.name, cured.id, "customer.activated")
+	d.hears(ctx, denied.name, denied.id, "customer.rejected")
 	err = d.decides(ctx, denied, true, "they do, after all", nil)
 	d.hold("finance changes its mind, too late", "", need(fault.Is(err, fault.Conflict), fmt.Sprint(err)))
 	r, err := d.activation(ctx, clean)
@@ -224,6 +222,7 @@ func (d *demo) interrupted(ctx context.Context) error {
 	})
 	d.faults(record.NetSuite, twin.Faults{})
 	d.expect(ctx, "NetSuite is back, and it finishes", func() (string, error) { return d.active(ctx, p) })
+	d.hears(ctx, p.name, p.id, "customer.activated")
 
 	p, err = d.enters(ctx, "Wilman Kala", "FI15601554", "Keskuskatu 45", "Helsinki", "21240", "FI", 5000)
 	if err != nil {
@@ -266,6 +265,7 @@ func (d *demo) interrupted(ctx context.Context) error {
 		return err
 	}
 	d.expect(ctx, "it finishes, with one customer", func() (string, error) { return d.active(ctx, p) })
+	d.hears(ctx, p.name, p.id, "customer.activated")
 	d.settle(ctx)
 	return nil
 }
@@ -321,6 +321,14 @@ func (d *demo) escalated(ctx context.Context) error {
 		return err
 	}
 	d.then(ctx, "the credit hold is lifted, and sales and support know", c, map[string]string{"salesforce ERP_Credit_Hold__c": "Auto", "zendesk organization_fields.erp_credit_hold": "credit_auto", "servicenow u_credit_hold": "auto"})
+	paid, err1 := d.record(ctx, "invoice", invoice)
+	urgent, err2 := d.native(ctx, record.Zendesk, zendesk.Ticket, ticket)
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	d.hears(ctx, "the ticket", urgent, "case.escalated")
+	d.hears(ctx, "the bill", paid, "invoice.paid")
+	d.hears(ctx, "the customer", c.id, "customer.released")
 	d.settle(ctx)
 	return nil
 }
@@ -353,6 +361,7 @@ func (d *demo) undecided(ctx context.Context) error {
 		at := r.Past[len(r.Past)-1]
 		return fmt.Sprintf("%d times", at.Reminded), need(at.Step == "review" && at.Reminded == 2, fmt.Sprintf("%s: %d times", at.Step, at.Reminded))
 	})
+	d.hears(ctx, p.name, p.opportunity, "approval.requested", "workflow.reminder", "workflow.escalation")
 	d.printf("  $ sorrel workflows\n")
 	if err := (workflowsList{asking: d.as("").asking}).Run(binding{ctx}, d.screen); err != nil {
 		return err
