@@ -56,7 +56,7 @@
 // flow/intake verifies, decodes, queues and answers. flow/hub hears: one commit per record. flow/deliver projects,
 // writes and confirms. flow/batch lists what changed, as webhooks would have told it. flow/sweep wakes what is due, and
 // what time alone changes. flow/steward is everything that people do: approve, override, merge, resolve.
-// flow/deadletters shows what was given up, and sends it again. flow/replay does again what was done, after a plan. flow/workflow moves runs of workflows on. flow/publish tells subscribers. flow/operate answers questions. flow/link matches,
+// flow/deadletters shows what was given up, and sends it again. flow/replay does again what was done, after a plan. flow/workflow moves runs of workflows on. flow/publish tells subscribers. flow/lookup answers programs that ask, and reads owners live. flow/operate answers questions. flow/link matches,
 // before going live, what exists on all platforms. The idea: an event is a hint; what is written is the difference
 // between what should be there and what is there. Flows declare the small interfaces that they need, and know no vendor
 // and no cloud.

@@ -38,6 +38,8 @@ const (
 	Throttled Class = "throttled"
 	// Down means a platform, store or queue does not answer usefully at all: breaker territory.
 	Down Class = "platform-down"
+	// OverQuota means that a caller asks more often than it was allowed to: it is to come again at RetryAt.
+	OverQuota Class = "over-quota"
 	// Unknown means a write was sent and no answer came: read back before writing again.
 	Unknown Class = "unknown-outcome"
 	// Unsettled means a value cannot be trusted until it is read again (two pushes of one version that differ).
@@ -72,7 +74,7 @@ func Table() []Row {
 }
 
 // table is an array, so that looking up a row allocates nothing.
-func table() [14]Row {
+func table() [15]Row {
 	return [...]Row{
 		{Internal, 500, Retry, true, "Internal error"},
 		{Malformed, 400, Park, false, "Malformed input"},
@@ -86,6 +88,7 @@ func table() [14]Row {
 		{Conflict, 409, Retry, false, "Conflict"},
 		{Throttled, 503, Keep, false, "Throttled"},
 		{Down, 503, Keep, true, "Unavailable"},
+		{OverQuota, 429, Keep, false, "Over quota"},
 		{Unknown, 502, Keep, false, "Unknown outcome"},
 		{Unsettled, 409, Keep, false, "Unsettled"},
 	}

@@ -10,7 +10,7 @@ import (
 
 func TestTableIsWhole(t *testing.T) {
 	t.Parallel()
-	all := []Class{Internal, Malformed, TooLarge, Unauthenticated, Forbidden, NotFound, Contract, Refused, MissingReference, Conflict, Throttled, Down, Unknown, Unsettled}
+	all := []Class{Internal, Malformed, TooLarge, Unauthenticated, Forbidden, NotFound, Contract, Refused, MissingReference, Conflict, Throttled, Down, OverQuota, Unknown, Unsettled}
 	if len(Table()) != len(all) {
 		t.Fatalf("%d rows for %d classes", len(Table()), len(all))
 	}

@@ -27,6 +27,7 @@ const (
 	Batch   Source = "batch"
 	Recheck Source = "recheck"
 	Replay  Source = "replay" // as Recheck, for a replay
+	Lookup  Source = "lookup" // read because somebody asked for it
 	Timer   Source = "timer"  // of a record, not a native one: Ref is record.Sorrel, the entity and the rest of the record id
 )
 

@@ -317,3 +317,31 @@ func TestCustomerOfSales(t *testing.T) {
 		t.Errorf("there is no address, and a proposal of one waits: %+v", p)
 	}
 }
+
+func TestConsumersAreFoundByKeyAndByToken(t *testing.T) {
+	t.Parallel()
+	file := "consumers:\n  portal:\n    uses: [records, context]\n    entities: {thing: [number]}\n    quota: 5\n    jwt: [client-1]\n" +
+		"    keys: [\"sha256:2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683\"]\n" // of "key"
+	set, problems := policy.Load(small(t, txtar.File{Name: "lookups.yaml", Data: []byte(file)}))
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	l := set.Lookups()
+	if c, known := l.ByKey("key"); !known || c.Name != "portal" || !c.May(policy.UseContext) || c.May(policy.UseInvoices) || !c.Learns("thing", "number") {
+		t.Errorf("%+v %v", c, known)
+	}
+	for _, wrong := range []string{"", "Key", "2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683"} {
+		if _, known := l.ByKey(wrong); known {
+			t.Errorf("%q is a key", wrong)
+		}
+	}
+	if c, known := l.BySubject("client-1"); !known || c.Name != "portal" {
+		t.Errorf("%+v %v", c, known)
+	}
+	if _, known := l.BySubject(""); known {
+		t.Error("nobody is a consumer")
+	}
+	if l.Budget != policy.DefaultLookupBudget || l.Uses[policy.UseRecords].MaxAge != policy.DefaultMaxAge {
+		t.Errorf("defaults: %+v", l)
+	}
+}

@@ -49,6 +49,7 @@
 //	  fiona@northwind.example: {roles: [finance], netsuite: ["1001"], aws: ["arn:aws:iam::123456789012:user/fiona"]}
 //
 // An optional subscribers.yaml at the root says who is told of changes and business events; see Subscriber.
+// An optional lookups.yaml says who may look records up, and how old an answer may be; see Lookups.
 //
 //	subscribers:
 //	  analytics:
@@ -91,7 +92,8 @@ type Set struct {
 	objects  map[[2]string]*mapping.Mapping // by platform, native object
 	staff    staff
 	told     []Subscriber // by name
-	runs     source.Node  // workflows.yaml
+	lookups  Lookups
+	runs     source.Node // workflows.yaml
 }
 
 // entity is everything about one kind of record.
@@ -451,6 +453,7 @@ func load(fsys fs.FS, ps *source.Problems) *Set {
 	if told := s.readSubscribers(fsys, ps); told != "" {
 		texts = append(texts, told)
 	}
+	s.readLookups(fsys, ps) // who asks changes nothing about what is governed: it is not part of the version
 	s.version = hash(texts)
 	s.references(ps)
 	return s

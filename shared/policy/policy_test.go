@@ -174,7 +174,7 @@ platforms:
 // Editors check the YAML files against these schemas: they must accept what Load accepts, and name every key.
 func TestEditorSchemas(t *testing.T) {
 	t.Parallel()
-	for _, dir := range []string{"policy", "mapping", "people", "subscribers"} {
+	for _, dir := range []string{"policy", "mapping", "people", "subscribers", "lookups"} {
 		data, err := fs.ReadFile(config.FS, "schema/"+dir+".json")
 		if err != nil {
 			t.Fatal(err)
@@ -203,7 +203,7 @@ func TestEditorSchemas(t *testing.T) {
 			return schema.Validate(doc)
 		}
 		pattern, place := dir+"/*.yaml", "../schema/"
-		if dir == "people" || dir == "subscribers" {
+		if dir == "people" || dir == "subscribers" || dir == "lookups" {
 			pattern, place = dir+".yaml", "schema/"
 		}
 		files, err := fs.Glob(config.FS, pattern)
