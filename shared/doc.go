@@ -25,6 +25,9 @@
 // platform is what a connector declares, decodes, reads, writes and lists, in the platform's own words;
 // platform/platformtest is the suite that all connectors pass. The idea: native stays native up to the mapping.
 //
+// files reads and writes CSV and JSON Lines, row by row. The idea: a broken row is told with its line and the others go on,
+// and nothing is guessed that could be declared.
+//
 // # Configuration
 //
 // contract, mapping and policy compile infra/config: the shape of each entity, its translation from and to each
