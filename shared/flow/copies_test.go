@@ -28,7 +28,7 @@ func conditionalConfig(t testing.TB) *policy.Set {
 	put("policy/account.yaml", text("policy/account.yaml")+`  stage: {assign: workflow, targets: [netsuite], paths: {netsuite: revert}}
 copies:
   salesforce: {}
-  netsuite: {when: 'golden.stage == "pending" or golden.stage == "active"', withdraw: golden.stage == "rejected"}
+  netsuite: {when: 'golden.stage == "pending" or golden.stage == "active"', withdraw: golden.stage == "rejected", alone: golden.stage == "pending"}
   zendesk: {when: golden.stage == null or golden.stage == "active"}
   servicenow: {}
 custom:
@@ -339,7 +339,25 @@ func TestWhoWaitsForAnUnwantedRecord(t *testing.T) {
 		t.Errorf("%+v", due)
 	}
 	w.assign(account, "pending")
-	w.minute() // the account gets there, and who waits for it
+	for range 240 { // the account gets there, and may be withdrawn again
+		w.minute()
+	}
+	if due := w.state(person).Due[record.NetSuite]; !slices.Equal(due.Waits, []record.ID{account}) || !due.Unwanted || due.NotBefore.Before(w.clock.now().Add(time.Hour)) || w.netsuite.total() != 1 {
+		t.Fatalf("%+v, %d writes", due, w.netsuite.total())
+	}
+	w.expectExceptions()
+	w.netsuite.answers(func(platform.Write) *told {
+		return &told{fault.New(fault.Down, "netsuite.write", "maintenance"), false}
+	})
+	w.assign(account, "active")
+	w.minute()
+	if due := w.state(account).Due[record.NetSuite]; !due.Frees {
+		t.Errorf("%+v", due)
+	}
+	w.netsuite.answers(nil)
+	for range 3 { // as soon as it can be told
+		w.minute()
+	}
 	if got := w.netsuite.ids("person"); len(got) != 1 || w.netsuite.holds("person", got[0])["name"] != "L. Lebihan" {
 		t.Errorf("people on netsuite: %v", got)
 	}

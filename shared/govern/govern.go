@@ -81,6 +81,7 @@ func settle(ctx context.Context, l *ledger.Ledger, set *policy.Set, before, afte
 		after.AddDue(record.Sorrel, cause.Trace, cause.Class, cause.Now)
 		due = append(due, record.Sorrel)
 	}
+	due = append(due, freed(before.Record, &after, rules, cause, due)...)
 	if before.Record.Into != "" && after.Record.Into == "" {
 		created(&after)
 	}
@@ -96,6 +97,24 @@ func settle(ctx context.Context, l *ledger.Ledger, set *policy.Set, before, afte
 	return Settled{Due: due, Outcome: out, Entry: ledger.Entry{Before: before, After: after, Links: map[record.Ref]record.ID{},
 		Relinks: map[record.Ref]record.ID{}, Changes: out.Changes, Events: out.Events, Says: cause.Says, Closed: out.Closed, Claims: claims,
 		Exceptions: exceptions, Refers: rules.Refers, By: cause.By, Now: cause.Now, Trace: cause.Trace}}, nil
+}
+
+// freed makes a record due where others may refer to it from now on, so that those are woken that wait for that, and
+// returns the platforms that are not woken already.
+func freed(before record.Record, s *ledger.State, rules record.Rules, cause Cause, woken []string) (due []string) {
+	for _, p := range rules.Platforms {
+		if !before.Alone(rules, p) || s.Record.Alone(rules, p) || !s.Record.Views[p].Exists() {
+			continue
+		}
+		s.AddDue(p, cause.Trace, cause.Class, cause.Now)
+		d := s.Due[p]
+		d.Frees = true
+		s.Due[p] = d
+		if !slices.Contains(woken, p) && !d.NotBefore.After(cause.Now) {
+			due = append(due, p)
+		}
+	}
+	return due
 }
 
 // stirred reports whether something has happened to a record that runs of workflows look at, although no field has changed:

@@ -493,6 +493,8 @@ func (d *decoder) due() (out Due) {
 			out.Missing = d.Bool()
 		case "unwanted":
 			out.Unwanted = d.Bool()
+		case "frees":
+			out.Frees = d.Bool()
 		case "reason":
 			out.Reason = d.Text()
 		case "waits":

@@ -164,7 +164,7 @@ func drawGovernance(t *rapid.T, s *State) {
 			{Ref: record.Ref{Platform: "zendesk", Object: "Order", ID: "<10>"}, External: "order/2", Made: true, Died: record.Version{At: epoch, Final: true}}}
 	}
 	if some("waits") {
-		s.Due = map[string]Due{"zendesk": {Class: budget.Live, Since: epoch, NotBefore: epoch.Add(time.Hour), Waits: []record.ID{"customer/1"}, Unwanted: true, Reason: "not wanted there"}}
+		s.Due = map[string]Due{"zendesk": {Class: budget.Live, Since: epoch, NotBefore: epoch.Add(time.Hour), Waits: []record.ID{"customer/1"}, Unwanted: true, Frees: true, Reason: "not wanted there"}}
 	}
 	if some("redirect") {
 		s.Record.Into = "order/8"

@@ -98,6 +98,7 @@ type Due struct {
 	Missing   bool                      `json:"missing,omitempty"`  // it refers to a record that is not on the platform, and that nothing is due to bring there
 	Waits     []record.ID               `json:"waits,omitempty"`    // records that it refers to, sorted: it is put off because they are not on the platform. When one gets there it is due at once
 	Unwanted  bool                      `json:"unwanted,omitempty"` // policy wants none of them there for now: nothing has failed, and it is put off for long, see State.Awake
+	Frees     bool                      `json:"frees,omitempty"`    // others may refer to it there from now on: those that wait for that are woken when this is done
 	Reason    string                    `json:"reason,omitempty"`   // of the last failure
 	Traces    []string                  `json:"traces,omitempty"`
 	From      int64                     `json:"from,omitempty"` // of a subscriber: the first entry of the record's log that it was not told

@@ -90,7 +90,7 @@ func TestConditionalCopies(t *testing.T) {
 	t.Parallel()
 	fsys := governed(t)
 	fsys["policy/thing.yaml"].Data = []byte(strings.Replace(string(fsys["policy/thing.yaml"].Data), "copies: []",
-		"copies: {netsuite: {when: golden.stage == \"pending\", withdraw: golden.stage == \"rejected\"}}", 1))
+		"copies: {netsuite: {when: golden.stage == \"pending\", withdraw: golden.stage == \"rejected\", alone: golden.stage != null}}", 1))
 	s := load(t, fsys)
 	c, some := s.Rules("thing").Copies["netsuite"]
 	if _, other := s.Rules("thing").Copies["salesforce"]; !some || other || c.When == nil || c.Withdraw == nil || c.When.At != "policy/thing.yaml:5:27" {
@@ -109,7 +109,7 @@ func TestConditionalCopies(t *testing.T) {
 			t.Errorf("%q: created %v (%v), withdrawn %v (%v)", stage, when, err, withdraw, err2)
 		}
 	}
-	const says = `created there when golden.stage == "pending" (policy/thing.yaml:5:27), withdrawn when golden.stage == "rejected" (policy/thing.yaml:5:64)`
+	const says = `created there when golden.stage == "pending" (policy/thing.yaml:5:27), withdrawn when golden.stage == "rejected" (policy/thing.yaml:5:64), nothing new refers to it there when golden.stage != null (policy/thing.yaml:5:99)`
 	if text, _ := s.Explain("thing", "short"); !strings.Contains(text, says) {
 		t.Errorf("%s", text)
 	}

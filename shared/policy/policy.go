@@ -34,7 +34,8 @@
 //	copies: [P, Q]                      where records get native records of their own; by default everywhere
 //	copies: {P: {when: '…', withdraw: '…'}, Q: {}}  the same with conditions over golden.F: one is created only while when
 //	                                    holds, and one that Sorrel created is deleted while withdraw holds; then it counts
-//	                                    as never made. What cannot be evaluated creates and deletes nothing
+//	                                    as never made. While alone: '…' holds, what refers to it gets no native record
+//	                                    there, and waits. What cannot be evaluated creates, deletes and delays nothing
 //	unmatched: {P: exception|ignore}    what a native record that belongs to nothing means, if P is no origin
 //	deletes: KIND or {P: KIND}          ignore, deactivate, propose (the deactivation) or propagate
 //	deactivated: {active: false}        what deactivating means
@@ -349,6 +350,9 @@ func explainCopy(rules record.Rules, p string) []string {
 	}
 	if c.Withdraw != nil {
 		says = append(says, fmt.Sprintf("withdrawn when %s (%s)", c.Withdraw.Text, c.Withdraw.At))
+	}
+	if c.Alone != nil {
+		says = append(says, fmt.Sprintf("nothing new refers to it there when %s (%s)", c.Alone.Text, c.Alone.At))
 	}
 	return says
 }

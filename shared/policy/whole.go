@@ -90,10 +90,10 @@ func (e *entity) readCopies(ps *source.Problems) {
 		return
 	}
 	for _, x := range n.Entries {
-		if !e.platform(ps, x.Key) || !x.Value.Known(ps, "the copy on "+x.Key.Text, "when", "withdraw") {
+		if !e.platform(ps, x.Key) || !x.Value.Known(ps, "the copy on "+x.Key.Text, "when", "withdraw", "alone") {
 			continue
 		}
-		c := record.Copy{When: e.readCondition(ps, x.Value, "when"), Withdraw: e.readCondition(ps, x.Value, "withdraw")}
+		c := record.Copy{When: e.readCondition(ps, x.Value, "when"), Withdraw: e.readCondition(ps, x.Value, "withdraw"), Alone: e.readCondition(ps, x.Value, "alone")}
 		if c.When != nil && c.Withdraw != nil && c.When.Text == c.Withdraw.Text {
 			ps.Add(x.Value.Get("withdraw"), "what is withdrawn on "+x.Key.Text+" would be created at once again: when and withdraw are the same", "let them exclude each other")
 		}

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"sorrel/shared/match"
 	"sorrel/shared/record"
@@ -126,6 +127,12 @@ func isCustomer(c record.Record) bool {
 	return text(c, "activationFor") == "" && (state == active || state == "" && c.Views[record.NetSuite].Exists())
 }
 
+// theirs reports whether people have made the customer in NetSuite: it turned out to be one only after its activation began.
+func theirs(c record.Record) bool {
+	v, state := c.Views[record.NetSuite], text(c, "activation")
+	return v.Exists() && !v.Made && (state == "" || state == pending)
+}
+
 // taken is the account that the run has taken. It is not ours to change if it was a customer before, if it is one by now,
 // or as long as it is activated for another opportunity, which can be after a merge; m is what is to be done then.
 func taken(f workflow.Facts) (c record.Record, m workflow.Move, ours bool) {
@@ -133,6 +140,8 @@ func taken(f workflow.Facts) (c record.Record, m workflow.Move, ours bool) {
 	switch other := refers(c, "activationFor"); {
 	case c.ID == "" || f.Run.Kept["known"] != "":
 		return c, workflow.Move{Done: true}, false
+	case other == f.Subject.ID && theirs(c):
+		return c, workflow.Move{Set: []workflow.Set{set(c.ID, "activation", ""), set(c.ID, "activationNote", ""), {Record: c.ID, Field: "creditHold"}, set(c.ID, "activationFor", "")}}, false
 	case other == f.Subject.ID:
 		return c, workflow.Move{}, true
 	case f.Run.State == workflow.Undoing, isCustomer(c):
@@ -216,7 +225,12 @@ func withdraw(f workflow.Facts) workflow.Move {
 	}
 	m = workflow.Move{Wait: "NetSuite, which is to have no trace of the customer", Set: []workflow.Set{set(c.ID, "activation", rejected), set(c.ID, "activationNote", f.Run.Reason),
 		{Record: c.ID, Field: "creditHold"}}}
-	m.Done = !due(f, c, record.NetSuite) && (!c.Views[record.NetSuite].Exists() || !c.Views[record.NetSuite].Made)
+	v := c.Views[record.NetSuite]
+	if why, refused := c.Refused(record.NetSuite); refused && v.Exists() && v.Made && text(c, "activation") == rejected {
+		m.Fail = "NetSuite refuses to delete the customer: " + why + ". Delete there what belongs to it, have the exception of the record tried again, then retry this; or skip it, and the customer stays as a rejected one"
+		return m
+	}
+	m.Done = !due(f, c, record.NetSuite) && (!v.Exists() || !v.Made)
 	return m
 }
 
@@ -302,8 +316,8 @@ func nonsense(c record.Record, field, to string, all map[string]string) string {
 	switch code := match.Normalise("country", country, ""); {
 	case to == "":
 		return "it is empty"
-	case len(to) > 255:
-		return fmt.Sprintf("it has %d characters", len(to))
+	case utf8.RuneCountInString(to) > 255:
+		return fmt.Sprintf("it has %d characters", utf8.RuneCountInString(to))
 	case field == "billingAddress.country" && code == "":
 		return fmt.Sprintf("%.40q is no country", to)
 	case field == "taxId":

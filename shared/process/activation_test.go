@@ -346,6 +346,60 @@ func TestRejectedAndWonAgain(t *testing.T) {
 	}
 }
 
+// NetSuite does not let go of the customer: people have to look, and what they do leads out. The reason that sales reads stays.
+func TestRefusedWithdrawal(t *testing.T) {
+	t.Parallel()
+	for _, do := range []string{workflow.Retry, workflow.Skip} {
+		w := newWorld(t)
+		w.put(account, "", "taxId", "")
+		w.wins(deal)
+		w.down = true
+		w.decide(deal, false)
+		hold := func(h map[string]record.Hold) {
+			c := w.records[account]
+			c.Held = h
+			w.records[account] = c
+		}
+		hold(map[string]record.Hold{record.HoldKey(record.NetSuite, record.Whole): {Detail: "it has orders"}})
+		w.work()
+		w.stands(deal, workflow.Stuck, rejected, true)
+		if r := w.run(deal); !strings.Contains(r.Reason, "NetSuite refuses to delete the customer: it has orders.") {
+			t.Errorf("%q", r.Reason)
+		}
+		if do == workflow.Retry {
+			hold(nil)
+			w.down = false
+		}
+		if err := w.act(deal, workflow.Act{Do: do, By: "stewart", Reason: "the orders stay"}); err != nil {
+			t.Fatal(err)
+		}
+		w.stands(deal, workflow.Undone, rejected, do == workflow.Skip)
+		if r := w.run(deal); r.Reason != "rejected by fiona: so" || w.text(deal, "activationStatus") != rejected || w.text(account, "activationNote") != r.Reason {
+			t.Errorf("%q, %q, %q", r.Reason, w.text(deal, "activationStatus"), w.text(account, "activationNote"))
+		}
+	}
+}
+
+// The account turns out to be a customer that people have made in NetSuite: nothing of it is taken back, nor changed.
+func TestBecomesACustomerOfNetSuites(t *testing.T) {
+	t.Parallel()
+	for _, reopened := range []bool{false, true} {
+		w := newWorld(t)
+		w.down = true
+		w.wins(deal)
+		w.stands(deal, workflow.Running, pending, false)
+		w.put(account, record.NetSuite, "number", "CUST-"+string(account))
+		if reopened {
+			w.put(deal, "", "stage", "negotiation")
+		}
+		w.work()
+		c := w.records[account]
+		if r := w.run(deal); !r.State.Ended() || w.text(account, "activation") != "" || w.text(account, "activationFor") != "" || len(c.Proposals) > 0 || !c.Views[record.NetSuite].Exists() {
+			t.Errorf("%+v %+v", r, c)
+		}
+	}
+}
+
 func TestReopenedWhilePending(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -10,6 +10,7 @@ import (
 type Copy struct {
 	When     *Condition // one is created only while this holds; nil is always
 	Withdraw *Condition // one that Sorrel created is deleted while this holds; nil is never
+	Alone    *Condition // nothing new refers to it there while this holds; nil is never
 }
 
 // Condition is an expression of a policy over golden fields.
@@ -60,6 +61,20 @@ func (r Record) Unwanted(rules Rules, platform string) string {
 		return c.none(r.Golden, platform)
 	}
 	return ""
+}
+
+// Alone reports whether nothing new is to refer to the native record on a platform for now: policy says so, or is about to
+// withdraw it. What refers to it already stays.
+func (r Record) Alone(rules Rules, platform string) bool {
+	c, v := rules.Copies[platform], r.Views[platform]
+	if !v.Exists() || r.Into != "" {
+		return false
+	}
+	if v.Leaving || c.Alone == nil {
+		return v.Leaving
+	}
+	alone, _ := c.Alone.holds(r.Golden)
+	return alone
 }
 
 // Whole stands for a field where the native record itself is meant: a deletion that its platform refused is held under

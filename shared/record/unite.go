@@ -35,7 +35,8 @@ func (r Record) Rechecked(now time.Time) Record {
 // reports false when both have one on the same platform; then people have to merge those first, or tell the two
 // records apart. What from keeps is what Divide needs to take the two apart again.
 //
-// Into keeps its own overrides, assignments and proposals; those of from rest with it.
+// Into keeps its own overrides, assignments and proposals; those of from rest with it. What nobody has ever assigned to into,
+// it has from from: how far a process is with what is one record now.
 func Unite(into, from Record) (Record, Record, bool) {
 	for p, v := range from.Views {
 		if w := into.Views[p]; v.Exists() && w.Exists() {
@@ -62,6 +63,7 @@ func Unite(into, from Record) (Record, Record, bool) {
 	}
 	slices.Sort(came)
 	into.Proposals = anew(into, came)
+	into.Assigned = taken(into.Assigned, from.Assigned)
 	into.Absorbed = maps.Clone(into.Absorbed)
 	if into.Absorbed == nil {
 		into.Absorbed = map[ID][]string{}
@@ -89,11 +91,23 @@ func Divide(into, from Record) (Record, Record) {
 		from.Held, into.Held = move(from.Held, into.Held, p)
 	}
 	into.Proposals = anew(into, into.Absorbed[from.ID])
+	into.Assigned = maps.Clone(into.Assigned)
+	maps.DeleteFunc(into.Assigned, func(field string, a Assigned) bool { return a == from.Assigned[field] }) // it never was into's own
 	into.Absorbed = maps.Clone(into.Absorbed)
 	delete(into.Absorbed, from.ID)
 	from.Into = ""
 	into.Parted++
 	return into.Tell(from), from.Tell(into)
+}
+
+// taken are the values assigned to a record, and to fields that nobody has given it a value for, those of another.
+func taken(own, other map[string]Assigned) map[string]Assigned {
+	if len(other) == 0 {
+		return own
+	}
+	out := maps.Clone(other)
+	maps.Copy(out, own)
+	return out
 }
 
 // anew are the proposals of r after its native records on some platforms have become others: what was approved is held to

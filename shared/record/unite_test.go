@@ -67,6 +67,22 @@ func TestUniteAndDivide(t *testing.T) {
 	})
 }
 
+// How far a process is with a record is not forgotten when it becomes another, where nothing is known of that one.
+func TestUniteAssigned(t *testing.T) {
+	t.Parallel()
+	is := func(v string) Assigned { return Assigned{Value: TextValue(v), When: epoch, By: "run " + v} }
+	a, b := Record{ID: "order/1"}, Record{ID: "order/2", Assigned: map[string]Assigned{"stage": is("pending"), "note": is("wait")}}
+	a.Assigned = map[string]Assigned{"note": {Value: NullValue(), When: epoch, By: "a person"}}
+	into, from, _ := Unite(a, b)
+	if want := map[string]Assigned{"stage": is("pending"), "note": a.Assigned["note"]}; !maps.Equal(into.Assigned, want) {
+		t.Errorf("%+v", into.Assigned)
+	}
+	backA, backB := Divide(into, from)
+	if !maps.Equal(backA.Assigned, a.Assigned) || !maps.Equal(backB.Assigned, b.Assigned) {
+		t.Errorf("%+v, %+v", backA.Assigned, backB.Assigned)
+	}
+}
+
 func TestTwoLivingNativeRecordsAreNotUnited(t *testing.T) {
 	t.Parallel()
 	a, b := newCase(t, rules().Fields), newCase(t, rules().Fields)

@@ -74,7 +74,7 @@ func (d Definition) Take(r Run, a Act) (Run, Outcome, error) {
 		if d.final(r) {
 			return refuse("what it was for is done, and is not taken back", "let it finish; skip the step that it waits in, if that will never be")
 		}
-		r.Back = ""
+		r.Back, r.Undid = "", ""
 		r.undo(Cancelled, cancelled(a), a.Now, &out)
 		out.Events[0].By = a.By
 	case Retry:
@@ -82,13 +82,13 @@ func (d Definition) Take(r Run, a Act) (Run, Outcome, error) {
 			return refuse("it is "+string(r.State)+", not stuck", "it goes on by itself; it waits for: "+r.Wait)
 		}
 		out.Events = append(out.Events, by("workflow-retried"))
-		r.State, r.Back, r.Reason = r.Back, "", ""
+		r.resume()
 	case Skip:
 		if a.Step != "" && a.Step != r.Step {
 			return no(fault.Conflict, fmt.Sprintf("it is at %s, not at %s", r.Step, a.Step), "look at the run again")
 		}
 		if r.State == Stuck {
-			r.State, r.Back = r.Back, ""
+			r.resume()
 		}
 		at := r.progress(r.Step)
 		if at == nil {
@@ -118,7 +118,7 @@ func (d Definition) decide(r Run, a Act) (Run, Outcome, error) {
 	case r.State != Running || r.Ask == nil:
 		detail := "nothing is asked"
 		if r.Answer != nil {
-			detail = fmt.Sprintf("%s has decided at %s", r.Answer.By, r.Answer.At.UTC().Format(time.RFC3339))
+			detail = fmt.Sprintf("%s has decided at %s: %s", r.Answer.By, r.Answer.At.UTC().Format(time.RFC3339), r.Answer.verdict())
 		}
 		return late(detail, "look at the run: it is "+string(r.State))
 	case a.Answer.Step != "" && a.Answer.Step != r.Step:
@@ -146,6 +146,18 @@ func (d Definition) decide(r Run, a Act) (Run, Outcome, error) {
 	e := r.event(action, r.Step, answer.Reason)
 	e.By = a.By
 	return r, Outcome{Events: []record.Event{e}}, nil
+}
+
+// verdict says what was decided.
+func (a Answer) verdict() string {
+	out := "approved"
+	if !a.Approve {
+		out = "rejected"
+	}
+	if a.Reason != "" {
+		out += ", " + a.Reason
+	}
+	return out
 }
 
 // same reports whether two answers decide the same.

@@ -146,11 +146,12 @@ type Run struct {
 	Subject    record.ID         `json:"subject"`
 	Number     int               `json:"number"` // of this definition's runs about the subject, from 1
 	State      State             `json:"state"`
-	Back       State             `json:"back,omitempty"` // with Stuck
-	Reason     string            `json:"reason,omitempty"`
-	Cause      Cause             `json:"cause,omitempty"` // of undoing
-	Step       string            `json:"step,omitempty"`  // the one at hand; none when it has ended
-	Past       []Progress        `json:"past,omitempty"`  // the steps that were begun, in that order, the one at hand included
+	Back       State             `json:"back,omitempty"`   // with Stuck
+	Reason     string            `json:"reason,omitempty"` // of undoing, or of being stuck
+	Undid      string            `json:"undid,omitempty"`  // with Stuck: the reason of undoing, which it goes on with
+	Cause      Cause             `json:"cause,omitempty"`  // of undoing
+	Step       string            `json:"step,omitempty"`   // the one at hand; none when it has ended
+	Past       []Progress        `json:"past,omitempty"`   // the steps that were begun, in that order, the one at hand included
 	Ask        *Ask              `json:"ask,omitempty"`
 	Answer     *Answer           `json:"answer,omitempty"` // to the last question that was answered
 	Wait       string            `json:"wait,omitempty"`
@@ -362,10 +363,13 @@ func (r *Run) undo(cause Cause, why string, now time.Time, out *Outcome) {
 }
 
 func (r *Run) stick(why string, now time.Time, out *Outcome) {
-	r.Back, r.State, r.Reason = r.State, Stuck, why
+	r.Back, r.State, r.Undid, r.Reason = r.State, Stuck, r.Reason, why
 	r.Ask, r.Wait, r.Look = nil, "", time.Time{}
 	out.Events = append(out.Events, r.event("workflow-stuck", r.Step, why))
 }
+
+// resume lets a stuck run go on as what it was before.
+func (r *Run) resume() { r.State, r.Back, r.Reason, r.Undid = r.Back, "", r.Undid, "" }
 
 // asks tells people of a question that they have not been asked yet.
 func (r *Run) asks(ask *Ask, out *Outcome) {

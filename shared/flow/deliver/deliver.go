@@ -80,7 +80,8 @@ const (
 	longestLost = 10 * time.Minute // for what is not on the platform, and nothing is due to bring there
 	firstRetry  = 90 * time.Second // of a value that is on no list of the platform
 	lastRetry   = time.Hour
-	// longestAwaited is for what refers to a record that policy wants no native record of there: it is woken when that changes.
+	// longestAwaited is for what refers to a record that policy wants no native record of there, or none that refers to it: it
+	// is woken when that changes.
 	longestAwaited = 24 * time.Hour
 	// stubborn is how many attempts a failure nobody can classify gets before people are told.
 	stubborn = 5
@@ -448,7 +449,7 @@ type pointed struct {
 	at       map[record.ID]mapping.Target
 	lost     map[record.ID]bool  // not there, and not due to come
 	unheard  map[record.ID]bool  // no record yet: word of it may be on its way
-	unwanted map[record.ID]bool  // policy wants none there for now, or it waits for such a record itself
+	unwanted map[record.ID]bool  // policy wants none there for now, or none that refers to it, or it waits for such a record itself
 	refused  map[record.ID]error // by the platform's gate, when they were to be delivered first
 }
 
@@ -483,6 +484,11 @@ func (f *Flow) targets(ctx context.Context, name string, jobs []*job, depth int,
 					continue
 				}
 			}
+			rules := f.d.Config.Rules(id.Entity())
+			if state.Record.Alone(rules, name) {
+				to.unwanted[id] = true
+				continue
+			}
 			if v := state.Record.Views[name]; v.Exists() {
 				to.at[id] = mapping.Target{NativeID: v.ID}
 				if v.External == state.Record.ID && state.Record.Parted == 0 { // not one that it carries from before a merge
@@ -491,7 +497,7 @@ func (f *Flow) targets(ctx context.Context, name string, jobs []*job, depth int,
 				continue
 			}
 			waits, due := state.Due[name]
-			to.unwanted[id] = waits.Unwanted || state.Record.Unwanted(f.d.Config.Rules(id.Entity()), name) != ""
+			to.unwanted[id] = waits.Unwanted || state.Record.Unwanted(rules, name) != ""
 			to.lost[id], to.unheard[id] = state.Exists() && !due, !state.Exists()
 			missing = append(missing, id)
 		}
@@ -932,14 +938,14 @@ func (f *Flow) postpone(ctx context.Context, j *job, why error, found bool) erro
 	})
 }
 
-// await puts off for long what refers to a record that policy wants no native record of for now. Nothing has failed, so
-// nobody is told.
+// await puts off for long what refers to a record that policy wants no native record of for now, or nothing that refers to
+// it. Nothing has failed, so nobody is told.
 func (f *Flow) await(j *job, due *ledger.Due, now time.Time) {
 	if !j.unwanted {
 		return
 	}
 	due.Unwanted, due.Attempts, due.Missing, due.Stuck = true, 1, false, false
-	due.Reason = fmt.Sprintf("it waits for %s, which policy wants no native record of on %s for now", strings.Trim(fmt.Sprint(j.waits), "[]"), j.platform)
+	due.Reason = fmt.Sprintf("it waits for %s: policy wants no native record of it on %s for now, or none that refers to it", strings.Trim(fmt.Sprint(j.waits), "[]"), j.platform)
 	due.NotBefore = now.Add(longestAwaited - time.Duration(f.d.Rand().Int64N(int64(longestAwaited/2))))
 }
 
@@ -994,7 +1000,9 @@ func (f *Flow) commit(ctx context.Context, j *job, change func(*ledger.State, *l
 		settled.Entry.Links, settled.Entry.Steps, settled.Entry.Rechecks = e.Links, e.Steps, e.Rechecks
 		err = f.d.Ledger.Commit(ctx, settled.Entry)
 		if err == nil {
-			if !j.before.Record.Views[j.platform].Exists() && after.Record.Views[j.platform].Exists() {
+			arrived := !j.before.Record.Views[j.platform].Exists() && after.Record.Views[j.platform].Exists()
+			freed := base.Due[j.platform].Frees && !settled.Entry.After.Due[j.platform].Frees
+			if (arrived || freed) && !settled.Entry.After.Record.Alone(j.rules, j.platform) {
 				f.arrived.add(j.platform, j.id())
 			}
 			f.missed(ctx, j)

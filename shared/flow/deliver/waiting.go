@@ -120,7 +120,7 @@ func (f *Flow) missed(ctx context.Context, j *job) {
 		if err != nil {
 			return // it waits as long as it is put off
 		}
-		if s.Record.Views[j.platform].Exists() {
+		if s.Record.Views[j.platform].Exists() && !s.Record.Alone(f.d.Config.Rules(s.Record.ID.Entity()), j.platform) {
 			f.arrived.add(j.platform, s.Record.ID)
 		}
 	}
