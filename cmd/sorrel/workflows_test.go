@@ -119,6 +119,6 @@ func TestWorkflows(t *testing.T) {
 	say(0, `undone`, "workflows", "skip", id, "--reason", "deleted by hand", "--as", "stew")
 	say(1, `has ended as undone`, "workflows", "skip", id, "--reason", "deleted by hand", "--as", "stew")
 	say(1, `conflict: it ended at .* as undone`, "workflows", "approve", id, "--as", "fiona")
-	say(0, `^activation/deal/0000000000000001/1  undone  late\n    NetSuite keeps it`, "workflows", "--record", "deal/0000000000000001")
+	say(0, `^activation/deal/0000000000000001/1  undone  late\n    cancelled by stew: not wanted`, "workflows", "--record", "deal/0000000000000001")
 	say(0, `skipped by stew: deleted by hand`, "workflows", "show", id)
 }
