@@ -46,6 +46,7 @@ func functions() map[string]needs {
 		"publish":  {table: true, tells: true, rules: true},
 		"batch":    {table: true, secret: true, inbound: true, vendors: true, rules: true},
 		"sweep":    {table: true, inbound: true, outbound: true, workflow: true, publish: true, rules: true},
+		"lookup":   {table: true, secret: true, inbound: true, vendors: true, rules: true},
 		"operate":  {table: true, inbound: true, outbound: true, workflow: true, publish: true, rules: true},
 	}
 }

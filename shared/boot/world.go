@@ -31,6 +31,7 @@ import (
 	"sorrel/shared/flow/deliver"
 	"sorrel/shared/flow/hub"
 	"sorrel/shared/flow/intake"
+	"sorrel/shared/flow/lookup"
 	"sorrel/shared/flow/operate"
 	"sorrel/shared/flow/publish"
 	"sorrel/shared/flow/replay"
@@ -516,6 +517,15 @@ func (w *World) Operate() *operate.Flow {
 		d.Queues[name] = q.Depth
 	}
 	return operate.New(d)
+}
+
+// Lookup makes the lookup function.
+func (w *World) Lookup() *lookup.Flow {
+	d := lookup.Deps{Ledger: w.Ledger, Config: w.Config, Readers: map[string]lookup.Reader{}, Inbound: w.Inbound, Now: w.Now, Telemetry: w.Telemetry}
+	for name, c := range w.Connectors {
+		d.Readers[name] = c
+	}
+	return lookup.New(d)
 }
 
 // Steward makes what people do.

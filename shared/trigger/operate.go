@@ -18,8 +18,10 @@ import (
 // https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 const maxAnswer = 4 << 20
 
-// Operate handles requests of people from an HTTP API (payload format 2.0) with IAM authorization.
+// Operate handles requests from an HTTP API (payload format 2.0): those of people with IAM authorization, and lookups of
+// programs, with a token that the API has checked or with a key.
 // https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-access-control-iam.html
+// https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-jwt-authorizer.html
 func Operate(h http.Handler, done func()) func(context.Context, events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error) {
 	return func(ctx context.Context, e events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error) {
 		defer done()
@@ -75,6 +77,8 @@ func request(ctx context.Context, e events.APIGatewayV2HTTPRequest) (*http.Reque
 	r.Host, r.RemoteAddr = e.RequestContext.DomainName, e.RequestContext.HTTP.SourceIP
 	if a := e.RequestContext.Authorizer; a != nil && a.IAM != nil {
 		r = r.WithContext(context.WithValue(r.Context(), arn{}, a.IAM.UserARN))
+	} else if a != nil && a.JWT != nil {
+		r = r.WithContext(context.WithValue(r.Context(), claims{}, a.JWT.Claims))
 	}
 	return r, nil
 }

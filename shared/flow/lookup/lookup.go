@@ -97,7 +97,7 @@ type Told struct {
 	CorrelationID string    `json:"correlationId"`
 }
 
-// Told of an answer.
+// About is what the answer says about itself.
 func (t *Told) About() *Told { return t }
 
 // Value is one field.
@@ -129,7 +129,7 @@ type List struct {
 // Context is what goes on with a customer.
 type Context struct {
 	Customer Record   `json:"customer"`
-	About    []Affair `json:"about"`
+	Affairs  []Affair `json:"about"`
 	Told
 }
 
@@ -363,7 +363,7 @@ func (f *Flow) Context(ctx context.Context, q Question, id record.ID) (*Context,
 	}
 	a := f.asking(q, policy.UseContext)
 	views := a.look(ctx, s)
-	out := &Context{Customer: a.record(views[0], id), About: []Affair{}}
+	out := &Context{Customer: a.record(views[0], id), Affairs: []Affair{}}
 	for entity, end := range maps.All(ended()) {
 		if len(q.Consumer.Fields[entity]) == 0 {
 			continue
@@ -388,9 +388,9 @@ func (f *Flow) Context(ctx context.Context, q Question, id record.ID) (*Context,
 				about.Records = append(about.Records, r)
 			}
 		}
-		out.About = append(out.About, about)
+		out.Affairs = append(out.Affairs, about)
 	}
-	slices.SortFunc(out.About, func(x, y Affair) int { return cmp.Compare(x.Entity, y.Entity) })
+	slices.SortFunc(out.Affairs, func(x, y Affair) int { return cmp.Compare(x.Entity, y.Entity) })
 	a.tell(&out.Customer.Told, views...)
 	return out, a.verdict(&out.Told, views...)
 }

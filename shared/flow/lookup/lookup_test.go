@@ -361,7 +361,7 @@ func TestContextOfACustomer(t *testing.T) {
 		t.Fatal(err)
 	}
 	open := map[string]int{}
-	for _, a := range got.About {
+	for _, a := range got.Affairs {
 		open[a.Entity] = a.Open
 	}
 	if _, told := open["contract"]; told || open["invoice"] != 1 || got.Customer.Fields["name"].Value.Raw() != "Chevalier" || got.Freshness != lookup.Fresh {
