@@ -48,7 +48,7 @@ func sample(t *testing.T, name string, into any) {
 func TestEveryTriggerHasASample(t *testing.T) {
 	t.Parallel()
 	want := map[string]bool{}
-	for _, name := range []string{"intake/netsuite-webhook", "intake/salesforce-event-relay", "intake/salesforce-outbound-message", "intake/servicenow-webhook", "intake/zendesk-event"} {
+	for _, name := range []string{"intake/netsuite-webhook", "intake/salesforce-event-relay", "intake/salesforce-outbound-message", "intake/servicenow-webhook", "intake/zendesk-event", "lookup/key", "lookup/token"} {
 		want[name] = true
 	}
 	s := written(t, read(t, "template.yaml"))
@@ -220,6 +220,23 @@ func TestOperateSamples(t *testing.T) {
 		}
 		if says := e.Headers["content-length"]; e.Body != "" && says != strconv.Itoa(len(e.Body)) {
 			t.Errorf("%s: content-length %q of %d bytes", r.method, says, len(e.Body))
+		}
+	}
+}
+
+// TestLookupSamples: one request of a program for each way to say who asks, as its route gives it.
+func TestLookupSamples(t *testing.T) {
+	t.Parallel()
+	for name, route := range map[string]string{"token": "GET /v1/{path+}", "key": "GET /keyed/v1/{path+}"} {
+		var e events.APIGatewayV2HTTPRequest
+		sample(t, "lookup/"+name+".json", &e)
+		path := strings.TrimPrefix(strings.Replace(route, "{path+}", e.PathParameters["path"], 1), "GET ")
+		if e.Version != "2.0" || e.RouteKey != route || e.RequestContext.RouteKey != route || e.RequestContext.HTTP.Method != "GET" || e.RawPath != path || e.RequestContext.HTTP.Path != path {
+			t.Errorf("%s is not what the route %s gives", name, route)
+		}
+		a := e.RequestContext.Authorizer
+		if tokened := a != nil && a.JWT != nil && a.JWT.Claims["client_id"] != ""; tokened != (name == "token") || (e.Headers["sorrel-key"] != "") != (name == "key") {
+			t.Errorf("%s: who asks is said otherwise", name)
 		}
 	}
 }

@@ -41,8 +41,8 @@ func TestTemplateAsWritten(t *testing.T) {
 
 func obeys(t *testing.T, s stack) {
 	t.Helper()
-	if n := len(s.functions()); n != 8 {
-		t.Errorf("%d functions, want 8", n)
+	if n := len(s.functions()); n != 9 {
+		t.Errorf("%d functions, want 9", n)
 	}
 	for _, r := range rules(expected) {
 		for _, problem := range r.check(s) {
@@ -109,6 +109,8 @@ func TestRulesCanFail(t *testing.T) {
 		{"routes", `Method: PUT, Path: "/v1/{path+}", Auth: {Authorizer: AWS_IAM}`, `Method: PUT, Path: "/v1/{path+}"`, "OperateFunction.Put: open to everybody"},
 		{"routes", "Method: DELETE, ", "Method: ANY, ", "people may send ANY GET POST PUT"},
 		{"routes", `Method: POST, Path: "/webhooks/{platform}"`, `Method: POST, Path: "/webhooks/{platform}", Auth: {Authorizer: AWS_IAM}`, "vendors have no IAM identity"},
+		{"lookups", "AuthorizationType: JWT, AuthorizerId: !Ref LookupAuthorizer, ", "AuthorizationType: NONE, ", "LookupTokenRoute: GET /v1/{path+} is asked for by NONE"},
+		{"lookups", `RouteKey: "GET /keyed/v1/{path+}"`, `RouteKey: "ANY /{path+}"`, "LookupKeyRoute: ANY /{path+} is asked for"},
 		{"routes", `Path: "/webhooks/{platform}"`, `Path: "/{any+}"`, "IntakeFunction.Webhook: open to everybody"},
 		{"access log", "$context.path", "$context.path?$context.queryString", "$context.queryString"},
 		{"access log", `"path":"$context.path",`, `"path":"$context.path"`, "not JSON"},

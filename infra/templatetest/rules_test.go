@@ -41,6 +41,7 @@ func rules(reads environment) []rule {
 		{"no wildcard", noWildcard},
 		{"logs", logs},
 		{"routes", routes},
+		{"lookups", lookupRoutes},
 		{"access log", accessLog},
 		{"table", table},
 		{"schedules", schedules},
@@ -223,7 +224,7 @@ func statements(policy node) []node {
 func rights(s stack) []string {
 	var p problems
 	// Who changes the table. Intake has none at all.
-	writes := []string{"hub", "deliver", "workflow", "publish", "batch", "sweep", "operate"}
+	writes := []string{"hub", "deliver", "workflow", "publish", "batch", "sweep", "lookup", "operate"}
 	for _, id := range s.functions() {
 		need := map[string]bool{}
 		add := func(on string, actions ...string) {
@@ -389,6 +390,23 @@ func routes(s stack) []string {
 	return p
 }
 
+// lookupRoutes: programs show a token, or a key that the function checks; nothing else is there, and the description is for all.
+func lookupRoutes(s stack) []string {
+	var p problems
+	want := map[string]string{"GET /v1/{path+}": "JWT", "GET /keyed/v1/{path+}": "NONE", "GET /v1/openapi.json": "NONE"}
+	for _, id := range s.resources("AWS::ApiGatewayV2::Route") {
+		key, target := s.prop(id, "RouteKey").text(), placeholder.FindStringSubmatch(s.prop(id, "Target", "Fn::Sub").text())
+		p.unless(want[key] != "" && s.prop(id, "AuthorizationType").text() == want[key], "%s: %s is asked for by %s, want %s", id, key, s.prop(id, "AuthorizationType").text(), want[key])
+		p.unless(want[key] != "JWT" || s.prop(s.prop(id, "AuthorizerId").target(), "AuthorizerType").text() == "JWT", "%s: nobody checks its tokens", id)
+		p.unless(len(target) == 2 && s.prop(target[1], "IntegrationUri").target() == "LookupFunction" && s.prop(target[1], "PayloadFormatVersion").text() == "2.0", "%s: lookup does not answer", id)
+		delete(want, key)
+	}
+	for _, key := range slices.Sorted(maps.Keys(want)) {
+		p.unless(false, "no route %s", key)
+	}
+	return p
+}
+
 // harmless lists what an access log may hold. A query string may carry a token.
 var harmless = []string{
 	"requestId", "requestTimeEpoch", "identity.sourceIp", "identity.userArn", "routeKey", "path", "status", "responseLength", "responseLatency",
@@ -398,7 +416,7 @@ var harmless = []string{
 func accessLog(s stack) []string {
 	var p problems
 	stages := s.resources("AWS::Serverless::HttpApi", "AWS::ApiGatewayV2::Stage")
-	p.unless(len(stages) == 1, "%d HTTP stages, want 1", len(stages))
+	p.unless(len(stages) == 2, "%d HTTP stages, want 2: of people and platforms, and of programs", len(stages))
 	for _, id := range stages {
 		format := s.prop(id, "AccessLogSettings", "Format").text()
 		p.unless(s.kind(s.prop(id, "AccessLogSettings", "DestinationArn").target()) == "AWS::Logs::LogGroup", "%s: no access log", id)
