@@ -65,7 +65,8 @@ func ordeal() workflow.Definition {
 // envChild names the folder of a process that this test has started of itself.
 const envChild = "SORREL_TEST_TRIAL"
 
-// TestTrialChild is no test but such a process: `sorrel dev` with the workflow of these tests. It ends when it is killed.
+// TestTrialChild is no test but such a process: `sorrel dev` with the workflow of these tests, or with those of the product,
+// whichever the folder's policy names. It ends when it is killed.
 func TestTrialChild(t *testing.T) {
 	dir := os.Getenv(envChild)
 	if dir == "" {
@@ -89,8 +90,10 @@ func TestTrialChild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w.Book, err = workflow.NewBook(ordeal()); err != nil {
-		t.Fatal(err)
+	if slices.Contains(set.Rules("opportunity").Workflows, ordeal().Name) {
+		if w.Book, err = workflow.NewBook(ordeal()); err != nil {
+			t.Fatal(err)
+		}
 	}
 	h, err := local.Start(w, local.Options{Listen: "127.0.0.1:0", BatchEvery: time.Second, SweepEvery: 250 * time.Millisecond})
 	if err != nil {
