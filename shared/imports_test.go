@@ -62,7 +62,7 @@ func broken(from, to string, standard bool) string {
 	case under(from, "shared/ledger") && under(to, "shared/store/boltstore"):
 		return "ledger knows the contract, no adapter"
 	case under(from, "shared/flow") && own && !under(to, "shared/record", "shared/contract", "shared/policy", "shared/mapping", "shared/ledger",
-		"shared/queue", "shared/fault", "shared/telemetry", "shared/message", "shared/platform", "shared/match", "shared/govern", "shared/budget", "shared/once", "shared/deadline", "shared/workflow", "shared/event"):
+		"shared/queue", "shared/fault", "shared/telemetry", "shared/message", "shared/platform", "shared/match", "shared/govern", "shared/budget", "shared/once", "shared/files", "shared/deadline", "shared/workflow", "shared/event"):
 		return "flows know neither vendors, cloud, trigger nor each other"
 	case under(from, "shared/flow") && under(to, "shared/queue/durable"):
 		return "flows know the queue's contract, no adapter"

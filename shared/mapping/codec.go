@@ -136,7 +136,10 @@ func (c excerptCodec) decode(native any) (record.Value, error) {
 
 func (excerptCodec) encode(record.Value) (any, error) { return nil, invalid("is an excerpt") }
 
-type numberCodec struct{ precision, scale int } // 0 = unlimited
+type numberCodec struct {
+	precision, scale int  // 0 = unlimited
+	comma            bool // decimals follow a comma; only read
+}
 
 func (c numberCodec) decode(native any) (record.Value, error) {
 	s, ok := scalar(native)
@@ -145,6 +148,11 @@ func (c numberCodec) decode(native any) (record.Value, error) {
 	}
 	if s == "" {
 		return record.NullValue(), nil
+	}
+	if c.comma {
+		if s, ok = pointed(s); !ok {
+			return record.Value{}, invalid("is %s that is no number with a decimal comma", shapeOf(native))
+		}
 	}
 	v, err := record.ParseNumber(s)
 	if err != nil {
@@ -244,7 +252,10 @@ func moment(s string, zone *time.Location) (time.Time, error) {
 	return time.Time{}, invalid("is a text of %d characters, not a date or time", utf8.RuneCountInString(s))
 }
 
-type dateCodec struct{ zone *time.Location }
+type dateCodec struct {
+	zone   *time.Location
+	layout string // of a file; only read
+}
 
 func (c dateCodec) decode(native any) (record.Value, error) {
 	s, ok := native.(string)
@@ -253,6 +264,12 @@ func (c dateCodec) decode(native any) (record.Value, error) {
 		return record.Value{}, invalid("is %s, not a date", shapeOf(native))
 	case s == "":
 		return record.NullValue(), nil
+	case c.layout != "":
+		t, err := time.Parse(c.layout, s)
+		if err != nil {
+			return record.Value{}, invalid("is a text of %d characters, not a date of the declared form", utf8.RuneCountInString(s))
+		}
+		return record.TextValue(t.Format(time.DateOnly)), nil
 	case len(s) == len(time.DateOnly):
 		if _, err := time.Parse(time.DateOnly, s); err == nil {
 			return record.TextValue(s), nil
@@ -401,6 +418,7 @@ type column struct {
 	field    contract.Field
 	path     path // in a native row
 	decimals int  // at least so many digits after the point, in a text
+	forms    forms
 }
 
 // cell reads one native cell; Null for an empty one.
@@ -409,11 +427,11 @@ func (c column) cell(native any) (record.Value, error) {
 	var err error
 	switch c.field.Type {
 	case contract.Number, contract.Money:
-		v, err = numberCodec{}.decode(native)
+		v, err = numberCodec{comma: c.forms.comma}.decode(native)
 	case contract.Bool:
 		v, err = boolCodec{}.decode(native)
 	case contract.Date:
-		v, err = dateCodec{time.UTC}.decode(native)
+		v, err = dateCodec{time.UTC, c.forms.dates}.decode(native)
 	case contract.DateTime:
 		v, err = timeCodec{zone: time.UTC}.decode(native)
 	default:

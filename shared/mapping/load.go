@@ -19,6 +19,7 @@ type loader struct {
 	m     *Mapping
 	trim  bool
 	taken []place
+	forms forms
 }
 
 // place is a native path that is written, and the line that says so.
@@ -31,7 +32,7 @@ type place struct {
 // with its custom fields. It returns nil when the file does not say what it maps.
 func Load(file string, data []byte, contractOf func(entity string) *contract.Contract, entities []string, ps *source.Problems) (*Mapping, source.Node) {
 	root, ok := source.Parse(file, data, ps)
-	if !ok || !root.Known(ps, "a mapping", "platform", "object", "entity", "contract", "text", "create", "fields", "unmapped") {
+	if !ok || !root.Known(ps, "a mapping", "platform", "object", "entity", "contract", "file", "text", "create", "fields", "unmapped") {
 		return nil, root
 	}
 	m := &Mapping{
@@ -41,7 +42,7 @@ func Load(file string, data []byte, contractOf func(entity string) *contract.Con
 	if m.Platform == "" || m.Object == "" || m.Entity == "" {
 		return nil, root
 	}
-	platforms := []string{record.NetSuite, record.Salesforce, record.Zendesk, record.ServiceNow}
+	platforms := []string{record.NetSuite, record.Salesforce, record.Zendesk, record.ServiceNow, record.Files}
 	if !slices.Contains(platforms, m.Platform) {
 		ps.Add(root.Get("platform"), fmt.Sprintf("unknown platform %q", m.Platform), source.Suggest(m.Platform, platforms))
 		return nil, root
@@ -61,7 +62,9 @@ func Load(file string, data []byte, contractOf func(entity string) *contract.Con
 	default:
 		ps.Add(root.Get("text"), fmt.Sprintf("unknown text form %q", t), "write trim, or leave it out")
 	}
+	lists := l.file(root)
 	l.fields(root)
+	l.layOut(root, lists)
 	l.constants(root.Get("create"))
 	l.cover(root)
 	for _, n := range slices.Sorted(maps.Keys(m.fields)) {
@@ -106,7 +109,7 @@ func (l *loader) field(spec contract.Field, e source.Entry) *field {
 	f.native = n.String(l.ps, "path", true)
 	f.required, f.maxLength = n.Flag(l.ps, "required"), n.Int(l.ps, "maxLength")
 	var ok bool
-	if f.path, ok = parsePath(f.native); !ok {
+	if f.path, ok = l.path(f.native); !ok {
 		if f.native != "" {
 			l.ps.Add(n.Get("path"), fmt.Sprintf("%q is no native path", f.native), "write it as a.b or a.items[flag].b")
 		}
@@ -157,10 +160,16 @@ func (l *loader) claim(p path, at source.Node) {
 func (l *loader) direction(f *field, n source.Node, as string) {
 	switch d := n.String(l.ps, "direction", false); d {
 	case "", "both":
+		if f.out = l.m.Platform != record.Files; d != "" && !f.out {
+			l.ps.Add(n.Get("direction"), "files are only read", "remove the direction")
+		}
 	case "in":
 		f.out = false
 	case "out":
 		f.in = false
+		if l.m.Platform == record.Files {
+			l.ps.Add(n.Get("direction"), "files are only read", "remove the direction")
+		}
 	default:
 		l.ps.Add(n.Get("direction"), fmt.Sprintf("unknown direction %q", d), source.Suggest(d, []string{"in", "out", "both"}))
 	}
@@ -222,7 +231,7 @@ func (l *loader) codec(f *field, n source.Node, as string) (lost string) {
 		}
 		f.codec = excerptCodec{f.maxLength}
 	case "number", "money":
-		c := numberCodec{n.Int(l.ps, "precision"), n.Int(l.ps, "scale")}
+		c := numberCodec{n.Int(l.ps, "precision"), n.Int(l.ps, "scale"), l.forms.comma}
 		if c.precision > 0 && c.precision < c.scale {
 			l.ps.Add(n.Get("precision"), "precision is smaller than scale", "precision counts all digits")
 		}
@@ -230,7 +239,7 @@ func (l *loader) codec(f *field, n source.Node, as string) (lost string) {
 	case "bool":
 		f.codec = boolCodec{letters: l.oneOf(n, "form", "json", "TF") == "TF", invert: n.Flag(l.ps, "invert")}
 	case "date":
-		f.codec = dateCodec{l.zone(n)}
+		f.codec = dateCodec{l.zone(n), l.forms.dates}
 	case "datetime":
 		return l.datetime(f, n)
 	case "reference":
@@ -396,7 +405,7 @@ func (l *loader) table(f *field, n source.Node, as string) (lost string) {
 	}
 	add := func(at source.Node, name, native string, decimals int) {
 		spec, known := f.spec.Column(name)
-		p, ok := parsePath(native)
+		p, ok := l.path(native)
 		switch {
 		case !known:
 			l.ps.Add(at, fmt.Sprintf("unknown column %q of %s", name, f.name), source.Suggest(name, names))
@@ -405,7 +414,7 @@ func (l *loader) table(f *field, n source.Node, as string) (lost string) {
 		case slices.ContainsFunc(columns, func(c column) bool { return c.field.Name == name }):
 			l.ps.Add(at, fmt.Sprintf("column %q stands twice", name), "keep one of them")
 		default:
-			columns = append(columns, column{spec, p, decimals})
+			columns = append(columns, column{spec, p, decimals, l.forms})
 		}
 	}
 	switch {

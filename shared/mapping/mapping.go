@@ -20,6 +20,7 @@ import (
 
 	"sorrel/shared/contract"
 	"sorrel/shared/fault"
+	"sorrel/shared/files"
 	"sorrel/shared/record"
 )
 
@@ -41,6 +42,7 @@ type Mapping struct {
 	unmapped map[string]bool
 	faulty   map[string]bool // fields with a problem that Load reported
 	create   []constant
+	layouts  []files.Layout
 	chooses  bool // it writes into chosen list elements, whose order must not depend on chance
 }
 
@@ -82,6 +84,10 @@ func (m *Mapping) Native(canonical string) (path string, in, out bool) {
 
 // Unmapped reports whether the file says that this platform has no place for a canonical field.
 func (m *Mapping) Unmapped(canonical string) bool { return m.unmapped[canonical] }
+
+// Layouts are the kinds of files that the platform files has for this object: first the one whose rows are records, then those
+// whose rows are lists of them.
+func (m *Mapping) Layouts() []files.Layout { return m.layouts }
 
 // Faulty reports whether Load found a problem with a canonical field, so that nothing else has to be said about it.
 func (m *Mapping) Faulty(canonical string) bool { return m.faulty[canonical] }

@@ -35,9 +35,12 @@ type clause struct {
 	idle     string // why the last field that was looked at does not need it
 }
 
-func platforms() []string {
+// systems are the platforms that people work in.
+func systems() []string {
 	return []string{record.NetSuite, record.Salesforce, record.Zendesk, record.ServiceNow}
 }
+
+func platforms() []string { return append(systems(), record.Files) }
 
 func paths() []string {
 	return []string{string(record.Accept), string(record.Propose), string(record.Revert), string(record.Reject), string(record.Ignore)}

@@ -96,7 +96,7 @@ func readPeople(fsys fs.FS, ps *source.Problems) staff {
 	if block.Kind != source.Map {
 		ps.Add(root, "people must be a block of name: {roles: […]}", "write it as fiona@example.com: {roles: [finance]}")
 	}
-	keys := append(platforms(), aws)
+	keys := append(systems(), aws)
 	for _, x := range block.Entries {
 		p := Person{Name: x.Key.Text, Users: map[string][]string{}}
 		if !x.Value.Known(ps, p.Name, append([]string{"roles"}, keys...)...) {

@@ -15,6 +15,9 @@ const (
 	ServiceNow = "servicenow"
 )
 
+// Files stands for files that are taken in: it is read like a platform, and nothing is ever due for it.
+const Files = "files"
+
 // subscriber begins what stands for a platform where a subscriber is to be told something: no platform has a point in it.
 const subscriber = "subscriber."
 

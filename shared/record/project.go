@@ -27,6 +27,9 @@ func (p Patch) Empty() bool { return len(p.Fields) == 0 && !p.Delete }
 func Project(r Record, rules Rules, platform string, as func(field string, v Value) Value) Patch {
 	v, known := r.Views[platform]
 	p := Patch{Create: !known || v.ID == "", Fields: map[string]Value{}, Kept: map[string]string{}}
+	if platform == Files {
+		return p
+	}
 	if why := r.closed(rules, platform); why != "" {
 		p.Kept = r.kept(rules, platform, why)
 		return p

@@ -890,6 +890,10 @@ func (f *Flow) follow(ctx context.Context, to record.Ref, trace string, w *wakes
 	if depth >= maxDepth {
 		return unseen, nil
 	}
+	if to.Platform == record.Files { // it cannot be asked for; the message comes back until it has come by itself
+		return link{}, &fault.Error{Class: fault.MissingReference, Op: "hub.follow", ID: to.String(), Detail: "is referred to, and no file has told of it yet",
+			Remedy: "load the file that holds it, then send the message again with `sorrel deadletters redrive`"}
+	}
 	hint := message.Inbound{CorrelationID: trace, ReceivedAt: f.d.Now().UTC(), Source: message.Recheck, Native: record.Native{Ref: to}}
 	if err := f.take(ctx, []message.Inbound{hint}, w, depth+1); err != nil {
 		return link{}, err

@@ -1,0 +1,356 @@
+// Package load takes files in: each record of a file is queued as an observation of the platform "files", like a webhook of
+// any other platform, so that the hub governs it.
+//
+// A file is known by its content, whatever its name. What is taken of it is noted with a position that moves only after the
+// records before it are durably queued: a run that dies goes on from there, and the same content again is not taken twice. A
+// record's version is the time that the file was last changed and the record's place in it, so that a late file does not
+// overwrite what a newer one said.
+package load
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"sorrel/shared/fault"
+	"sorrel/shared/files"
+	"sorrel/shared/ledger"
+	"sorrel/shared/mapping"
+	"sorrel/shared/message"
+	"sorrel/shared/policy"
+	"sorrel/shared/queue"
+	"sorrel/shared/record"
+	"sorrel/shared/telemetry"
+)
+
+// Deps are what loading needs. All are required.
+type Deps struct {
+	Ledger    *ledger.Ledger
+	Config    *policy.Set
+	Inbound   queue.Sender
+	Now       func() time.Time
+	NewID     func() string
+	Telemetry *telemetry.Recorder
+}
+
+// Flow takes files in.
+type Flow struct{ d Deps }
+
+// New returns the flow.
+func New(d Deps) *Flow { return &Flow{d} }
+
+// File is one file. It is opened twice: to look at all of it before anything is taken, and to take it.
+type File struct {
+	Name    string // without its folder
+	Changed time.Time
+	Open    func(ctx context.Context) (io.ReadCloser, error)
+}
+
+// Options of one run.
+type Options struct {
+	DryRun   bool         // look at the files, queue nothing
+	Progress func(Loaded) // told after each page; nil = nobody listens
+}
+
+// What became of a file.
+const (
+	Done      = "loaded"
+	Fine      = "would be loaded" // in a dry run
+	Duplicate = "duplicate"       // its content was loaded before
+	Refused   = "refused"         // as a whole
+	Unknown   = "unknown"         // no mapping takes it
+)
+
+// Loaded is what became of one file.
+type Loaded struct {
+	File     string   `json:"file"`
+	Status   string   `json:"status"`
+	Entity   string   `json:"entity,omitempty"`
+	Detail   string   `json:"detail,omitempty"`
+	Encoding string   `json:"encoding,omitempty"`
+	Ignored  []string `json:"ignoredColumns,omitempty"`
+	Records  int64    `json:"records"` // in the file
+	Queued   int64    `json:"queued"`  // by this run
+	Resumed  int64    `json:"resumed"` // records that an earlier run had taken
+	Broken   []Row    `json:"broken,omitempty"`
+	Breaks   int64    `json:"brokenRecords"` // seen by this run; Broken are the first of them
+}
+
+// Row is one row that cannot be read.
+type Row struct {
+	Line   int64  `json:"line"`
+	Detail string `json:"detail"`
+}
+
+const (
+	page      = 100            // records queued between two notes of the position
+	maxShown  = 100            // broken rows that become exceptions of their own
+	maxAhead  = 24 * time.Hour // a file that claims to be newer would keep what comes later from counting
+	firstYear = 1990
+)
+
+// kind is one layout of one mapping.
+type kind struct {
+	mapping *mapping.Mapping
+	layout  files.Layout
+	order   int
+}
+
+// work is one file with what it is.
+type work struct {
+	File
+	kind
+	out Loaded
+}
+
+// position is what is noted of a file, by its content.
+type position struct {
+	File    string    `json:"file"`
+	Changed time.Time `json:"changed"`
+	Records int64     `json:"records"`
+	Done    bool      `json:"done"`
+}
+
+// Apply takes files in: what others refer to first, then the older ones. What is wrong with a file is told in its Loaded; the
+// error is for what stops all of them.
+func (f *Flow) Apply(ctx context.Context, all []File, o Options) ([]Loaded, error) {
+	kinds := f.kinds()
+	var works []work
+	var out []Loaded
+	for _, file := range all {
+		takes := slices.DeleteFunc(slices.Clone(kinds), func(k kind) bool { return !k.layout.Takes(file.Name) })
+		switch {
+		case len(takes) == 0:
+			out = append(out, Loaded{File: file.Name, Status: Unknown, Detail: "no mapping of the platform files takes a file of this name"})
+		case len(takes) > 1:
+			out = append(out, Loaded{File: file.Name, Status: Refused, Detail: fmt.Sprintf("%s and %s both take a file of this name", takes[0].mapping.File, takes[1].mapping.File)})
+		default:
+			works = append(works, work{file, takes[0], Loaded{File: file.Name, Entity: takes[0].mapping.Entity}})
+		}
+	}
+	slices.SortStableFunc(works, func(a, b work) int {
+		return cmp.Or(cmp.Compare(a.order, b.order), a.Changed.Compare(b.Changed), strings.Compare(a.Name, b.Name))
+	})
+	for _, w := range works {
+		err := f.take(ctx, &w, o)
+		if c := fault.ClassOf(err); err != nil && (c == fault.Contract || c == fault.Malformed) {
+			w.out.Status, w.out.Detail = Refused, err.Error()
+			if !o.DryRun {
+				err = f.d.Ledger.Park(ctx, f.exception(w, 0, err.Error()))
+			} else {
+				err = nil
+			}
+		}
+		out = append(out, w.out)
+		if err != nil {
+			return out, fault.Wrap("", "load", w.Name, err)
+		}
+	}
+	return out, nil
+}
+
+// kinds are all layouts, in the order in which their files are taken.
+func (f *Flow) kinds() []kind {
+	var out []kind
+	for _, entity := range f.d.Config.Entities() {
+		m, ok := f.d.Config.ByEntity(entity, record.Files)
+		if !ok {
+			continue
+		}
+		for i, l := range m.Layouts() {
+			out = append(out, kind{m, l, 2*f.depth(entity, 0) + min(i, 1)})
+		}
+	}
+	return out
+}
+
+// depth is how far an entity's references reach.
+func (f *Flow) depth(entity string, above int) int {
+	deepest := 0
+	m, ok := f.d.Config.ByEntity(entity, record.Files)
+	if !ok || above > 5 {
+		return 0
+	}
+	for _, field := range f.d.Config.Contract(entity).Names() {
+		if object, refers := m.Refers(field); refers {
+			if to, ok := f.d.Config.ByObject(record.Files, object); ok {
+				deepest = max(deepest, 1+f.depth(to.Entity, above+1))
+			}
+		}
+	}
+	return deepest
+}
+
+// open gives the file's content to do, and says which file an error is about.
+func (w *work) open(ctx context.Context, do func(io.Reader) error) error {
+	in, err := w.Open(ctx)
+	if err != nil {
+		return fault.Wrap(fault.Down, "load.open", w.Name, err)
+	}
+	defer func() { _ = in.Close() }() // it was only read
+	return do(in)
+}
+
+func (f *Flow) take(ctx context.Context, w *work, o Options) (err error) {
+	if w.layout, err = w.layout.For(w.Name); err != nil {
+		return err
+	}
+	if y := w.Changed.Year(); w.Changed.Sub(f.d.Now()) > maxAhead || y < firstYear {
+		return &fault.Error{Class: fault.Contract, Op: "load", ID: w.Name, Detail: "the file says that it was changed at " + w.Changed.UTC().Format(time.RFC3339),
+			Remedy: "set its time to when its content was true (touch -d): a later file counts more than an earlier one"}
+	}
+	var whole files.Inspected
+	if err := w.open(ctx, func(in io.Reader) (err error) { whole, err = files.Inspect(in, w.layout); return err }); err != nil {
+		return err
+	}
+	w.out.Encoding, w.out.Ignored, w.out.Records = whole.Encoding, whole.Ignored, whole.Records
+	name := w.mapping.Object + "/" + w.layout.List + "/" + whole.Hash
+	text, err := f.d.Ledger.Cursor(ctx, record.Files, name)
+	if err != nil {
+		return err
+	}
+	at := position{File: w.Name, Changed: w.Changed.UTC()}
+	if text != "" {
+		if err := json.Unmarshal([]byte(text), &at); err != nil {
+			return fault.Wrap(fault.Internal, "load.position", w.Name, err)
+		}
+	}
+	if at.Done {
+		w.out.Status, w.out.Resumed, w.out.Detail = Duplicate, at.Records, "the same content was loaded as "+at.File
+		return nil
+	}
+	w.out.Resumed = at.Records
+	if text == "" && !o.DryRun { // whoever goes on uses the same time, so that a record told twice is told in one version
+		if err := f.note(ctx, name, at); err != nil {
+			return err
+		}
+	}
+	err = w.open(ctx, func(in io.Reader) error { return f.queue(ctx, w, in, whole.Hash, name, &at, o) })
+	if err != nil {
+		return err
+	}
+	if o.DryRun {
+		w.out.Status = Fine
+		return nil
+	}
+	at.Done = true
+	if err := f.note(ctx, name, at); err != nil {
+		return err
+	}
+	w.out.Status = Done
+	f.d.Telemetry.Count("FileRecords", record.Files, float64(w.out.Queued))
+	return f.d.Ledger.Unpark(ctx, f.exception(*w, 0, ""))
+}
+
+func (f *Flow) note(ctx context.Context, name string, at position) error {
+	text, err := json.Marshal(at)
+	if err != nil {
+		return fault.Wrap(fault.Internal, "load.position", at.File, err)
+	}
+	return f.d.Ledger.SaveCursor(ctx, record.Files, name, string(text))
+}
+
+// queue queues the records behind a position, page by page.
+func (f *Flow) queue(ctx context.Context, w *work, in io.Reader, hash, name string, at *position, o Options) error {
+	records, err := files.NewRecords(in, w.layout)
+	if err != nil {
+		return err
+	}
+	trace := f.d.NewID()
+	var msgs []queue.Message
+	send := func(seen int64) error {
+		if !o.DryRun {
+			if len(msgs) > 0 {
+				if err := f.d.Inbound.Send(ctx, msgs...); err != nil {
+					return fault.Wrap("", "load.queue", w.Name, err)
+				}
+			}
+			at.Records = seen
+			if err := f.note(ctx, name, *at); err != nil {
+				return err
+			}
+		}
+		w.out.Queued, msgs = w.out.Queued+int64(len(msgs)), msgs[:0]
+		if o.Progress != nil {
+			o.Progress(w.out)
+		}
+		return nil
+	}
+	seen := int64(0)
+	for {
+		rec, err := records.Next()
+		if errors.Is(err, io.EOF) {
+			return send(seen)
+		}
+		if err != nil {
+			return err
+		}
+		if seen++; seen <= w.out.Resumed {
+			continue
+		}
+		if rec.Broken == nil {
+			m, err := f.message(w, rec, seen, at.Changed, trace).Message(fmt.Sprintf("file/%s/%d", hash, seen))
+			switch {
+			case err == nil:
+				msgs = append(msgs, m)
+			case fault.Is(err, fault.TooLarge):
+				rec.Broken = &files.Broken{Line: rec.Line, Detail: err.Error()}
+			default:
+				return err
+			}
+		}
+		if rec.Broken != nil {
+			if err := f.broken(ctx, w, rec.Broken, trace, o); err != nil {
+				return err
+			}
+		}
+		if seen%page == 0 {
+			if err := send(seen); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (f *Flow) message(w *work, rec files.Record, place int64, changed time.Time, trace string) message.Inbound {
+	return message.Inbound{CorrelationID: trace, ReceivedAt: f.d.Now().UTC(), Source: message.Batch, Native: record.Native{
+		Ref:     record.Ref{Platform: record.Files, Object: w.mapping.Object, ID: rec.Key},
+		Version: record.Version{At: changed, Final: true, Seq: place}, Fields: rec.Fields, Partial: w.layout.List != "", External: rec.External}}
+}
+
+// broken makes an exception of a row that cannot be read; of so many, one of all the others.
+func (f *Flow) broken(ctx context.Context, w *work, b *files.Broken, trace string, o Options) error {
+	w.out.Breaks++
+	f.d.Telemetry.Count("BrokenRows", record.Files, 1)
+	if w.out.Breaks > maxShown+1 {
+		return nil
+	}
+	x := f.exception(*w, b.Line, fmt.Sprintf("line %d %s", b.Line, b.Detail))
+	if w.out.Breaks > maxShown {
+		x.Native, x.Detail = record.Files+"/"+w.Name+":more", fmt.Sprintf("more than %d rows are broken; line %d %s", maxShown, b.Line, b.Detail)
+	} else {
+		w.out.Broken = append(w.out.Broken, Row{b.Line, b.Detail})
+	}
+	if o.DryRun {
+		return nil
+	}
+	x.Trace = trace
+	f.d.Telemetry.Event(ctx, telemetry.Event{Step: "parked", Platform: record.Files, Record: x.Native, Trace: trace, Detail: x.Detail})
+	return f.d.Ledger.Park(ctx, x)
+}
+
+// exception is about one line of a file, or with none about all of it.
+func (f *Flow) exception(w work, line int64, detail string) ledger.Exception {
+	x := ledger.Exception{Type: "contract-violation", Platform: record.Files, Native: record.Files + "/" + w.Name, Detail: detail, Remedy: "correct the file and load it again"}
+	if line > 0 {
+		x.Native += fmt.Sprintf(":%d", line)
+		x.Remedy = "correct the row and load it again, in a file of its own or with the others; then resolve this"
+	}
+	return x
+}
