@@ -31,6 +31,7 @@ import (
 	"sorrel/shared/flow/deliver"
 	"sorrel/shared/flow/hub"
 	"sorrel/shared/flow/intake"
+	"sorrel/shared/flow/load"
 	"sorrel/shared/flow/lookup"
 	"sorrel/shared/flow/operate"
 	"sorrel/shared/flow/publish"
@@ -490,6 +491,11 @@ func (w *World) Batch() *batch.Flow {
 		}
 	}
 	return batch.New(d)
+}
+
+// Load makes what takes files in.
+func (w *World) Load() *load.Flow {
+	return load.New(load.Deps{Ledger: w.Ledger, Config: w.Config, Inbound: w.Inbound, Now: w.Now, NewID: w.newID, Telemetry: w.Telemetry})
 }
 
 // Sweep makes the sweep function.

@@ -166,9 +166,9 @@ func (f *Flow) refersTo(name string) []string {
 	return slices.Compact(out)
 }
 
-// missing lists the platforms of an entity that are not connected.
+// missing lists the platforms of an entity that are not connected. Files are none that could be.
 func (f *Flow) missing(name string) []string {
-	return slices.DeleteFunc(f.d.Config.PlatformsOf(name), func(p string) bool { return f.d.Sources[p] != nil })
+	return slices.DeleteFunc(f.d.Config.PlatformsOf(name), func(p string) bool { return p == record.Files || f.d.Sources[p] != nil })
 }
 
 // note leaves one line in the general audit log.
