@@ -172,7 +172,7 @@ func Changes(ctx context.Context, o ChangesOptions) (r ChangesReport, err error)
 	if (o.DynamoDB == "") != (o.SQS == "") {
 		return r, errors.New("bench cost: only one endpoint is given; name DynamoDB's and SQS's, or none")
 	}
-	t, err := newTally(ctx, o)
+	t, err := newTally(ctx, o, configWithTier)
 	if err != nil {
 		return r, err
 	}
@@ -242,7 +242,7 @@ type tally struct {
 	sum   ChangeCost
 }
 
-func newTally(ctx context.Context, o ChangesOptions) (t *tally, err error) {
+func newTally(ctx context.Context, o ChangesOptions, config func(dir string) error) (t *tally, err error) {
 	dir, undo, err := workDir(o.Dir)
 	if err != nil {
 		return nil, err
@@ -253,7 +253,7 @@ func newTally(ctx context.Context, o ChangesOptions) (t *tally, err error) {
 			err = errors.Join(err, t.close(context.WithoutCancel(ctx)))
 		}
 	}()
-	if err := configWithTier(filepath.Join(dir, "config")); err != nil {
+	if err := config(filepath.Join(dir, "config")); err != nil {
 		return t, err
 	}
 	set, err := boot.LoadConfig(filepath.Join(dir, "config"))

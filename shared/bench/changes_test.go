@@ -45,7 +45,7 @@ func TestChanges(t *testing.T) {
 // A cost that is not as it should be is told.
 func TestChangesCanFail(t *testing.T) {
 	t.Parallel()
-	x, err := newTally(t.Context(), ChangesOptions{Dir: t.TempDir(), Seed: 1})
+	x, err := newTally(t.Context(), ChangesOptions{Dir: t.TempDir(), Seed: 1}, configWithTier)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -171,39 +171,45 @@ platforms:
 	}
 }
 
+// editorSchema checks YAML by one of the schemas that editors use.
+func editorSchema(t *testing.T, name string) func([]byte) error {
+	t.Helper()
+	data, err := fs.ReadFile(config.FS, "schema/"+name+".json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("urn:x", doc); err != nil {
+		t.Fatal(err)
+	}
+	schema, err := c.Compile("urn:x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(data []byte) error {
+		asJSON, err := yaml.YAMLToJSON(data)
+		if err != nil {
+			t.Fatalf("%s: %v", data, err)
+		}
+		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(asJSON))
+		if err != nil {
+			t.Fatalf("%s: %v", data, err)
+		}
+		return schema.Validate(doc)
+	}
+}
+
 // Editors check the YAML files against these schemas: they must accept what Load accepts, and name every key.
 func TestEditorSchemas(t *testing.T) {
 	t.Parallel()
-	for _, dir := range []string{"policy", "mapping", "people", "subscribers", "lookups"} {
-		data, err := fs.ReadFile(config.FS, "schema/"+dir+".json")
-		if err != nil {
-			t.Fatal(err)
-		}
-		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := jsonschema.NewCompiler()
-		if err := c.AddResource("urn:x", doc); err != nil {
-			t.Fatal(err)
-		}
-		schema, err := c.Compile("urn:x")
-		if err != nil {
-			t.Fatal(err)
-		}
-		check := func(name string, data []byte) error {
-			asJSON, err := yaml.YAMLToJSON(data)
-			if err != nil {
-				t.Fatal(name, err)
-			}
-			doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(asJSON))
-			if err != nil {
-				t.Fatal(name, err)
-			}
-			return schema.Validate(doc)
-		}
+	for _, dir := range []string{"policy", "mapping", "people", "subscribers", "workflows", "lookups"} {
+		check := editorSchema(t, dir)
 		pattern, place := dir+"/*.yaml", "../schema/"
-		if dir == "people" || dir == "subscribers" || dir == "lookups" {
+		if dir != "policy" && dir != "mapping" {
 			pattern, place = dir+".yaml", "schema/"
 		}
 		files, err := fs.Glob(config.FS, pattern)
@@ -215,15 +221,81 @@ func TestEditorSchemas(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := check(name, data); err != nil {
+			if err := check(data); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
 			if first := "# yaml-language-server: $schema=" + place + dir + ".json\n"; !bytes.HasPrefix(data, []byte(first)) {
 				t.Errorf("%s does not start with %q", name, first)
 			}
-			if check(name, append(data, "surprise: 1\n"...)) == nil {
+			if check(append(data, "surprise: 1\n"...)) == nil {
 				t.Errorf("%s: an unknown key passes the editor schema", name)
 			}
+		}
+	}
+}
+
+// What the shipped files do not use: editors and Load agree about it, too.
+func TestEditorSchemasOfOtherForms(t *testing.T) {
+	t.Parallel()
+	customer, err := fs.ReadFile(config.FS, "policy/customer.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin, end := bytes.Index(customer, []byte("\ncopies:")), bytes.Index(customer, []byte("\nmatch:"))
+	if begin < 0 || end < begin {
+		t.Fatal("the policy of customers has no copies: before match:")
+	}
+	shipped, err := fs.ReadFile(config.FS, "subscribers.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var example []string // stands there as a comment
+	for line := range strings.Lines(string(shipped)) {
+		if rest, is := strings.CutPrefix(line, "#   "); is {
+			example = append(example, "  "+rest)
+		}
+	}
+	for _, tt := range []struct {
+		file, text string
+		good       bool
+	}{
+		{"policy/customer.yaml", "copies: [salesforce, netsuite, zendesk, servicenow]", true},
+		{"policy/customer.yaml", "copies: {salesforce: {}, netsuite: {}, zendesk: {when: golden.number != null}, servicenow: {}}", true},
+		{"policy/customer.yaml", "copies: {salesforce: {}, netsuite: {wen: golden.number != null}}", false},
+		{"policy/customer.yaml", "copies: {salesforce: {}, netsuite: {withdraw: golden.number == null, alone: golden.activation != null}}", true},
+		{"policy/customer.yaml", "copies: {salesforce: {}, oracle: {}}", false},
+		{"policy/customer.yaml", "copies: netsuite", false},
+		{"policy/customer.yaml", "copies: {netsuite: {when: [golden.number]}}", false},
+		{"subscribers.yaml", "subscribers:\n" + strings.Join(example, ""), true},
+		{"subscribers.yaml", "subscribers: {a: {to: print, events: [\"*\"]}}", true},
+		{"subscribers.yaml", "subscribers: {a: {to: kafka, events: [\"*\"]}}", false},
+		{"subscribers.yaml", "subscribers: {A_B: {to: print, events: [\"*\"]}}", false},
+		{"subscribers.yaml", "subscribers: {a: {events: [\"*\"]}}", false},
+		{"subscribers.yaml", "subscribers: {a: {to: print, entities: {customer: []}}}", false},
+		{"subscribers.yaml", "subscribers: {a: {to: print}}", false},
+		{"subscribers.yaml", "subscribers: []", false},
+		{"subscribers.yaml", "{}", false},
+	} {
+		data := []byte(tt.text + "\n")
+		schema, _, _ := strings.Cut(strings.TrimSuffix(tt.file, ".yaml"), "/")
+		if schema == "policy" {
+			data = slices.Concat(customer[:begin+1], data, customer[end+1:])
+		}
+		fsys := fstest.MapFS{}
+		if err := fs.WalkDir(config.FS, ".", func(name string, e fs.DirEntry, err error) error {
+			if err != nil || e.IsDir() {
+				return err
+			}
+			fsys[name] = &fstest.MapFile{}
+			fsys[name].Data, err = fs.ReadFile(config.FS, name)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		fsys[tt.file].Data = data
+		_, problems := policy.Load(fsys)
+		if err := editorSchema(t, schema)(data); (err == nil) != tt.good || (len(problems) == 0) != tt.good {
+			t.Errorf("%s: the schema says %v, Load says %v", tt.text, err, problems)
 		}
 	}
 }
