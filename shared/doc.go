@@ -7,10 +7,15 @@
 // platform said into its view, Fold computes the golden fields and moves proposals on, Project computes what a platform
 // still has to be told, Unite and Divide make one record of two and two of one, Explain says why. The idea: state is kept contributions and truth is a fold over them, so order and repetition change nothing.
 //
-// event makes CloudEvents of lines of the audit log, for subscribers. The idea: the log is the outbox.
+// event makes CloudEvents of lines of the audit log, for subscribers, and their JSON Schemas. The idea: the log is the outbox.
 //
-// workflow is the pure core of processes that take days and people: Advance moves a run on by what records say now. The
-// idea: a step is a goal over records, not a call. process holds the definitions of the product.
+// workflow is the pure core of processes that take days and people: Advance moves a run on by what records say now, Take by
+// what people do. The idea: a step is a goal over records, not a call (decision 017).
+//
+// process holds the definitions of the product (activation, reopening, escalation, calm, payment, account-activity) and what
+// workflows.yaml may say about them. The idea: a process is a list of functions that can be tested with records made up on the spot.
+//
+// taxid says whether a tax number can be one, by its country's form and check digits. It asks nobody.
 //
 // fault is the closed list of failure classes and the one table from class to HTTP status, queue outcome and alarm.
 // The idea: an error says what should happen next, not which line failed.
@@ -34,7 +39,7 @@
 // platform, and who decides which field. contract/source reads the files and remembers positions. expression is the small
 // language of conditions and computed fields in a policy (decision 010); match says by normalised keys which native records
 // mean the same thing (decision 012). The idea: a Set exists only if nothing is wrong, and everything wrong is told at once
-// with file:line:column and a remedy. taxid says whether a tax number can be one.
+// with file:line:column and a remedy.
 //
 // # Memory
 //
@@ -59,8 +64,11 @@
 // flow/intake verifies, decodes, queues and answers. flow/hub hears: one commit per record. flow/deliver projects,
 // writes and confirms. flow/batch lists what changed, as webhooks would have told it. flow/load takes in files, likewise. flow/sweep wakes what is due, and
 // what time alone changes. flow/steward is everything that people do: approve, override, merge, resolve.
-// flow/deadletters shows what was given up, and sends it again. flow/replay does again what was done, after a plan. flow/workflow moves runs of workflows on. flow/publish tells subscribers. flow/lookup answers programs that ask, and reads owners live. flow/operate answers questions. flow/link matches,
-// before going live, what exists on all platforms. The idea: an event is a hint; what is written is the difference
+// flow/deadletters shows what was given up, and sends it again. flow/replay does again what was done, after a plan.
+// flow/workflow gathers what steps look at and commits what they want, and takes what people answer. flow/publish tells
+// subscribers what the log says that they were not told. flow/lookup answers programs that ask, and reads owners live.
+// flow/operate answers questions. flow/link matches, before going live, what exists on all platforms. The idea: an event is
+// a hint; what is written is the difference
 // between what should be there and what is there. Flows declare the small interfaces that they need, and know no vendor
 // and no cloud.
 //
@@ -128,6 +136,21 @@
 //     infra/templatetest name what is forgotten.
 //  7. Mappings for the entities that it takes part in, and the platform in their policies.
 //  8. infra/<platform>: what has to be set up at the vendor. infra/runbooks/secrets.md: its credentials.
+//
+// # Add a workflow
+//
+//  1. shared/process: a definition. Steps are pure functions of Facts that say what is set (Set), waited for (Wait), asked (Ask),
+//     told (Say) or given up (Fail); each is asked again whenever something has changed, so what is set already must not be
+//     wanted anew. What a step brings about, its Undo takes back; from a Final step on there is no way back. Needs names the
+//     records whose changes wake a run, Lists those that it only looks at.
+//  2. Its process in all(): the workflows that records start, the entities it is about, and the fields that it sets, each with
+//     the rule that it must have: assign: workflow, or an owner who is asked.
+//  3. infra/config/policy/<entity>.yaml: its name under workflows:, the fields that it sets under fields:. New fields: see Add a field.
+//  4. What a company decides goes into infra/config/workflows.yaml: read it in define, add it to infra/config/schema/workflows.json
+//     and to the package comment.
+//  5. Tests: in shared/process over made-up records, every order of events; in shared/endtoend over the twins. What it must never
+//     do belongs into the laws of simulation.
+//  6. Changed later: a run keeps its version. Keep the old definition beside the new one until its last run has ended.
 //
 // # Add a flow
 //

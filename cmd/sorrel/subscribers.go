@@ -124,5 +124,5 @@ func (c schemasCommand) Run(s screen) error {
 			return s.json(one.Schema)
 		}
 	}
-	return fmt.Errorf("no type of event is called %q; business events are %s", c.Type, event.Business)
+	return fmt.Errorf("no type of event is called %.60q: sorrel schemas without a type prints all; business events have one schema, %s", c.Type, event.Business)
 }

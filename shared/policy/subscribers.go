@@ -132,7 +132,7 @@ func (s *Set) readSubscriber(ps *source.Problems, x source.Entry) Subscriber {
 	if n.Has("address") {
 		out.Address = n.String(ps, "address", true)
 		if detail := BadAddress(out.To, out.Address); detail != "" {
-			ps.Add(n.Get("address"), detail, "give the ARN of the queue or the event bus, or leave it to the environment")
+			ps.Add(n.Get("address"), detail, "give the ARN of the queue (arn:aws:sqs:REGION:ACCOUNT:NAME) or of the event bus (arn:aws:events:REGION:ACCOUNT:event-bus/NAME), or remove it and leave it to the environment")
 		}
 	}
 	s.readEntities(ps, n, &out)
@@ -211,6 +211,10 @@ func (s *Set) readEnrich(ps *source.Problems, n source.Node, out *Subscriber) {
 			to := s.Contract(ref.To)
 			if !known || ref.Type != contract.Reference || to == nil {
 				ps.Add(f, fmt.Sprintf("%q does not begin with a reference of %s", f.Text, entity), "write a field that refers to a record, a point, and a field of that record")
+				continue
+			}
+			if fact.Field == "" {
+				ps.Add(f, fmt.Sprintf("%q names no field of %s", f.Text, ref.To), fmt.Sprintf("write a point and a field behind it, such as %s.%s", fact.Ref, to.Names()[0]))
 				continue
 			}
 			if _, known := to.Field(fact.Field); !known {

@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"sorrel/shared/contract/source"
 	"sorrel/shared/match"
 	"sorrel/shared/record"
 	"sorrel/shared/taxid"
@@ -53,13 +54,24 @@ func activationProcess() process {
 	}, define: func(s settings) []workflow.Definition {
 		s.known("review", "remind", "expire", "late", "since")
 		a := activation{since: s.node.String(s.ps, "since", false), remind: s.durations("remind", day, 3*day), expire: s.duration("expire", 14*day), late: s.duration("late", 2*day)}
-		for _, n := range s.node.Get("review").Items {
-			if n.Known(s.ps, "a reason to review", "when", "reason") {
+		review := s.node.Get("review")
+		if review.Kind != source.None && review.Kind != source.List {
+			s.ps.Add(review, fmt.Sprintf("review must be %s, this is %s", source.List, review.Kind), "write a list of {when: …, reason: …}")
+		}
+		for _, n := range review.Items {
+			switch {
+			case !n.Known(s.ps, "a reason to review", "when", "reason"):
+			case !n.Has("when"):
+				s.ps.Add(n, "a reason to review has no condition", "add when:, such as when: opportunity.amount > 100000")
+			default:
 				a.clauses = append(a.clauses, clause{s.condition(n.Get("when")), n.String(s.ps, "reason", true)})
 			}
 		}
+		if n := len(a.remind); n > 0 && a.expire > 0 && a.remind[n-1] >= a.expire {
+			s.ps.Add(s.node, "an activation expires before the last reminder", "let expire (14d if missing) be longer than the last of remind ([1d, 3d] if missing)")
+		}
 		if _, err := time.Parse(time.DateOnly, a.since); err != nil && a.since != "" {
-			s.ps.Add(s.node.Get("since"), "this is no day", "write it as 2026-11-30")
+			s.ps.Add(s.node.Get("since"), fmt.Sprintf("since: %.40q is no day", a.since), "write it as 2026-11-30")
 		}
 		return []workflow.Definition{a.definition(), reopening()}
 	}}

@@ -210,6 +210,21 @@ payments: {}
 			t.Errorf("nothing is said about %s:\n%s", want, strings.Join(got, "\n"))
 		}
 	}
+	for text, want := range map[string]string{
+		"activation: {expire: 2d}":                "1:14: an activation expires before the last reminder",
+		"activation: {remind: [1d, 20d]}":         "1:14: an activation expires before the last reminder",
+		"activation: {late: 12}":                  `1:20: late: "12" is no time`,
+		"activation: {review: yes}":               "1:22: review must be a list, this is a text",
+		"activation: {review: [{reason: x}]}":     "1:24: a reason to review has no condition",
+		"activation: {since: 1.11.2026}":          `1:21: since: "1.11.2026" is no day`,
+		"account-activity: {expire: 2d}":          `1:20: unknown key "expire" in the settings of a workflow; there is none`,
+		"escalation: {when: case.urgent == true}": `unknown name "case.urgent"`,
+	} {
+		fsys["workflows.yaml"] = &fstest.MapFile{Data: []byte(text)}
+		if got := book(); len(got) != 1 || !strings.Contains(got[0], want) {
+			t.Errorf("%s: want %s, got %q", text, want, got)
+		}
+	}
 	delete(fsys, "workflows.yaml")
 	if got := book(); len(got) > 0 {
 		t.Errorf("the file is optional: %v", got)

@@ -133,9 +133,10 @@ func (s settings) duration(key string, otherwise time.Duration) time.Duration {
 	if !s.node.Has(key) {
 		return otherwise
 	}
-	d, ok := policy.Duration(s.node.String(s.ps, key, true))
-	if !ok {
-		s.ps.Add(s.node.Get(key), "this is no time", "write whole minutes, hours or days, such as 30m, 4h or 2d")
+	text := s.node.String(s.ps, key, true)
+	d, ok := policy.Duration(text)
+	if !ok && text != "" {
+		s.ps.Add(s.node.Get(key), fmt.Sprintf("%s: %.40q is no time", key, text), "write whole minutes, hours or days, such as 30m, 4h or 2d")
 	}
 	return d
 }
@@ -148,7 +149,7 @@ func (s settings) durations(key string, otherwise ...time.Duration) []time.Durat
 	for _, n := range s.node.Texts(s.ps, key) {
 		d, ok := policy.Duration(n.Text)
 		if !ok || len(out) > 0 && d <= out[len(out)-1] {
-			s.ps.Add(n, "this is no time after the one before it", "write growing times, such as [1d, 3d]")
+			s.ps.Add(n, fmt.Sprintf("%s: %.40q is no time after the one before it", key, n.Text), "write growing times, such as [1d, 3d]")
 		}
 		out = append(out, d)
 	}

@@ -357,6 +357,9 @@ func Suggest(word string, known []string) string {
 	if best != "" {
 		return fmt.Sprintf("did you mean %q?", best)
 	}
+	if len(known) == 0 {
+		return "there is none"
+	}
 	sorted := slices.Sorted(slices.Values(known))
 	if len(sorted) > 40 {
 		sorted = append(sorted[:40], "…")

@@ -46,6 +46,9 @@ type Listing struct {
 // List lists runs.
 func (f *Flow) List(ctx context.Context, by Filter) (Listing, error) {
 	after, err := by.check()
+	if err == nil && by.Entity != "" && f.d.Config.Contract(by.Entity) == nil {
+		err = &fault.Error{Class: fault.Malformed, Op: "workflow.list", Detail: fmt.Sprintf("unknown entity %.40q", by.Entity), Remedy: fmt.Sprintf("one of %v", f.d.Config.Entities())}
+	}
 	if err != nil {
 		return Listing{}, err
 	}
