@@ -22,6 +22,7 @@ const (
 
 	asking    = 10 * time.Second // who asked within it counts as asking
 	turn      = 5 * time.Second  // how long slots are held while others, for want of enough slots, have none
+	missed    = time.Minute      // for which what becomes free is kept for a class that was refused
 	remember  = 2 * time.Minute  // how long a worker whose lease has ended may still hand back what it did not use
 	maxSilent = 16               // workers remembered so
 	parts     = 12               // a window is counted in parts
@@ -116,11 +117,18 @@ type Counter struct {
 	Use    Demand                `json:"use,omitempty"`    // calls in this epoch, by purpose: for fairness only
 	Epoch  int64                 `json:"epoch,omitempty"`
 	Asked  map[Purpose]time.Time `json:"asked,omitempty"`
+	Missed map[Class]Missed      `json:"missed,omitempty"` // of calls at once: classes that found none, and have had none since
 	Others Foreign               `json:"others,omitzero"`
 	Heard  time.Time             `json:"heard,omitzero"`  // of the last reading
 	Closed time.Time             `json:"closed,omitzero"` // the vendor asked to be left alone in this respect
 	Pace   float64               `json:"pace,omitempty"`  // share of Max that is used since the vendor complained; 0 = all
 	Paced  time.Time             `json:"paced,omitzero"`
+}
+
+// Missed is for how long a class has found no call.
+type Missed struct {
+	Since time.Time `json:"since"`
+	Last  time.Time `json:"last"`
 }
 
 // Foreign is what the vendor has counted beside what we know of. Where a reading says when the window ends, Calls is all
@@ -344,7 +352,7 @@ func (s State) clone() State {
 	s.Limits, s.Workers = make(map[string]*Counter, len(limits)), make(map[string]*Worker, len(workers)+1)
 	for name, c := range limits {
 		own := *c
-		own.Spent, own.Use, own.Asked = orEmpty(c.Spent), orEmpty(c.Use), orEmpty(c.Asked)
+		own.Spent, own.Use, own.Asked, own.Missed = orEmpty(c.Spent), orEmpty(c.Use), orEmpty(c.Asked), orEmpty(c.Missed)
 		s.Limits[name] = &own
 	}
 	for id, w := range workers {
@@ -367,7 +375,7 @@ func (s *State) declare(limits []Limit) {
 	for _, l := range limits {
 		c := s.Limits[l.Name]
 		if c == nil || c.Window != l.Window { // the parts are counted anew
-			s.Limits[l.Name] = &Counter{Max: l.Max, Window: l.Window, Spent: map[int64]int{}, Use: Demand{}, Asked: map[Purpose]time.Time{}}
+			s.Limits[l.Name] = &Counter{Max: l.Max, Window: l.Window, Spent: map[int64]int{}, Use: Demand{}, Asked: map[Purpose]time.Time{}, Missed: map[Class]Missed{}}
 		} else if c.Max != l.Max {
 			c.Max, c.Said = l.Max, 0
 		}
@@ -552,6 +560,7 @@ func (c *Counter) made(part int64) time.Time {
 func (c *Counter) age(now time.Time) {
 	maps.DeleteFunc(c.Spent, func(part int64, _ int) bool { return !time.Unix(0, part*int64(c.part())).After(now) })
 	maps.DeleteFunc(c.Asked, func(_ Purpose, at time.Time) bool { return now.Sub(at) > asking })
+	maps.DeleteFunc(c.Missed, func(_ Class, m Missed) bool { return now.Sub(m.Last) > missed })
 	if epoch := now.UnixNano() / int64(c.epoch()); epoch != c.Epoch {
 		c.Epoch, c.Use = epoch, Demand{}
 	}
@@ -851,6 +860,48 @@ func (s *State) owed(c *Counter, name, worker string, class Class, now time.Time
 	return true
 }
 
+// kept reports that what is free is kept for a more urgent class, which was refused within the last minute and has had no
+// call since: its work comes back for it now and then, and would find it taken each time. Kept is for what comes back, which
+// lookups do not. Starved reports that it has been so for a minute: then nothing is owed to the less urgent either.
+func (c *Counter) kept(class Class, now time.Time) (kept, starved bool) {
+	for of, m := range c.Missed {
+		if of.rank() < class.rank() {
+			kept, starved = true, starved || now.Sub(m.Since) >= missed
+		}
+	}
+	return kept, starved
+}
+
+// passed reports that a worker that waits stands in nobody's way: what it wants is kept for the more urgent, and no call is
+// owed to it now.
+func (c *Counter) passed(want Demand, now time.Time) bool {
+	for p := range want {
+		kept, starved := c.kept(p.Class, now)
+		if !kept || !starved && c.trickle(p.Class) > 0 {
+			return false
+		}
+	}
+	return len(want) > 0
+}
+
+// miss notes which of the classes that a worker asks for have got nothing.
+func (c *Counter) miss(want, got Demand, now time.Time) {
+	for p := range want {
+		if got.of(p.Class) > 0 || !p.Class.Awaited() {
+			continue
+		}
+		m, before := c.Missed[p.Class]
+		if !before {
+			m.Since = now
+		}
+		m.Last = now
+		c.Missed[p.Class] = m
+	}
+	for p := range got {
+		delete(c.Missed, p.Class)
+	}
+}
+
 // slots shares out a limit of calls at once.
 func (s *State) slots(c *Counter, name string, h *Held, a Ask, want Demand, now time.Time) Share {
 	sh := Share{Closed: c.Closed}
@@ -878,7 +929,7 @@ func (s *State) slots(c *Counter, name string, h *Held, a Ask, want Demand, now 
 		if w.before(a, c.Window, now) {
 			inherited += o.Slots
 		}
-		if now.Sub(o.Asked) > asking {
+		if now.Sub(o.Asked) > asking || o.Slots == 0 && c.passed(o.Want, now) {
 			continue
 		}
 		byWorker = append(byWorker, o.Busy.sum()+o.Want.sum())
@@ -928,8 +979,10 @@ func (s *State) slots(c *Counter, name string, h *Held, a Ask, want Demand, now 
 		sh.Fair = map[Purpose]int64{}
 	}
 	h.Owed = nil
+	got := orEmpty(busy)
 	for _, p := range mineWanted.byUrgency() {
 		rank := p.Class.rank()
+		kept, starved := c.kept(p.Class, now)
 		top := ceiling(most, rank)
 		k := min(want[p], top-others-n, allowed-n)
 		if sh.Scarce {
@@ -943,14 +996,21 @@ func (s *State) slots(c *Counter, name string, h *Held, a Ask, want Demand, now 
 			k = min(k, even-busy[p])
 			sh.Fair[p] = int64(max(0, even))
 		}
-		if want[p] > 0 && !sh.Owed[rank] && s.owed(c, name, worker, p.Class, now) {
+		if kept {
+			k = 0
+		}
+		if want[p] > 0 && !starved && !sh.Owed[rank] && s.owed(c, name, worker, p.Class, now) {
 			sh.Owed[rank] = true
 			if busy.of(p.Class) == 0 {
 				k = max(k, min(want[p], 1, allowed-n))
 			}
 		}
-		n += max(0, k)
+		if k > 0 {
+			n += k
+			got[p] += k
+		}
 	}
+	c.miss(want, got, now)
 	for rank, class := range Classes() {
 		if sh.Owed[rank] = sh.Owed[rank] && n > 0 && allowed > 0; sh.Owed[rank] {
 			h.Owed = append(h.Owed, class)
@@ -971,6 +1031,9 @@ func (s *State) slots(c *Counter, name string, h *Held, a Ask, want Demand, now 
 	sh.calm = n == 0 || !h.Short && 20*(others+n) <= most // a slot is missed by others at once
 	for rank := range sh.Classes {
 		sh.Classes[rank] = min(sh.Upto, int64(max(0, ceiling(most, rank)-others)))
+		if kept, _ := c.kept(Classes()[rank], now); kept {
+			sh.Classes[rank] = 0
+		}
 	}
 	sh.Retry = now.Add(time.Second)
 	return sh

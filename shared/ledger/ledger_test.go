@@ -767,14 +767,22 @@ func TestPrices(t *testing.T) {
 		{"commit: it stays", func() error {
 			return l.Commit(t.Context(), pointing(load(t, l, "order/a"), map[string]record.ID{"customer": "customer/1"}))
 		}, 1 + 1, 1, 1},
-		{"referring", func() error {
-			for _, err := range l.Referring(t.Context(), "customer/1", "order") {
+		{"referrers", func() error {
+			for _, err := range l.Referrers(t.Context(), "customer/1", "order") {
 				if err != nil {
 					return err
 				}
 			}
 			return nil
 		}, 2, 2, 0},
+		{"referring", func() error {
+			for _, err := range l.Referring(t.Context(), State{Record: record.Record{ID: "customer/1"}}) {
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		}, 1, 1, 0},
 		{"open runs", func() error {
 			for _, err := range l.OpenRuns(t.Context()) {
 				if err != nil {

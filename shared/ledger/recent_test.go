@@ -13,10 +13,11 @@ func TestRecentIsBounded(t *testing.T) {
 	t.Parallel()
 	r := newRecent(1000)
 	held := func() (n int) {
-		for _, half := range []map[store.Key]remembered{r.new, r.old} {
-			for _, s := range half {
-				n += s.bytes
-			}
+		for _, at := range r.at {
+			n += at.Value.(*remembered).bytes
+		}
+		if len(r.at) != r.order.Len() || n != r.bytes {
+			t.Fatalf("%d bytes of %d states, counted as %d of %d", n, len(r.at), r.bytes, r.order.Len())
 		}
 		return n
 	}
@@ -34,6 +35,25 @@ func TestRecentIsBounded(t *testing.T) {
 			if _, found := r.get(e); found {
 				t.Fatal("another revision was taken for it")
 			}
+		}
+	}
+}
+
+// What is asked for stays; what is not goes first, and no more of it than is needed.
+func TestRecentForgetsTheOldest(t *testing.T) {
+	t.Parallel()
+	r := newRecent(1000)
+	e := func(n int) store.Entry {
+		return store.Entry{Key: stateKey(record.ID(fmt.Sprint("order-", n))), Value: make([]byte, 100), Rev: "1"}
+	}
+	for n := range 10 {
+		r.put(e(n).Key, State{rev: "1"}, e(n).Value)
+	}
+	r.get(e(0))
+	r.put(e(10).Key, State{rev: "1"}, e(10).Value)
+	for n := range 11 {
+		if _, found := r.get(e(n)); found != (n != 1) {
+			t.Errorf("%d: found %t", n, found)
 		}
 	}
 }

@@ -60,11 +60,11 @@ func referred(r record.Record, fields []string) []record.ID {
 	return out
 }
 
-// Referring lists the ids of the records of an entity that refer to a record, or of all entities where it is empty, in no
-// useful order. See Referrers.
-func (l *Ledger) Referring(ctx context.Context, id record.ID, entity string) iter.Seq2[record.ID, error] {
+// Referring lists the ids of the records that refer to a record that was loaded, or to one that was merged into it, in no
+// useful order. What is listed may refer elsewhere by the time that it is loaded.
+func (l *Ledger) Referring(ctx context.Context, to State) iter.Seq2[record.ID, error] {
 	return func(yield func(record.ID, error) bool) {
-		for r, err := range l.Referrers(ctx, id, entity) {
+		for r, err := range l.referrers(ctx, to, "") {
 			if !yield(r.Record, err) {
 				return
 			}
@@ -72,12 +72,23 @@ func (l *Ledger) Referring(ctx context.Context, id record.ID, entity string) ite
 	}
 }
 
-// Referrers is Referring with since when. Who refers to a record that was merged into id refers to id; where id was merged
-// into another record itself, that one's are listed. It reads a page of the store at a time, and each record is listed
-// once. What is listed may refer elsewhere by the time that it is loaded.
+// Referrers lists the records of an entity that refer to a record, or of all entities where it is empty, and since when, in
+// no useful order. Who refers to a record that was merged into id refers to id; where id was merged into another record
+// itself, that one's are listed. It reads a page of the store at a time, and each record is listed once.
 func (l *Ledger) Referrers(ctx context.Context, id record.ID, entity string) iter.Seq2[Referrer, error] {
 	return func(yield func(Referrer, error) bool) {
-		ids, err := l.alsoKnownAs(ctx, id)
+		s, err := l.Follow(ctx, id)
+		if err != nil {
+			yield(Referrer{}, err)
+			return
+		}
+		l.referrers(ctx, s, entity)(yield)
+	}
+}
+
+func (l *Ledger) referrers(ctx context.Context, of State, entity string) iter.Seq2[Referrer, error] {
+	return func(yield func(Referrer, error) bool) {
+		ids, err := l.alsoKnownAs(ctx, of)
 		if err != nil {
 			yield(Referrer{}, err)
 			return
@@ -113,13 +124,8 @@ func (l *Ledger) Referrers(ctx context.Context, id record.ID, entity string) ite
 	}
 }
 
-// alsoKnownAs are the ids of a record, or of the one that it was merged into: its own first, then those of all records
-// that were merged into it.
-func (l *Ledger) alsoKnownAs(ctx context.Context, id record.ID) ([]record.ID, error) {
-	s, err := l.Follow(ctx, id)
-	if err != nil {
-		return nil, err
-	}
+// alsoKnownAs are the ids of a record: its own first, then those of all records that were merged into it.
+func (l *Ledger) alsoKnownAs(ctx context.Context, s State) ([]record.ID, error) {
 	ids := []record.ID{s.Record.ID}
 	level := map[record.ID]State{s.Record.ID: s}
 	for len(level) > 0 {
@@ -136,6 +142,7 @@ func (l *Ledger) alsoKnownAs(ctx context.Context, id record.ID) ([]record.ID, er
 		}
 		slices.Sort(next)
 		ids = append(ids, next...)
+		var err error
 		if level, err = l.Load(ctx, next...); err != nil {
 			return nil, err
 		}

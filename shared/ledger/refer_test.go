@@ -39,11 +39,23 @@ func point(t *testing.T, l *Ledger, id record.ID, to map[string]record.ID) {
 func referring(t *testing.T, l *Ledger, id record.ID, entity string) []record.ID {
 	t.Helper()
 	var out []record.ID
-	for id, err := range l.Referring(t.Context(), id, entity) {
+	for r, err := range l.Referrers(t.Context(), id, entity) {
 		check(t, err)
-		out = append(out, id)
+		out = append(out, r.Record)
 	}
 	slices.Sort(out)
+	if entity == "" {
+		s, err := l.Follow(t.Context(), id)
+		check(t, err)
+		var same []record.ID
+		for id, err := range l.Referring(t.Context(), s) {
+			check(t, err)
+			same = append(same, id)
+		}
+		if slices.Sort(same); !slices.Equal(same, out) {
+			t.Errorf("%s: %q refer to it by its id, %q by its state", id, out, same)
+		}
+	}
 	return out
 }
 
@@ -80,7 +92,7 @@ func TestReferring(t *testing.T) {
 			t.Errorf("since when: %+v", r)
 		}
 	}
-	for range l.Referring(t.Context(), "customer/1", "") {
+	for range l.Referrers(t.Context(), "customer/1", "") {
 		break // a reader may stop at any time
 	}
 }
@@ -99,9 +111,9 @@ func TestReferringTellsFaults(t *testing.T) {
 			return storetest.None
 		}
 		var got error
-		for id, err := range l.Referring(t.Context(), "customer/1", "") {
+		for r, err := range l.Referrers(t.Context(), "customer/1", "") {
 			if got = errors.Join(got, err); err == nil {
-				t.Errorf("it lists %s", id)
+				t.Errorf("it lists %s", r.Record)
 			}
 		}
 		if got == nil {
@@ -199,7 +211,7 @@ func TestReferringReadsWhatItLists(t *testing.T) {
 	}
 	m.take()
 	n := 0
-	for _, err := range l.Referring(t.Context(), "customer/1", "order") {
+	for _, err := range l.Referrers(t.Context(), "customer/1", "order") {
 		check(t, err)
 		if n++; n == 20 {
 			break

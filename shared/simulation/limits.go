@@ -157,14 +157,8 @@ func (p *process) rest() {
 }
 
 // starving is how long calls for live changes may find nothing while others are let through: what these were given
-// they may use to the end of its lease, and a window takes its time. Where there is one call at once, that of a worker that
-// dies is held for 25 s, and who comes back for it each half minute may find it taken some times in a row.
-func (l *limit) starving() time.Duration {
-	if l.Window == 0 && l.Max == 1 {
-		return 6 * time.Minute
-	}
-	return 3 * time.Minute
-}
+// they may use to the end of its lease, and a window takes its time.
+const starving = 3 * time.Minute
 
 // watch holds gates to letting live changes go first.
 func (w *world) watch(n budget.Notice) {
@@ -183,7 +177,7 @@ func (w *world) watch(n budget.Notice) {
 			l.hungry = w.now
 		}
 		l.refused = w.now
-	case n.What == budget.Passed && !l.hungry.IsZero() && w.now.Sub(l.hungry) > l.starving() && w.now.Sub(l.refused) < time.Minute:
+	case n.What == budget.Passed && !l.hungry.IsZero() && w.now.Sub(l.hungry) > starving && w.now.Sub(l.refused) < time.Minute:
 		w.wrong("starved: %s takes calls for %s, and none for live changes since %s", n.Platform, n.Class, w.now.Sub(l.hungry))
 	}
 }

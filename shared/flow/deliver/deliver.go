@@ -69,7 +69,7 @@ type Flow struct {
 
 // New returns the function.
 func New(d Deps) *Flow {
-	return &Flow{d: d, busy: locks{held: map[string]chan struct{}{}}, arrived: arrivals{on: map[string][]record.ID{}}}
+	return &Flow{d: d, busy: locks{held: map[string]chan struct{}{}}, arrived: arrivals{on: map[string]map[record.ID]ledger.State{}}}
 }
 
 const (
@@ -1003,7 +1003,7 @@ func (f *Flow) commit(ctx context.Context, j *job, change func(*ledger.State, *l
 			arrived := !j.before.Record.Views[j.platform].Exists() && after.Record.Views[j.platform].Exists()
 			freed := base.Due[j.platform].Frees && !settled.Entry.After.Due[j.platform].Frees
 			if (arrived || freed) && !settled.Entry.After.Record.Alone(j.rules, j.platform) {
-				f.arrived.add(j.platform, j.id())
+				f.arrived.add(j.platform, settled.Entry.After)
 			}
 			f.missed(ctx, j)
 			done()

@@ -2,6 +2,7 @@ package deliver
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 
@@ -22,22 +23,24 @@ const (
 // nothing but time.
 type arrivals struct {
 	mu sync.Mutex
-	on map[string][]record.ID
+	on map[string]map[record.ID]ledger.State // as they arrived
 }
 
-func (a *arrivals) add(platform string, id record.ID) {
+func (a *arrivals) add(platform string, s ledger.State) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.on[platform] = append(a.on[platform], id)
+	if a.on[platform] == nil {
+		a.on[platform] = map[record.ID]ledger.State{}
+	}
+	a.on[platform][s.Record.ID] = s
 }
 
-func (a *arrivals) take(platform string) []record.ID {
+func (a *arrivals) take(platform string) map[record.ID]ledger.State {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	ids := a.on[platform]
+	on := a.on[platform]
 	delete(a.on, platform)
-	slices.Sort(ids)
-	return slices.Compact(ids)
+	return on
 }
 
 // follow delivers those who have waited for what has arrived. No lock is held here: a record must not wait for one that
@@ -45,8 +48,9 @@ func (a *arrivals) take(platform string) []record.ID {
 func (f *Flow) follow(ctx context.Context, platform string) {
 	for range maxRounds {
 		ready := map[record.ID]bool{}
-		for _, id := range f.arrived.take(platform) {
-			if err := f.release(ctx, platform, id, ready); err != nil {
+		arrived := f.arrived.take(platform)
+		for _, id := range slices.Sorted(maps.Keys(arrived)) {
+			if err := f.release(ctx, platform, arrived[id], ready); err != nil {
 				f.d.Telemetry.Event(ctx, telemetry.Event{Step: "failed", Platform: platform, Record: string(id), Detail: "waking those who wait for it", Err: err})
 			}
 		}
@@ -65,15 +69,16 @@ func (f *Flow) follow(ctx context.Context, platform string) {
 	}
 }
 
-// release makes those due at once who wait for a record on a platform, and notes them in ready.
-func (f *Flow) release(ctx context.Context, platform string, id record.ID, ready map[record.ID]bool) error {
-	entities := f.d.Config.Referring(id.Entity(), platform)
+// release makes those due at once who wait for a record on a platform, and notes them in ready. It costs one request where
+// nobody refers to the record, and none where no entity could.
+func (f *Flow) release(ctx context.Context, platform string, arrived ledger.State, ready map[record.ID]bool) error {
+	entities := f.d.Config.Referring(arrived.Record.ID.Entity(), platform)
 	if len(entities) == 0 || !fits(ctx) {
 		return nil
 	}
 	var ids []record.ID
 	n := 0
-	for from, err := range f.d.Ledger.Referring(ctx, id, "") {
+	for from, err := range f.d.Ledger.Referring(ctx, arrived) {
 		if err != nil {
 			return err
 		}
@@ -121,7 +126,7 @@ func (f *Flow) missed(ctx context.Context, j *job) {
 			return // it waits as long as it is put off
 		}
 		if s.Record.Views[j.platform].Exists() && !s.Record.Alone(f.d.Config.Rules(s.Record.ID.Entity()), j.platform) {
-			f.arrived.add(j.platform, s.Record.ID)
+			f.arrived.add(j.platform, s)
 		}
 	}
 }
