@@ -36,7 +36,7 @@
 //	Begin                    1 (2 g)   - (1 g)                         1
 //	Finish, Doubt, GiveUp    2         1                               1 h
 //	DueFor, Timers, Rechecks 8 e       ⌈listed/4⌉, at least 8          -
-//	Referring                1 j e     ⌈listed/4⌉                       -
+//	ReferringTo              1 j e     ⌈listed/4⌉                       -
 //	Referrers                2 j e     ⌈n/4⌉ + ⌈listed/4⌉               -
 //	Trace, Changes, Log…     1 e       ⌈listed/4⌉                      -
 //	Exceptions, Proposals    1 e       ⌈listed/4⌉, open or not         -

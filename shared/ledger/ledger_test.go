@@ -775,8 +775,8 @@ func TestPrices(t *testing.T) {
 			}
 			return nil
 		}, 2, 2, 0},
-		{"referring", func() error {
-			for _, err := range l.Referring(t.Context(), State{Record: record.Record{ID: "customer/1"}}) {
+		{"referring to a state", func() error {
+			for _, err := range l.ReferringTo(t.Context(), State{Record: record.Record{ID: "customer/1"}}) {
 				if err != nil {
 					return err
 				}

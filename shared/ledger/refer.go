@@ -60,9 +60,20 @@ func referred(r record.Record, fields []string) []record.ID {
 	return out
 }
 
-// Referring lists the ids of the records that refer to a record that was loaded, or to one that was merged into it, in no
+// Referring lists the ids of what Referrers lists.
+func (l *Ledger) Referring(ctx context.Context, id record.ID, entity string) iter.Seq2[record.ID, error] {
+	return func(yield func(record.ID, error) bool) {
+		for r, err := range l.Referrers(ctx, id, entity) {
+			if !yield(r.Record, err) {
+				return
+			}
+		}
+	}
+}
+
+// ReferringTo lists the ids of the records that refer to a record that was loaded, or to one that was merged into it, in no
 // useful order. What is listed may refer elsewhere by the time that it is loaded.
-func (l *Ledger) Referring(ctx context.Context, to State) iter.Seq2[record.ID, error] {
+func (l *Ledger) ReferringTo(ctx context.Context, to State) iter.Seq2[record.ID, error] {
 	return func(yield func(record.ID, error) bool) {
 		for r, err := range l.referrers(ctx, to, "") {
 			if !yield(r.Record, err) {
@@ -74,7 +85,8 @@ func (l *Ledger) Referring(ctx context.Context, to State) iter.Seq2[record.ID, e
 
 // Referrers lists the records of an entity that refer to a record, or of all entities where it is empty, and since when, in
 // no useful order. Who refers to a record that was merged into id refers to id; where id was merged into another record
-// itself, that one's are listed. It reads a page of the store at a time, and each record is listed once.
+// itself, that one's are listed. It reads a page of the store at a time, and each record is listed once. What is listed may
+// refer elsewhere by the time that it is loaded.
 func (l *Ledger) Referrers(ctx context.Context, id record.ID, entity string) iter.Seq2[Referrer, error] {
 	return func(yield func(Referrer, error) bool) {
 		s, err := l.Follow(ctx, id)

@@ -48,7 +48,7 @@ func referring(t *testing.T, l *Ledger, id record.ID, entity string) []record.ID
 		s, err := l.Follow(t.Context(), id)
 		check(t, err)
 		var same []record.ID
-		for id, err := range l.Referring(t.Context(), s) {
+		for id, err := range l.ReferringTo(t.Context(), s) {
 			check(t, err)
 			same = append(same, id)
 		}

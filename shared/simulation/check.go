@@ -284,7 +284,7 @@ func (w *world) referrers() {
 			continue
 		}
 		got := map[record.ID]bool{}
-		for from, err := range w.god.Referring(context.Background(), w.state(id)) {
+		for from, err := range w.god.ReferringTo(context.Background(), w.state(id)) {
 			if err != nil {
 				w.wrong("cannot look: %v", err)
 				return

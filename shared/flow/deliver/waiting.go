@@ -78,7 +78,7 @@ func (f *Flow) release(ctx context.Context, platform string, arrived ledger.Stat
 	}
 	var ids []record.ID
 	n := 0
-	for from, err := range f.d.Ledger.Referring(ctx, arrived) {
+	for from, err := range f.d.Ledger.ReferringTo(ctx, arrived) {
 		if err != nil {
 			return err
 		}
