@@ -59,8 +59,11 @@ func (l *live) keep(ref record.Ref, h heard) {
 }
 
 // read asks an owner, until the caller's time is over. The call itself goes on for those who came later.
-func (l *live) read(ctx context.Context, m *mapping.Mapping, ref record.Ref, view record.View, trace string, within time.Duration) error {
+func (l *live) read(ctx context.Context, m *mapping.Mapping, ref record.Ref, view record.View, trace string, within time.Duration, old func(time.Time) bool) error {
 	done := l.flights.DoChan(ref.String(), func() (any, error) {
+		if h, ok := l.recall(ref); ok && !old(h.at) { // somebody else's call ended after this question had looked
+			return nil, nil
+		}
 		call, cancel := context.WithTimeout(context.WithoutCancel(ctx), within)
 		defer cancel()
 		return nil, l.call(call, m, ref, view, trace)
@@ -252,7 +255,7 @@ func (a *asking) look(ctx context.Context, states ...ledger.State) []seen {
 				continue
 			}
 			reads.Go(func() {
-				err := a.f.live.read(ctx, m, view.Ref, view, a.q.Trace, within)
+				err := a.f.live.read(ctx, m, view.Ref, view, a.q.Trace, within, a.old)
 				mu.Lock()
 				defer mu.Unlock()
 				if err != nil {
