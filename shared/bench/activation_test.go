@@ -44,7 +44,7 @@ func TestActivationCost(t *testing.T) {
 		t.Logf("%-8s %+v", stage, u)
 	}
 	t.Logf("in all   %+v", won.DynamoDB)
-	if runs := won.Stages[stageRuns]; runs.Commits > 14 || runs.Write > 360 || runs.Read > 230 || won.DynamoDB.Write > 640 {
+	if runs := won.Stages[stageRuns]; runs.Commits > 16 || runs.Write > 400 || runs.Read > 245 || won.DynamoDB.Write > 700 {
 		t.Errorf("an activation costs more than decision 017 says: its runs %+v, in all %+v", runs, won.DynamoDB)
 	}
 }
