@@ -24,9 +24,6 @@ type Run struct {
 	rev store.Rev
 }
 
-// Stored reports whether the run was ever committed.
-func (r Run) Stored() bool { return r.rev != "" }
-
 // RunHead is a run as it is listed.
 type RunHead struct {
 	ID      string         `json:"id"`

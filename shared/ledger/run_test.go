@@ -40,7 +40,7 @@ func TestRuns(t *testing.T) {
 		t.Fatalf("the same number begins twice: %v", err)
 	}
 	r, err := l.Run(t.Context(), "activation/opportunity/a/1")
-	if err != nil || r.Step != "a" || !r.Stored() {
+	if err != nil || r.Step != "a" || r.rev == "" {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	stale := r
