@@ -16,6 +16,8 @@ import (
 	"sorrel/shared/platform"
 	"sorrel/shared/policy"
 	"sorrel/shared/record"
+	"sorrel/shared/store"
+	"sorrel/shared/store/storetest"
 )
 
 // conditionalConfig is the governed configuration with a stage that something else sets, copies that depend on it, and
@@ -360,6 +362,32 @@ func TestWhoWaitsForAnUnwantedRecord(t *testing.T) {
 	}
 	if got := w.netsuite.ids("person"); len(got) != 1 || w.netsuite.holds("person", got[0])["name"] != "L. Lebihan" {
 		t.Errorf("people on netsuite: %v", got)
+	}
+}
+
+// The platform tells of a native record before its delivery could say that it made it: who waits for it is woken all the same.
+func TestHeardOfBeforeItsDeliveryEnds(t *testing.T) {
+	t.Parallel()
+	w, account := prospectWorld(t)
+	w.push(w.salesforce.set("person", "9", map[string]any{"name": "Laurence Lebihan", "account": map[string]any{"id": "1"}}))
+	for range 240 {
+		w.minute()
+	}
+	w.netsuite.emit = func(n record.Native) { w.push(n) }
+	failed := 0
+	w.store.Next = func(op string, keys []store.Key) storetest.Fault {
+		if op == storetest.OpCommit && w.netsuite.total() > 0 && failed == 0 && strings.Contains(keys[0].Part, string(account)) {
+			failed++
+			return storetest.FailBefore
+		}
+		return storetest.None
+	}
+	w.assign(account, "active")
+	for range 5 {
+		w.minute()
+	}
+	if failed != 1 || len(w.netsuite.ids("person")) != 1 {
+		t.Errorf("%d commits failed; people on netsuite: %v\n%s", failed, w.netsuite.ids("person"), w.tail())
 	}
 }
 

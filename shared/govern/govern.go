@@ -100,10 +100,13 @@ func settle(ctx context.Context, l *ledger.Ledger, set *policy.Set, before, afte
 }
 
 // freed makes a record due where others may refer to it from now on, so that those are woken that wait for that, and
-// returns the platforms that are not woken already.
+// returns the platforms that are not woken already. So it does where a native record is heard of whose delivery has not
+// ended: that may never tell.
 func freed(before record.Record, s *ledger.State, rules record.Rules, cause Cause, woken []string) (due []string) {
 	for _, p := range rules.Platforms {
-		if !before.Alone(rules, p) || s.Record.Alone(rules, p) || !s.Record.Views[p].Exists() {
+		_, is := s.Due[p]
+		arrives := is && !before.Views[p].Exists()
+		if !arrives && !before.Alone(rules, p) || s.Record.Alone(rules, p) || !s.Record.Views[p].Exists() {
 			continue
 		}
 		s.AddDue(p, cause.Trace, cause.Class, cause.Now)
