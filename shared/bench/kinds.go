@@ -62,7 +62,7 @@ func (t *tally) kinds() []change {
 		{name: "proposal approved", costs: "0+2 1+2+1 11 12 / 1 0 0 0 / 1 0 0 1", do: t.decide(true), check: t.shows(&ernst, "billingAddress.street", "Hauptplatz 1")},
 		{name: "proposal rejected", costs: "0+1 1+1+1 9 6 / 0 0 0 0 / 0 1 0 0", before: []step{street("Nebengasse 2")}, do: t.decide(false),
 			check: t.shows(&ernst, "billingAddress.street", "Hauptplatz 1")},
-		{name: "created on two at once", costs: "2+3 2+3+2 25 30 / 0 0 0 1 / 0 1 1 1", do: func(ctx context.Context) error {
+		{name: "created on two at once", costs: "2+3 2+3+2 26 30 / 0 0 0 1 / 0 1 1 1", do: func(ctx context.Context) error {
 			err := t.netsuite("customer", &twice, map[string]any{"entityId": "QUICK", "companyName": "QUICK-Stop", "vatRegNumber": "DE123456789",
 				"currency": id("4"), "addressBook": address("Taucherstraße 10", "Cunewalde", "01307", "DE")})(ctx)
 			if err = errors.Join(err, t.twins.Drain(ctx)); err != nil { // in this order, and then both wait in the queue
