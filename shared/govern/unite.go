@@ -31,9 +31,13 @@ func Unite(ctx context.Context, l *ledger.Ledger, set *policy.Set, into, from re
 			return false, nil, fault.New(fault.Conflict, "govern.unite", fmt.Sprintf("one of %s and %s was merged into another record already", into, from))
 		}
 		var done bool
+		mine, theirs := a.Record.Assigned, b.Record.Assigned
 		a.Record, b.Record, done = record.Unite(a.Record, b.Record)
 		if !done {
 			return false, nil, nil
+		}
+		if decided(set, a.Record, from) {
+			a.Record.Assigned, b.Record.Assigned = theirs, mine
 		}
 		for _, p := range a.Record.Absorbed[from] {
 			if due, is := b.Due[p]; is {
@@ -67,9 +71,20 @@ func Divide(ctx context.Context, l *ledger.Ledger, set *policy.Set, into, from r
 				delete(a.Due, p)
 			}
 		}
+		if decided(set, a.Record, from) {
+			a.Record.Assigned, b.Record.Assigned = b.Record.Assigned, a.Record.Assigned
+		}
 		a.Record, b.Record = record.Divide(a.Record, b.Record)
 		return true, []record.Event{{Action: "unmerged", Detail: fmt.Sprintf("%s out of %s", from, into), By: cause.By, Trace: cause.Trace}}, nil
 	})
+}
+
+// decided reports whether into has a native record of from on a platform where policy withdraws it for what golden fields say.
+// What is assigned to a record decides about that native record, and goes where it goes: a customer that is active in the
+// ERP is so for whichever record it belongs to.
+func decided(set *policy.Set, into record.Record, from record.ID) bool {
+	rules := set.Rules(into.ID.Entity())
+	return slices.ContainsFunc(into.Absorbed[from], func(p string) bool { return into.Views[p].ID != "" && rules.Copies[p].Withdraw != nil })
 }
 
 // Tell records that two records are different things.

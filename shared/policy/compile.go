@@ -291,6 +291,9 @@ func (e *entity) combine(ps *source.Problems, name string, chain []*level) (reco
 	before := ps.Len()
 	rule := e.decide(ps, name, from, group)
 	rule.Group = name
+	if i := slices.IndexFunc(e.contract.Fields(), func(f contract.Field) bool { return f.Name == name }); i >= 0 {
+		rule.Solid = !e.contract.Fields()[i].Nullable
+	}
 	if group != nil {
 		rule.Group = group.group
 	}

@@ -28,7 +28,7 @@ func governed(t testing.TB) fstest.MapFS {
 
 // strip takes away what has an own test.
 func strip(r record.Rule) record.Rule {
-	r.Eval, r.Approval, r.At = nil, nil, ""
+	r.Eval, r.Approval, r.At, r.Solid = nil, nil, "", false
 	return r
 }
 

@@ -133,10 +133,11 @@ func told(f workflow.Facts, status, note string) []workflow.Set {
 	return []workflow.Set{set(f.Subject.ID, "activationStatus", status), set(f.Subject.ID, "activationNote", note)}
 }
 
-// isCustomer reports whether an account is a customer already: activated for good, or made in NetSuite by people.
+// isCustomer reports whether an account is a customer already: activated for good, or made in NetSuite by people. One that
+// Sorrel has made and that has no state has lost it: the account for which it was made was merged into this one meanwhile.
 func isCustomer(c record.Record) bool {
 	state := text(c, "activation")
-	return text(c, "activationFor") == "" && (state == active || state == "" && c.Views[record.NetSuite].Exists())
+	return text(c, "activationFor") == "" && (state == active || state == "" && c.Views[record.NetSuite].Exists() && !c.Views[record.NetSuite].Made)
 }
 
 // theirs reports whether people have made the customer in NetSuite: it turned out to be one only after its activation began.
@@ -237,6 +238,9 @@ func withdraw(f workflow.Facts) workflow.Move {
 	}
 	m = workflow.Move{Wait: "NetSuite, which is to have no trace of the customer", Set: []workflow.Set{set(c.ID, "activation", rejected), set(c.ID, "activationNote", f.Run.Reason),
 		{Record: c.ID, Field: "creditHold"}}}
+	for _, field := range slices.Sorted(maps.Keys(may(c))) { // corrections are for this customer, not for the next one
+		m.Set = append(m.Set, workflow.Set{Record: c.ID, Field: field})
+	}
 	v := c.Views[record.NetSuite]
 	if why, refused := c.Refused(record.NetSuite); refused && v.Exists() && v.Made && text(c, "activation") == rejected {
 		m.Fail = "NetSuite refuses to delete the customer: " + why + ". Delete there what belongs to it, have the exception of the record tried again, then retry this; or skip it, and the customer stays as a rejected one"
@@ -378,8 +382,8 @@ func activate(f workflow.Facts) workflow.Move {
 		return m
 	}
 	m = workflow.Move{Wait: "NetSuite, which is to activate the customer", Fail: deleted(c), Set: []workflow.Set{set(c.ID, "activation", active), set(c.ID, "activationNote", "")}}
-	if f.Run.Kept["released"] == "" {
-		m.Keep = keep("released", "yes")
+	if f.Run.Kept["released"] != string(c.ID) { // what is asked for a record that is merged into another is asked no more
+		m.Keep = keep("released", string(c.ID))
 		if text(c, "creditHold") == "on" { // else finance has decided about it meanwhile
 			m.Set = append(m.Set, set(c.ID, "creditHold", "auto"))
 		}

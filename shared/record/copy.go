@@ -149,6 +149,16 @@ func (r Record) Restored(ref Ref) Record {
 	return r
 }
 
+// withdrawn is the native id that was withdrawn last from the platform that owns a field, whose value goes with it. It is "" for
+// what cannot be null, and where there is another by now: that has not said anything yet, perhaps because what we wrote
+// there is not confirmed.
+func (r Record) withdrawn(rule Rule) string {
+	if rule.Solid || r.Views[rule.Owner].ID != "" {
+		return ""
+	}
+	return r.LastWithdrawn(rule.Owner)
+}
+
 // LastWithdrawn is the native id that was withdrawn from a platform last, or "".
 func (r Record) LastWithdrawn(platform string) string {
 	for _, v := range slices.Backward(r.Withdrawn) {

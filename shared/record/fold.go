@@ -283,7 +283,7 @@ func decide(r Record, rules Rules, all []Contribution, field string, rule Rule, 
 		}
 	}
 	g, ok := winner(r, all, field, rule, golden)
-	if !ok && rule.Kind == Owner && r.LastWithdrawn(rule.Owner) != "" { // what its native record said is nowhere any more
+	if !ok && rule.Kind == Owner && r.withdrawn(rule) != "" { // what its native record said is nowhere any more
 		g, ok = Golden{Value: NullValue(), From: Sorrel, At: rule.At}, true
 	}
 	if ok {

@@ -59,6 +59,7 @@ type Rule struct {
 	Group     string                      // what is proposed together: the policy's group, or the field
 	Targets   []string                    // platforms that receive the field, sorted
 	At        string                      // file:line:column
+	Solid     bool                        // the field cannot be null: it may have no golden value, but is never cleared
 }
 
 // Approval governs proposals.

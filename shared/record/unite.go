@@ -37,6 +37,7 @@ func (r Record) Rechecked(now time.Time) Record {
 //
 // Into keeps its own overrides, assignments and proposals; those of from rest with it. What nobody has ever assigned to into,
 // it has from from: how far a process is with what is one record now.
+// Package govern exchanges assignments where they decide about a native record that came.
 func Unite(into, from Record) (Record, Record, bool) {
 	for p, v := range from.Views {
 		if w := into.Views[p]; v.Exists() && w.Exists() {

@@ -158,7 +158,7 @@ func Explain(r Record, rules Rules, field string, forms Forms) (Why, bool) {
 	g := r.Golden[field]
 	w := Why{Record: r.ID, Field: field, Value: g.Value, From: g.From, Said: g.Version.At, Trace: g.Trace, Split: g.Split,
 		Rule: cmp.Or(g.Rule, rule.Text), At: cmp.Or(g.At, rule.At), Policy: cmp.Or(r.Policy, rules.Version), MergedInto: r.Into,
-		Governs: WhyRule{rule.Kind, rule.Text, rule.At, rule.Owner, rule.Meanwhile, rule.vacant(r), r.LastWithdrawn(rule.Owner), rule.Order, rule.Set}}
+		Governs: WhyRule{rule.Kind, rule.Text, rule.At, rule.Owner, rule.Meanwhile, rule.vacant(r), r.withdrawn(rule), rule.Order, rule.Set}}
 	all := Contributions(r, field)
 	for _, c := range all {
 		if c.Platform == g.From && c.Value == g.Value {

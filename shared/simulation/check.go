@@ -204,6 +204,18 @@ func (w *world) same(r record.Record, shown map[record.Ref]record.ID) {
 				continue
 			}
 			is, want := w.value(s, field, row.fields[field]), w.followed(g.Value)
+			if w.c.Profile.Workflows {
+				m, _ := w.set.ByEntity(entity, s.name)
+				_, in, out := m.Native(field)
+				if _, refers := m.Refers(field); refers || !in || !says && !out || r.Held[record.HoldKey(s.name, field)].Type != "" {
+					continue
+				}
+				o, _, err := m.Observe(s.native(v.Ref))
+				if err != nil {
+					w.wrong("cannot translate: %v", err)
+				}
+				is, want = m.As(field, o.Fields[field]), m.As(field, g.Value)
+			}
 			if is == want || is.IsAbsent() && want.IsNull() {
 				continue
 			}

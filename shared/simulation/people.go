@@ -301,12 +301,18 @@ func (w *world) records() []record.ID {
 			if id, linked, err := w.god.Lookup(context.Background(), ref); err == nil && linked {
 				ids[id] = true
 			}
-			if id := ledger.Mint(ref.Object, ref); w.state(id).Exists() {
+			if id := ledger.Mint(w.entity(ref), ref); w.state(id).Exists() {
 				ids[id] = true
 			}
 		}
 	}
 	return slices.Sorted(maps.Keys(ids))
+}
+
+// entity is what a native record is one of.
+func (w *world) entity(ref record.Ref) string {
+	m, _ := w.set.ByObject(ref.Platform, ref.Object)
+	return m.Entity
 }
 
 func (w *world) state(id record.ID) ledger.State {

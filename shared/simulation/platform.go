@@ -33,6 +33,8 @@ type site struct {
 	order      []record.Ref // in which they were made
 	writes     int
 	since      map[tale]*telling    // since it came back after hours
+	made       int                  // native records, which are numbered
+	stands     refusal              // that stands for a while
 	unknown    map[string]time.Time // whose last write got no answer, by native or external id, and when that was remembered
 }
 
@@ -165,8 +167,40 @@ func (s *site) set(object, id string, fields map[string]any) {
 	if r == nil {
 		r = s.add(ref)
 	}
-	maps.Copy(r.fields, fields)
+	overlay(r.fields, copied(fields))
 	s.touch(ref, false, fields)
+}
+
+// overlay puts values into what is there: nested ones into what they are nested in, elements of a list into those that stand
+// at the same place.
+func overlay(into, from map[string]any) {
+	for k, v := range from {
+		into[k] = over(into[k], v)
+	}
+}
+
+func over(was, v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		m, is := was.(map[string]any)
+		if !is {
+			m = map[string]any{}
+		}
+		overlay(m, v)
+		return m
+	case []any:
+		old, _ := was.([]any)
+		out := slices.Clone(old)
+		for i, e := range v {
+			if i < len(out) {
+				out[i] = over(out[i], e)
+			} else {
+				out = append(out, e)
+			}
+		}
+		return out
+	}
+	return v
 }
 
 func (s *site) remove(object, id, into string) {
@@ -223,12 +257,15 @@ func (s *site) apply(p *process, w platform.Write, account string, coming bool) 
 		s.w.wrong("unread: %s %s is written although nobody has read what became of the last write", s.name, key)
 	}
 	delete(s.unknown, key)
+	if err := s.refuses(w); err != nil {
+		return platform.Written{Err: err}
+	}
 	switch {
+	case w.Delete && (r == nil || r.gone):
+		return platform.Written{Err: s.absent("write")}
 	case w.Delete:
-		if r != nil && !r.gone {
-			r.gone = true
-			s.touch(ref, true, nil)
-		}
+		r.gone = true
+		s.touch(ref, true, nil)
 		return platform.Written{ID: ref.ID}
 	case ref.ID != "" && (r == nil || r.gone):
 		return platform.Written{Err: s.absent("write")}
@@ -247,7 +284,9 @@ func (s *site) apply(p *process, w platform.Write, account string, coming bool) 
 			}
 			s.add(ref).made = true
 		}
-		r = s.rows[ref]
+		if r = s.rows[ref]; made {
+			s.begin(r, w.Ref.Object)
+		}
 	}
 	s.recount(p, ref, w, account, coming)
 	body, err := json.Marshal(w.Fields)
@@ -259,6 +298,10 @@ func (s *site) apply(p *process, w platform.Write, account string, coming bool) 
 		s.w.wrong("uncaused: %s is told %s again", ref, body)
 	}
 	for field, v := range copied(w.Fields) {
+		if nested, is := v.(map[string]any); is {
+			overlay(r.fields, map[string]any{field: nested})
+			continue
+		}
 		to := s.rewritten(field, v)
 		r.put[change{field, r.fields[field], to}]++
 		r.fields[field] = to

@@ -96,6 +96,7 @@ import (
 
 	"sorrel/shared/boot"
 	"sorrel/shared/fault"
+	"sorrel/shared/ledger"
 	"sorrel/shared/policy"
 	product "sorrel/shared/process"
 	"sorrel/shared/workflow"
@@ -120,15 +121,18 @@ func New() (*Simulator, error) {
 		if err != nil {
 			return nil, fault.Wrap(fault.Internal, "simulation", "", err)
 		}
-		set, problems := policy.Load(sub)
+		if dir == "workflows" {
+			sub = shipped{sub}
+		}
+		set, problems := policy.Load(sub, product.Starts)
 		if len(problems) > 0 {
 			return nil, fault.New(fault.Contract, "simulation", fmt.Sprint(problems))
 		}
 		sets[i] = set
 	}
-	book, err := workflow.NewBook(activation())
-	if err != nil {
-		return nil, err
+	book, problems := product.Book(sets[1])
+	if len(problems) > 0 {
+		return nil, fault.New(fault.Contract, "simulation", fmt.Sprint(problems))
 	}
 	return &Simulator{sets[0], sets[1], book, sync.OnceValues(func() (*policy.Set, error) { return boot.LoadConfig(boot.Everywhere) })}, nil
 }
@@ -181,12 +185,20 @@ func (s *Simulator) Play(c Case, keep bool) Outcome {
 		w.list(name)
 	}
 	w.rest(true)
+	w.tidied()
 	for _, hook := range w.unheard() {
 		w.wrong("unheard: %s was accepted and never handled", hook)
 	}
 	w.listed()
 	w.pass(3 * time.Hour) // proposals expire, and overrides end
 	w.rest(false)
+	for range 8 { // each opportunity that waits for another's activation asks people in its turn
+		if w.tidied(); !slices.ContainsFunc(w.openRuns(), func(h ledger.RunHead) bool { return len(h.Asks) > 0 }) {
+			break
+		}
+		w.pass(time.Hour)
+		w.rest(false)
+	}
 	w.check()
 	for round := 0; ; round++ { // what a full listing brings to light may have consequences, and those too
 		before := w.written()

@@ -1,22 +1,50 @@
 package simulation
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"io/fs"
 	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
 
+	"sorrel/infra/config"
 	"sorrel/shared/fault"
+	"sorrel/shared/flow/steward"
 	"sorrel/shared/ledger"
+	"sorrel/shared/platform"
 	"sorrel/shared/policy"
 	"sorrel/shared/record"
 	"sorrel/shared/workflow"
 )
 
-// PlanWorkflows is the case of a seed in which deals are won, lost, moved and won again, and people decide about the
+// shipped is what the deployed configuration says about customers and opportunities, with people and settings of its own.
+type shipped struct{ own fs.FS }
+
+// Open implements fs.FS.
+func (s shipped) Open(name string) (fs.File, error) {
+	if f, err := s.own.Open(name); err == nil {
+		return f, nil
+	}
+	if strings.HasSuffix(name, ".yaml") && !strings.Contains(name, "/") {
+		return nil, fs.ErrNotExist
+	}
+	return config.FS.Open(name)
+}
+
+// ReadDir implements fs.ReadDirFS.
+func (s shipped) ReadDir(name string) ([]fs.DirEntry, error) {
+	all, err := config.FS.ReadDir(name)
+	return slices.DeleteFunc(all, func(e fs.DirEntry) bool {
+		parts := strings.Split(e.Name(), ".")
+		return !slices.Contains(parts, "customer") && !slices.Contains(parts, "opportunity")
+	}), err
+}
+
+// PlanWorkflows is the case of a seed in which opportunities are won, lost, moved and won again, and people decide about the
 // customers that they activate. In a third of them the process that commits often dies around it.
 func PlanWorkflows(seed uint64) Case {
 	rng := rand.New(rand.NewPCG(seed, 0xac71))
@@ -34,7 +62,8 @@ func PlanWorkflows(seed uint64) Case {
 	}
 	p.Hints, p.Coarse = rng.IntN(2) == 0, rng.IntN(2) == 0
 	at := time.Second
-	kinds := []string{"create", "deal", "deal", "win", "win", "reopen", "lose", "move", "rename", "edit", "answer", "answer", "answer", "answer", "contest", "cancel", "skip", "list", "redrive"}
+	kinds := []string{"account", "customer", "deal", "deal", "deal", "win", "win", "reopen", "lose", "move", "unnamed", "rename", "edit", "edit", "merge", "delete", "drop", "erase", "refuse", "refuse",
+		"answer", "answer", "answer", "answer", "answer", "contest", "cancel", "skip", "handle", "list", "redrive"}
 	for i := range 20 + rng.IntN(30) {
 		switch n := rng.IntN(100); {
 		case n < 35:
@@ -48,182 +77,174 @@ func PlanWorkflows(seed uint64) Case {
 		}
 		a := Act{N: i, At: at, Do: pick(rng, kinds...), On: record.Salesforce, Pick: rng.Uint64()}
 		if i < 4 {
-			a.Do = []string{"create", "create", "deal", "deal"}[i]
+			a.Do = []string{"account", "account", "deal", "deal"}[i]
 		}
 		c.Acts = append(c.Acts, a)
 	}
 	if p.Name == "deals, out" {
 		for range 1 + rng.IntN(4) {
-			of := pick(rng, append([]string{"store", "queue"}, platforms[:]...)...)
+			of := pick(rng, append([]string{"store", "queue", record.NetSuite}, platforms[:]...)...)
 			c.Outages = append(c.Outages, Outage{of, time.Duration(rng.Int64N(int64(at))), time.Duration(1+rng.IntN(600)) * time.Second})
 		}
 	}
 	return c
 }
 
-// activation is the workflow that these histories play: the account of a deal that is won is reserved for the deal and
-// marked pending, people decide, it is active. What the deal has come to stands in its status, so that nothing but the
-// records says whether a run is wanted: a deal that is won and has no status, or has one and is not won any more.
-func activation() workflow.Definition {
-	text := record.TextValue
-	won := func(f workflow.Facts) bool { return f.Subject.Golden["stage"].Value == text("won") }
-	status := func(f workflow.Facts) string { return f.Subject.Golden["status"].Value.Raw() }
-	set := func(id record.ID, field, to string) workflow.Set {
-		if to == "" {
-			return workflow.Set{Record: id, Field: field, Value: record.NullValue()}
-		}
-		return workflow.Set{Record: id, Field: field, Value: text(to)}
-	}
-	wanted := func(f workflow.Facts) record.ID { return record.ID(f.Subject.Golden["account"].Value.Raw()) }
-	mine := func(f workflow.Facts, a record.Record) bool {
-		return a.Assigned["activationFor"].Value == text(string(f.Subject.ID))
-	}
-	// ours: this run has reserved it. Somebody may cancel a run before its first step was asked, and that has reserved nothing.
-	ours := func(f workflow.Facts, a record.Record) bool {
-		return mine(f, a) && f.Run.Kept["account"] == string(a.ID) && f.Run.Kept["idle"] == ""
-	}
-	idle := func(f workflow.Facts) bool { return f.Run.Kept["idle"] != "" } // it leaves the account alone
-	// told waits until NetSuite knows.
-	told := func(f workflow.Facts, a record.Record, to string) workflow.Move {
-		if slices.Contains(f.Due[a.ID], record.NetSuite) {
-			return workflow.Move{Set: []workflow.Set{set(a.ID, "activation", to)}, Wait: "NetSuite"}
-		}
-		return workflow.Move{Set: []workflow.Set{set(a.ID, "activation", to)}, Done: true}
-	}
-	return workflow.Definition{Name: "activation", Version: 1, Subject: "deal",
-		Starts: func(f workflow.Facts) bool { return won(f) == (status(f) == "") },
-		Void: func(f workflow.Facts) string {
-			switch kept := record.ID(f.Run.Kept["account"]); {
-			case kept == "":
-				return ""
-			case !won(f):
-				return "the deal was reopened"
-			case wanted(f) != kept:
-				return "the deal is another account's"
-			}
-			return ""
-		},
-		Needs: func(f workflow.Facts) map[string]record.ID {
-			if kept := f.Run.Kept["account"]; kept != "" && !f.Run.State.Ended() {
-				return map[string]record.ID{"account": record.ID(kept)}
-			}
-			return map[string]record.ID{"account": wanted(f)}
-		},
-		Steps: []workflow.Step{
-			{Name: "reserve", Expire: time.Hour, Do: func(f workflow.Facts) workflow.Move {
-				a, some := f.Others["account"]
-				other := a.Assigned["activationFor"].Value.Raw()
-				switch {
-				case f.Run.Kept["idle"] == "active":
-					return workflow.Move{Done: true}
-				case !won(f), idle(f): // it has come to nothing, and may be won again
-					return workflow.Move{Set: []workflow.Set{set(f.Subject.ID, "status", "")}, Keep: map[string]string{"idle": "not won"}, Done: true}
-				case !some:
-					return workflow.Move{Set: []workflow.Set{set(f.Subject.ID, "status", "waiting")}, Wait: "an account"}
-				case a.Assigned["activation"].Value == text("active"):
-					return workflow.Move{Keep: map[string]string{"idle": "active"}, Done: true}
-				case other != "" && !mine(f, a):
-					return workflow.Move{Set: []workflow.Set{set(f.Subject.ID, "status", "waiting")}, Keep: map[string]string{"account": string(a.ID)}, Wait: other}
-				}
-				return workflow.Move{Set: []workflow.Set{set(a.ID, "activationFor", string(f.Subject.ID)), set(f.Subject.ID, "status", "pending")},
-					Keep: map[string]string{"account": string(a.ID)}, Done: true}
-			}, Undo: func(f workflow.Facts) workflow.Move {
-				m := workflow.Move{Done: true}
-				if a, some := f.Others["account"]; some && ours(f, a) {
-					m.Set = append(m.Set, set(a.ID, "activationFor", ""))
-				}
-				to := ""
-				if won(f) && (f.Run.Kept["account"] == "" || wanted(f) == record.ID(f.Run.Kept["account"])) {
-					to = "rejected"
-				}
-				m.Set = append(m.Set, set(f.Subject.ID, "status", to))
-				return m
-			}},
-			{Name: "pending", Do: func(f workflow.Facts) workflow.Move {
-				if idle(f) {
-					return workflow.Move{Done: true}
-				}
-				return told(f, f.Others["account"], "pending")
-			}, Undo: func(f workflow.Facts) workflow.Move {
-				if a, some := f.Others["account"]; some && ours(f, a) {
-					return told(f, a, "rejected")
-				}
-				return workflow.Move{Done: true}
-			}},
-			{Name: "approval", Expire: time.Hour, Remind: []time.Duration{10 * time.Minute, 30 * time.Minute}, Do: func(f workflow.Facts) workflow.Move {
-				switch a := f.Run.Answer; {
-				case idle(f), a != nil && a.Approve:
-					return workflow.Move{Done: true}
-				case a != nil:
-					return workflow.Move{Fail: "rejected by " + a.By}
-				}
-				return workflow.Move{Ask: &workflow.Ask{Roles: []string{"finance"}, Reasons: []string{"every one"}}, Wait: "finance"}
-			}},
-			{Name: "active", Final: true, Do: func(f workflow.Facts) workflow.Move {
-				if idle(f) {
-					return workflow.Move{Done: true}
-				}
-				return told(f, f.Others["account"], "active")
-			}},
-			{Name: "close", Do: func(f workflow.Facts) workflow.Move {
-				if f.Run.Kept["idle"] == "not won" {
-					return workflow.Move{Done: true}
-				}
-				return workflow.Move{Set: []workflow.Set{set(f.Subject.ID, "status", "active")}, Done: true}
-			}},
-		}}
+// refusal is what a platform does not take for a while.
+type refusal struct {
+	until time.Time
+	what  string
 }
 
-// sell is what somebody in sales does now, or somebody at the desk.
+// Refusals of the simulated ERP.
+const (
+	noCustomer = "a customer"
+	noTaxID    = "a tax number"
+	noRelease  = "an activation"
+	noDeletion = "a deletion"
+)
+
+// refuses says no to a write, if it is one that does not come through now.
+func (s *site) refuses(w platform.Write) error {
+	if s.w.calm || !s.w.now.Before(s.stands.until) {
+		return nil
+	}
+	no := &fault.Error{Class: fault.Refused, Op: s.name + ".write", Code: "USER_ERROR", Detail: s.stands.what + " is not taken now"}
+	tax := w.Fields["vatRegNumber"] != nil
+	switch what := s.stands.what; {
+	case what == noCustomer && w.Ref.ID == "", what == noDeletion && w.Delete, what == noRelease && w.Fields["custentity_sorrel_activation"] == "active":
+		return no
+	case what == noTaxID && tax:
+		no.Fields = []string{"vatRegNumber"}
+		return no
+	}
+	return nil
+}
+
+// begin gives a native record that we make what its platform gives each.
+func (s *site) begin(r *row, object string) {
+	if s.name == record.NetSuite && object == "customer" {
+		s.made++
+		overlay(r.fields, map[string]any{"entityId": fmt.Sprintf("C-%d", s.made), "isInactive": false, "creditHoldOverride": map[string]any{"id": "AUTO"}})
+	}
+}
+
+// sell is what somebody in sales does now, in finance or at the desk.
 func (w *world) sell(a Act, rng *rand.Rand) {
-	s := w.site(record.Salesforce)
+	s, erp := w.site(record.Salesforce), w.site(record.NetSuite)
 	did := func(format string, args ...any) {
 		w.note("somebody on "+s.name, a.Do, fmt.Sprintf(format, args...), none)
 	}
-	accounts, deals := s.living("account"), s.living("deal")
+	accounts, deals := s.living("Account"), s.living("Opportunity")
 	change := func(fields map[string]any) {
 		if len(deals) > 0 {
 			id := pick(rng, deals...)
 			did("%s %v", id, fields)
-			s.set("deal", id, fields)
+			s.set("Opportunity", id, fields)
 		}
 	}
 	switch a.Do {
-	case "create":
-		did("account-%d", a.N)
-		s.set("account", fmt.Sprintf("account-%d", a.N), map[string]any{"name": fmt.Sprintf("Account %d", a.N)})
+	case "account":
+		fields := map[string]any{"Name": fmt.Sprintf("Account %d", a.N), "Phone": fmt.Sprintf("+1 212 555 %04d", a.N), "OwnerId": "005", "BillingStreet": "1 Main St", "BillingPostalCode": "10001", "BillingCountry": "US"}
+		if rng.IntN(4) > 0 {
+			fields["BillingCity"] = "New York"
+		}
+		if rng.IntN(4) > 0 {
+			fields["Tax_Id__c"] = fmt.Sprintf("%s-34567%02d", pick(rng, "12", "12", "07"), a.N) // no prefix is 07
+		}
+		did("account-%d %v", a.N, fields)
+		s.set("Account", fmt.Sprintf("account-%d", a.N), fields)
+	case "customer": // of finance's own
+		did("customer-%d", a.N)
+		erp.set("customer", fmt.Sprintf("customer-%d", a.N), map[string]any{"entityId": fmt.Sprintf("F-%d", a.N), "companyName": fmt.Sprintf("Customer %d", a.N), "isInactive": false, "creditHoldOverride": map[string]any{"id": "AUTO"}})
 	case "deal":
-		fields := map[string]any{"stage": pick(rng, "open", "won", "won")}
+		fields := map[string]any{"Name": fmt.Sprintf("Deal %d", a.N), "StageName": pick(rng, "Prospecting", "Closed Won", "Closed Won"), "Amount": pick(rng, 5000, 5000, 200000), "CloseDate": "2026-12-01", "Currency__c": "USD"}
 		if len(accounts) > 0 && rng.IntN(8) > 0 {
-			fields["account"] = pick(rng, accounts...)
+			fields["AccountId"] = pick(rng, accounts...)
 		}
 		did("deal-%d %v", a.N, fields)
-		s.set("deal", fmt.Sprintf("deal-%d", a.N), fields)
+		s.set("Opportunity", fmt.Sprintf("deal-%d", a.N), fields)
 	case "win":
-		change(map[string]any{"stage": "won"})
+		change(map[string]any{"StageName": "Closed Won"})
 	case "reopen":
-		change(map[string]any{"stage": "open"})
+		change(map[string]any{"StageName": "Negotiation/Review"})
 	case "lose":
-		change(map[string]any{"stage": "lost"})
+		change(map[string]any{"StageName": "Closed Lost"})
 	case "rename":
-		change(map[string]any{"name": pick(rng, "a", "b")})
+		change(map[string]any{"Name": pick(rng, "a", "b")})
 	case "move":
 		if len(accounts) > 0 {
-			change(map[string]any{"account": pick(rng, accounts...)})
+			change(map[string]any{"AccountId": pick(rng, accounts...)})
 		}
+	case "unnamed":
+		change(map[string]any{"AccountId": nil})
 	case "edit":
-		if len(accounts) > 0 {
+		if s = w.site(pick(rng, record.Salesforce, record.NetSuite)); s == erp {
+			if ids := s.living("customer"); len(ids) > 0 {
+				id := pick(rng, ids...)
+				did("%s", id)
+				s.set("customer", id, map[string]any{"vatRegNumber": fmt.Sprintf("12-76543%02d", a.N)})
+			}
+		} else if len(accounts) > 0 {
 			id := pick(rng, accounts...)
 			did("%s", id)
-			s.set("account", id, map[string]any{"phone": pick(rng, "a", "b", "c")})
+			s.set("Account", id, pick(rng, map[string]any{"Phone": fmt.Sprintf("+1 212 556 %04d", a.N)}, map[string]any{"Name": fmt.Sprintf("Account %d, renamed", a.N)}))
 		}
-	case "contest": // somebody decides at the moment in which the deal is reopened
-		w.answer("decide", rng)
-		change(map[string]any{"stage": "open"})
+	case "merge":
+		if len(accounts) > 1 {
+			rng.Shuffle(len(accounts), func(i, j int) { accounts[i], accounts[j] = accounts[j], accounts[i] })
+			did("%s into %s", accounts[0], accounts[1])
+			s.remove("Account", accounts[0], accounts[1])
+			for _, id := range deals {
+				if s.rows[record.Ref{Platform: s.name, Object: "Opportunity", ID: id}].fields["AccountId"] == accounts[0] {
+					s.set("Opportunity", id, map[string]any{"AccountId": accounts[1]})
+				}
+			}
+		}
+	case "delete": // with its opportunities
+		if len(accounts) > 0 {
+			account := pick(rng, accounts...)
+			did("%s", account)
+			s.remove("Account", account, "")
+			for _, id := range deals {
+				if s.rows[record.Ref{Platform: s.name, Object: "Opportunity", ID: id}].fields["AccountId"] == account {
+					s.remove("Opportunity", id, "")
+				}
+			}
+		}
+	case "drop":
+		if len(deals) > 0 {
+			id := pick(rng, deals...)
+			did("%s", id)
+			s.remove("Opportunity", id, "")
+		}
+	case "erase":
+		s = erp
+		if ids := s.living("customer"); len(ids) > 0 {
+			id := pick(rng, ids...)
+			did("%s", id)
+			ref := record.Ref{Platform: s.name, Object: "customer", ID: id}
+			if of, linked, err := w.god.Lookup(context.Background(), ref); err == nil && (!linked || w.state(of).Record.Assigned["activationFor"].Value.Raw() == "" || w.state(of).Record.Assigned["activation"].Value.Raw() == "active") { // no activation is under way
+				w.erased[ref] = true
+			}
+			s.remove("customer", id, "")
+		}
+	case "refuse":
+		s = erp
+		s.stands = refusal{w.now.Add(time.Duration(1+rng.IntN(1200)) * time.Second), pick(rng, noCustomer, noTaxID, noRelease, noDeletion)}
+		did("%s until %s", s.stands.what, s.stands.until.Format(stamp))
+	case "contest": // somebody decides at the moment in which the opportunity is reopened
+		w.answer("decide", a.N, rng)
+		change(map[string]any{"StageName": "Negotiation/Review"})
 	case "answer":
-		w.answer("decide", rng)
+		w.answer("decide", a.N, rng)
+		if rng.IntN(3) == 0 { // twice, and perhaps by two
+			w.answer("decide", a.N, rng)
+		}
 	case "cancel", "skip":
-		w.answer(a.Do, rng)
+		w.answer(a.Do, a.N, rng)
+	case "handle":
+		w.stewards(a, rng)
 	case "list":
 		w.list(s.name)
 	case "redrive":
@@ -232,8 +253,13 @@ func (w *world) sell(a Act, rng *rand.Rand) {
 }
 
 // answer is what somebody does about a run a while after they have looked: it may have moved meanwhile.
-func (w *world) answer(do string, rng *rand.Rand) {
+func (w *world) answer(do string, n int, rng *rand.Rand) {
 	runs := w.openRuns()
+	if do == workflow.Decide { // somebody looks at what is asked
+		if asked := slices.DeleteFunc(slices.Clone(runs), func(h ledger.RunHead) bool { return len(h.Asks) == 0 }); len(asked) > 0 {
+			runs = asked
+		}
+	}
 	if len(runs) == 0 {
 		return
 	}
@@ -245,19 +271,25 @@ func (w *world) answer(do string, rng *rand.Rand) {
 	}
 	who, act := policy.Person{Name: "stew"}, workflow.Act{Do: do, Reason: "so it is"}
 	act.Step = r.Step
-	if do == workflow.Skip && r.Step != "approval" {
+	if do == workflow.Skip && r.Step != "review" {
 		return // who skips what sets something has to do it by themselves
 	}
 	if do == workflow.Decide {
-		who = policy.Person{Name: "fiona"}
+		who = policy.Person{Name: pick(rng, "fiona", "frank")}
 		act.Answer = workflow.Answer{Approve: rng.IntN(3) > 0, Reason: "so it is"}
 		if r.Ask != nil && rng.IntN(2) == 0 {
 			act.Answer.Saw, act.Answer.Step = r.Ask.Version(), r.Step
 		}
+		if r.Ask != nil && rng.IntN(2) == 0 {
+			act.Answer.Correct = map[string]string{"taxId": fmt.Sprintf("%s-98765%02d", pick(rng, "12", "12", "07"), n)}
+			if rng.IntN(2) == 0 {
+				act.Answer.Correct["billingAddress.city"] = "Boston"
+			}
+		}
 	}
 	w.later(time.Duration(rng.IntN(5000))*time.Millisecond, func() {
 		w.job("steward", func(ctx context.Context, p *process) {
-			w.note(p.name, do, fmt.Sprintf("%s: %t", r.ID(), act.Answer.Approve), none)
+			w.note(p.name, do, fmt.Sprintf("%s: %t %v", r.ID(), act.Answer.Approve, act.Answer.Correct), none)
 			if _, err := p.workflow.Act(ctx, who, r.ID(), act); err != nil {
 				w.note(p.name, do, "→ "+string(fault.ClassOf(err)), none)
 			}
@@ -278,89 +310,203 @@ func (w *world) openRuns() []ledger.RunHead {
 	return out
 }
 
-// sold holds deals and accounts to what their runs have come to: none is open, none has done anything twice, and where one
-// was undone nothing is left of it.
-func (w *world) sold() {
-	for _, h := range w.openRuns() {
-		w.wrong("open: %s is %s at %s, and waits for %q", h.ID, h.State, h.Step, h.Wait)
+// tidied has people try again what was refused while it was, until nothing is.
+func (w *world) tidied() {
+	if !w.c.Profile.Workflows {
+		return
 	}
-	clear(w.ran)
-	done := map[record.ID]record.ID{} // by account, the deal whose run has activated it
-	for _, id := range w.records() {
-		s := w.state(id)
-		for _, run := range slices.Sorted(maps.Keys(s.Runs)) {
-			r, err := w.god.Run(context.Background(), run)
-			if err != nil || r.Subject == id || record.ID(r.Kept["account"]) == id { // else it has turned to another; whoever looks at this one next forgets it
-				w.wrong("looked at: %s by %s (%v)", id, run, err)
-			}
+	for range 5 {
+		open, err := w.god.Exceptions(context.Background(), false)
+		if err != nil {
+			w.wrong("cannot look: %v", err)
+			return
 		}
-		if id.Entity() != "deal" {
-			continue
+		open = slices.DeleteFunc(open, func(x ledger.Exception) bool { return x.Type != string(fault.Refused) })
+		stuck := slices.DeleteFunc(w.openRuns(), func(h ledger.RunHead) bool { return h.State != workflow.Stuck })
+		if len(open)+len(stuck) == 0 {
+			return
 		}
-		w.once(id)
-		won, status := s.Record.Golden["stage"].Value.Raw() == "won", s.Record.Golden["status"].Value.Raw()
-		if won != (status == "active" || status == "rejected") || !won && status != "" {
-			w.wrong("undecided: %s is %q in stage %q", id, status, s.Record.Golden["stage"].Value.Raw())
+		for _, h := range stuck {
+			w.later(time.Minute, func() {
+				w.job("steward", func(ctx context.Context, p *process) {
+					if _, err := p.workflow.Act(ctx, policy.Person{Name: "stew"}, h.ID, workflow.Act{Do: workflow.Retry, Reason: "so it is"}); err != nil {
+						w.note(p.name, workflow.Retry, "→ "+string(fault.ClassOf(err)), none)
+					}
+				})
+			})
 		}
-		last, _, err := w.god.LatestRun(context.Background(), "activation", id)
+		for _, x := range open {
+			w.steward(time.Second, "retry", x.Type+" of "+string(x.Record), func(ctx context.Context, f *steward.Flow) error {
+				_, err := f.Act(ctx, policy.Person{Name: "stew"}, steward.Action{Exception: x.ID, Do: steward.Retry, Reason: "so it is"})
+				return err
+			})
+		}
+		w.pass(time.Minute)
+		w.rest(false)
+	}
+	w.wrong("refused: people cannot have it tried again")
+}
+
+// sold holds opportunities and accounts to what their runs have come to: none is open that could go on, none has done anything
+// twice, and where one was undone nothing is left of it.
+func (w *world) sold() {
+	god, ctx := w.god, context.Background()
+	text := func(r record.Record, field string) string {
+		if v := r.Golden[field].Value; !v.IsNull() {
+			return v.Raw()
+		}
+		return ""
+	}
+	follow := func(id record.ID) record.Record {
+		if id.Validate() != nil {
+			return record.Record{}
+		}
+		s, err := god.Follow(ctx, id)
 		if err != nil {
 			w.wrong("cannot look: %v", err)
 		}
-		for n := range last.Number {
-			r, err := w.god.Run(context.Background(), fmt.Sprintf("activation/%s/%d", id, n+1))
+		return s.Record
+	}
+	customer := func(c record.Record) bool { // of whom no activation is wanted
+		state := text(c, "activation")
+		return state == "active" || state == "" && c.Views[record.NetSuite].Exists() && !c.Views[record.NetSuite].Made
+	}
+	waits := map[record.ID]bool{}
+	for _, h := range w.openRuns() {
+		r, err := god.Run(ctx, h.ID)
+		if err != nil {
+			w.wrong("cannot look: %v", err)
+		}
+		if waits[r.Subject] = text(follow(r.Subject), "customer") == "" && r.Step == "account"; !waits[r.Subject] {
+			w.wrong("open: %s is %s at %s, and waits for %q (%s)", h.ID, h.State, h.Step, h.Wait, r.Reason)
+		}
+	}
+	clear(w.ran)
+	natives := map[record.ID]map[string][]*row{} // by record and platform, those that live
+	erased := map[record.ID]bool{}               // of whom people have deleted what was on NetSuite
+	for ref := range w.erased {
+		if id, linked, err := god.Lookup(ctx, ref); err == nil && linked {
+			erased[follow(id).ID] = true
+		}
+	}
+	for _, s := range w.sites {
+		for _, ref := range s.order {
+			id, linked, err := god.Lookup(ctx, ref)
 			if err != nil {
-				w.wrong("gone: run %d of %s: %v", n+1, id, err)
+				w.wrong("cannot look: %v", err)
+			}
+			if s.rows[ref].gone || !linked {
 				continue
 			}
-			w.ran[string(r.State)]++
-			if account := record.ID(r.Kept["account"]); r.State == workflow.Done && r.Kept["idle"] == "" {
-				if first, twice := done[account]; twice {
-					w.wrong("twice: %s is activated by %s and by %s", account, first, id)
-				}
-				done[account] = id
+			id = follow(id).ID
+			if natives[id] == nil {
+				natives[id] = map[string][]*row{}
 			}
+			natives[id][s.name] = append(natives[id][s.name], s.rows[ref])
 		}
 	}
 	for _, id := range w.records() {
-		if id.Entity() != "account" {
-			continue
-		}
-		r := w.state(id).Record
-		activation, by := r.Golden["activation"].Value.Raw(), record.ID(r.Golden["activationFor"].Value.Raw())
-		switch {
-		case activation == "active" && done[id] != by, activation != "active" && (by != "" || done[id] != ""), activation == "pending":
-			w.wrong("residue: %s is %q for %q, activated by %q", id, activation, by, done[id])
-		}
-		s, n, want := w.site(record.NetSuite), 0, 0
-		for _, ref := range s.order {
-			if of, _ := record.ParseExternal(s.rows[ref].external); of == id && !s.rows[ref].gone {
-				n++
+		s := w.state(id)
+		for _, run := range slices.Sorted(maps.Keys(s.Runs)) {
+			r, err := god.Run(ctx, run)
+			if err != nil || r.State.Ended() && (r.Subject == id || follow(record.ID(r.Kept["customer"])).ID == id) { // else it has turned to another; whoever looks at this one next forgets it
+				w.wrong("looked at: %s by %s (%v)", id, run, err)
 			}
 		}
-		if activation == "active" {
-			want = 1
+		c := s.Record
+		if c.Into != "" {
+			continue
 		}
-		if n != want {
-			w.wrong("residue: %s is %q, and NetSuite has it %d times", id, activation, n)
+		if id.Entity() == "opportunity" {
+			w.once(id)
+			w.counted(id)
+			won, status, account := text(c, "stage") == "closed-won", text(c, "activationStatus"), follow(record.ID(text(c, "customer")))
+			switch {
+			case c.Views[record.Salesforce].Gone(): // there is nobody to tell
+			case !won && status != "" && status != "active":
+				w.wrong("undecided: %s is %q in stage %q", id, status, text(c, "stage"))
+			case !won, slices.Contains([]string{"active", "rejected", "cancelled"}, status), status == "waiting" && waits[id], status == "" && (customer(account) || erased[account.ID]):
+			default:
+				w.wrong("undecided: %s was won for %q, which is %q, and is %q", id, account.ID, text(account, "activation"), status)
+			}
+			continue
+		}
+		there, activation, number := natives[id], text(c, "activation"), text(c, "number")
+		// Of accounts that were merged while both were made there, one is the people's to remove, who are told.
+		ours := slices.ContainsFunc(there[record.NetSuite], func(r *row) bool { return r.made }) && (c.Views[record.NetSuite].Made || len(c.Absorbed) == 0)
+		told := fmt.Sprintf("%s is %q for %q with number %q, and is %d times on NetSuite (by us: %t), %d on Zendesk, %d on ServiceNow", id, activation, text(c, "activationFor"), number,
+			len(there[record.NetSuite]), ours, len(there[record.Zendesk]), len(there[record.ServiceNow]))
+		switch n := len(there[record.NetSuite]); {
+		case text(c, "activationFor") != "", activation == "pending", activation != "active" && ours, activation == "rejected" && n == 0 && number != "" && !erased[id], n > 1, activation == "active" && n == 0 && !erased[id]:
+			w.wrong("residue: %s", told)
+		}
+		for _, p := range c.Proposals {
+			if p.Platform == record.Sorrel && (p.Status == record.ProposalOpen || p.Status == record.ProposalApproved) {
+				w.wrong("residue: %s is still asked for of %s", p.ID, id)
+			}
+		}
+		desk := 0
+		if number != "" && (activation == "" || activation == "active") {
+			desk = 1
+		}
+		for _, p := range []string{record.Zendesk, record.ServiceNow} {
+			if n := len(there[p]); n != desk && !erased[id] {
+				w.wrong("desk: %s", told)
+			}
 		}
 	}
 }
 
-// once holds the audit log of a deal to one line for each step of each run.
+// counted notes what became of the runs about an opportunity.
+func (w *world) counted(id record.ID) {
+	for _, definition := range []string{"activation", "reopening", "account-activity"} {
+		last, _, err := w.god.LatestRun(context.Background(), definition, id)
+		if err != nil {
+			w.wrong("cannot look: %v", err)
+		}
+		for n := range last.Number {
+			r, err := w.god.Run(context.Background(), fmt.Sprintf("%s/%s/%d", definition, id, n+1))
+			if err != nil {
+				w.wrong("gone: run %d of %s: %v", n+1, id, err)
+				continue
+			}
+			switch {
+			case definition != "activation":
+				w.ran[definition]++
+				continue
+			case r.Answer != nil && len(r.Answer.Correct) > 0:
+				w.ran["corrected"]++
+			case r.Answer != nil:
+				w.ran["answered"]++
+			}
+			w.ran[strings.TrimSuffix(fmt.Sprintf("%s, %s", r.State, cmp.Or(string(r.Cause), map[bool]string{true: "known"}[r.Kept["known"] != ""])), ", ")]++
+		}
+	}
+}
+
+// once holds the audit log of an opportunity to one line for each step of each run, and to one of each business event.
 func (w *world) once(id record.ID) {
 	log, err := w.god.Log(context.Background(), string(id))
 	if err != nil {
 		w.wrong("cannot look: %v", err)
 	}
 	seen := map[string]bool{}
+	again := func(key string) {
+		if seen[key] {
+			w.wrong("again: %s twice", key)
+		}
+		seen[key] = true
+	}
 	for _, line := range log {
 		for _, e := range line.Events {
-			key := e.Action + " " + e.Detail
-			if repeats := e.Action == "workflow-retried"; strings.HasPrefix(e.Action, "workflow-") && !repeats || strings.HasPrefix(e.Action, "step-") {
-				if seen[key] {
-					w.wrong("again: %s twice", key)
-				}
-				seen[key] = true
+			asks := slices.Contains([]string{"workflow-retried", "workflow-asks", "workflow-approved"}, e.Action) // as often as something else is wrong
+			if strings.HasPrefix(e.Action, "workflow-") && !asks || strings.HasPrefix(e.Action, "step-") {
+				again(e.Action + " " + e.Detail)
+			}
+		}
+		for _, s := range line.Says {
+			if s.What != "approval.requested" {
+				again(s.What + " of " + s.Detail["run"] + " " + s.Detail["step"])
 			}
 		}
 	}

@@ -36,9 +36,10 @@ type world struct {
 	store      *store.Memory
 	god        *ledger.Ledger // looks without taking time
 	sites      []*site
-	vendors    *vendors       // the platforms, where they are the vendors' twins; sites are only their names and clocks then
-	book       *workflow.Book // where there are workflows
-	ran        map[string]int // what became of their runs
+	vendors    *vendors            // the platforms, where they are the vendors' twins; sites are only their names and clocks then
+	book       *workflow.Book      // where there are workflows
+	ran        map[string]int      // what became of their runs
+	erased     map[record.Ref]bool // customers that people deleted in the ERP while nothing was done about them
 	inbound    *lane
 	out        map[string]*lane
 	telemetry  *telemetry.Recorder
@@ -70,7 +71,7 @@ type world struct {
 
 func newWorld(set *policy.Set, c Case, keeps bool) *world {
 	start := time.Date(2026, 11, 2, 8, 0, 0, 0, time.UTC)
-	w := &world{c: c, origin: start, set: set, out: map[string]*lane{}, processes: map[string]int{}, counts: map[string]int{}, gates: map[string]int{}, replays: map[string]int{}, ran: map[string]int{}, accepted: map[string]bool{}, handled: map[string]bool{}, hooks: map[string]string{}, echo: map[string]bool{}, heard: map[record.Ref]map[string]record.Version{},
+	w := &world{c: c, origin: start, set: set, out: map[string]*lane{}, processes: map[string]int{}, counts: map[string]int{}, gates: map[string]int{}, replays: map[string]int{}, ran: map[string]int{}, erased: map[record.Ref]bool{}, accepted: map[string]bool{}, handled: map[string]bool{}, hooks: map[string]string{}, echo: map[string]bool{}, heard: map[record.Ref]map[string]record.Version{},
 		fired: map[Edge]Fault{}, free: map[string][]*process{}, hash: sha256.New(), keeps: keeps, jitter: rand.New(rand.NewPCG(c.Seed, 0x117))}
 	w.schedule = schedule{now: start}
 	w.store = store.NewMemory(w.clock)

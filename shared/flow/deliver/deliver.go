@@ -619,12 +619,13 @@ func (f *Flow) deleted(ctx context.Context, j *job) bool {
 func (f *Flow) finish(ctx context.Context, j *job, w platform.Written, written bool) error {
 	return f.commit(ctx, j, func(s *ledger.State, e *ledger.Entry, now time.Time) {
 		view, crossed := s.Record.Views[j.platform], false
+		_, former := s.Record.Former(record.Ref{Platform: j.platform, Object: j.mapping.Object, ID: w.ID}) // withdrawn since, which is news to a slow worker
 		switch {
 		case written && j.patch.Withdraw:
 			if view.ID == j.view.ID {
 				s.Record = s.Record.Withdraw(j.platform, now)
 			}
-		case written && (view.ID == "" && !j.patch.Delete || view.ID == w.ID): // else another native record has become this record's meanwhile
+		case written && !former && (view.ID == "" && !j.patch.Delete || view.ID == w.ID): // else another native record has become this record's meanwhile
 			if view.ID == "" { // a view that an echo made meanwhile brought its link with it
 				view.Ref = record.Ref{Platform: j.platform, Object: j.mapping.Object, ID: w.ID}
 				e.Links[view.Ref] = j.id()

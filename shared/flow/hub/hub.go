@@ -467,12 +467,14 @@ func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, re
 }
 
 // ours reports whether a native record that nobody has linked was created by a write of ours, which is not confirmed yet or
-// whose worker died: it carries the record's external id, and one was due there, or the platform says that we made it.
+// whose worker died: it carries the record's external id, or that of one that was merged into it meanwhile, and one was due
+// there, or the platform says that we made it.
 func ours(s ledger.State, said []saying) bool {
 	ref := said[0].Ref
 	_, due := s.Due[ref.Platform]
 	return s.Exists() && slices.ContainsFunc(said, func(o saying) bool {
-		return !o.Gone && o.External == s.Record.ID && (due || o.Ours && !o.Born.IsZero())
+		_, absorbed := s.Record.Absorbed[o.External]
+		return !o.Gone && (absorbed || o.External == s.Record.ID) && (due || o.Ours && !o.Born.IsZero())
 	})
 }
 
