@@ -236,12 +236,15 @@ func withdraw(f workflow.Facts) workflow.Move {
 	if !ours {
 		return m
 	}
+	v := c.Views[record.NetSuite]
 	m = workflow.Move{Wait: "NetSuite, which is to have no trace of the customer", Set: []workflow.Set{set(c.ID, "activation", rejected), set(c.ID, "activationNote", f.Run.Reason),
 		{Record: c.ID, Field: "creditHold"}}}
+	if v.Exists() && !v.Made { // people's: it stays the customer that it was
+		m.Set = []workflow.Set{set(c.ID, "activation", ""), set(c.ID, "activationNote", ""), {Record: c.ID, Field: "creditHold"}}
+	}
 	for _, field := range slices.Sorted(maps.Keys(may(c))) { // corrections are for this customer, not for the next one
 		m.Set = append(m.Set, workflow.Set{Record: c.ID, Field: field})
 	}
-	v := c.Views[record.NetSuite]
 	if why, refused := c.Refused(record.NetSuite); refused && v.Exists() && v.Made && text(c, "activation") == rejected {
 		m.Fail = "NetSuite refuses to delete the customer: " + why + ". Delete there what belongs to it, have the exception of the record tried again, then retry this; or skip it, and the customer stays as a rejected one"
 		return m

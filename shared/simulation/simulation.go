@@ -28,11 +28,16 @@
 // In two of three histories people plan replays, and run, pause, resume and cancel them while everything goes on; the sweep
 // moves them on. In the end all that was done is replayed: nothing is to be applied, and nothing is written.
 //
-// In histories of their own again, see PlanWorkflows, deals are won, lost, moved to other accounts and won again, and a workflow
-// activates their accounts: it reserves the account, marks it pending, asks people, and marks it active. People decide, cancel and
-// skip a while after they have looked; time reminds and expires. In a third of them every fifth commit, wake-up or
-// acknowledgement fails or kills the process. In the end no run is open, no step of a run is in the audit log twice, an account
-// is active exactly if one run has made it so, NetSuite has it then, once, and of what was undone nothing is left.
+// In histories of their own again, see PlanWorkflows, the product's activation is played, over what the deployed configuration says
+// about customers and opportunities: these are won, lost, moved to other accounts or none, dropped and won again, accounts are
+// merged and deleted, finance approves, corrects, rejects, twice and too late, cancels and skips a while after they have looked,
+// and the ERP, which numbers its customers, refuses customers, tax numbers, activations and deletions for a while. Time reminds and
+// expires. In a third of them every fifth commit, wake-up or acknowledgement fails or kills the process. In the end people have
+// tried again what was refused, no run is open but of opportunities without an account, no step and no business event of a run is in the
+// audit log twice, an account that is active is on NetSuite once and at the desks, and of what was undone nothing is left anywhere.
+//
+// It lets pass there that of accounts which are merged while NetSuite makes both, one of the two customers there is left to
+// people, who are told.
 //
 // The histories with the twins run the product's own workflows, as far as the deployed policies name them.
 //
