@@ -38,6 +38,8 @@ func Unite(ctx context.Context, l *ledger.Ledger, set *policy.Set, into, from re
 		}
 		if decided(set, a.Record, from) {
 			a.Record.Assigned, b.Record.Assigned = theirs, mine
+		} else if decides(set, a.Record) {
+			a.Record.Assigned = mine
 		}
 		for _, p := range a.Record.Absorbed[from] {
 			if due, is := b.Due[p]; is {
@@ -85,6 +87,16 @@ func Divide(ctx context.Context, l *ledger.Ledger, set *policy.Set, into, from r
 func decided(set *policy.Set, into record.Record, from record.ID) bool {
 	rules := set.Rules(into.ID.Entity())
 	return slices.ContainsFunc(into.Absorbed[from], func(p string) bool { return into.Views[p].ID != "" && rules.Copies[p].Withdraw != nil })
+}
+
+// decides reports whether a record has a native record on a platform where policy withdraws it.
+func decides(set *policy.Set, r record.Record) bool {
+	for p, c := range set.Rules(r.ID.Entity()).Copies {
+		if c.Withdraw != nil && r.Views[p].Exists() {
+			return true
+		}
+	}
+	return false
 }
 
 // Tell records that two records are different things.

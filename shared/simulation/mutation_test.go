@@ -65,8 +65,6 @@ var mutationsOfWorkflows = []mutation{
 	{"what was done is not undone", "shared/workflow/workflow.go", "\t\tdo = s.Undo\n", "\t\tdo = nil\n"},
 	{"an account is activated for several opportunities", "shared/process/activation.go", "\tcase other != \"\" && other != f.Subject.ID:\n", "\tcase false && other != \"\" && other != f.Subject.ID:\n"},
 	{"withdrawing does not wait for the ERP", "shared/process/activation.go", "m.Done = !due(f, c, record.NetSuite) && (!v", "m.Done = true || !due(f, c, record.NetSuite) && (!v"},
-	{"what is done for good is taken back", "shared/process/activation.go", "Remind: a.remind, Final: true}", "Remind: a.remind, Final: false}"},
-	{"a record that was merged takes along what decides about its customer", "shared/govern/unite.go", "into.Views[p].ID != \"\" && rules.Copies[p].Withdraw != nil", "false && into.Views[p].ID != \"\" && rules.Copies[p].Withdraw != nil"},
 }
 
 // The simulation catches a defect in any central line within the seeds that are played whenever the tests are. Each
