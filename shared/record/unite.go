@@ -98,6 +98,9 @@ func Divide(into, from Record) (Record, Record) {
 	delete(into.Absorbed, from.ID)
 	from.Into = ""
 	into.Parted++
+	if slices.ContainsFunc(slices.Collect(maps.Values(into.Views)), func(v View) bool { return v.External == from.ID }) {
+		from.Parted++ // a native record that stays there carries its external id
+	}
 	return into.Tell(from), from.Tell(into)
 }
 

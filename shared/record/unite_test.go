@@ -192,3 +192,25 @@ func TestApprovedChangeAfterAMerge(t *testing.T) {
 	c.fold()
 	written(c, "divided")
 }
+
+// While two records were one, a native record came to it that carries the absorbed one's external id. When they are parted, it
+// stays, and so does the external id: the other gets another one.
+func TestDivideLeavesAnExternalID(t *testing.T) {
+	t.Parallel()
+	sold := View{Ref: Ref{Salesforce, "Account", "1"}, Born: Version{At: epoch}}
+	a := Record{ID: "customer/a", Views: map[string]View{Salesforce: sold}}
+	b := Record{ID: "customer/b", Views: map[string]View{Zendesk: {Ref: Ref{Zendesk, "organization", "2"}, Born: Version{At: epoch}}}}
+	into, from, ok := Unite(a, b)
+	if !ok {
+		t.Fatal("they are not united")
+	}
+	into.Views[NetSuite] = View{Ref: Ref{NetSuite, "customer", "3"}, Born: Version{At: epoch}, External: b.ID}
+	backA, backB := Divide(into, from)
+	if backA.Views[NetSuite].ID != "3" || backB.External() == b.External() || backA.External() == a.External() {
+		t.Errorf("%s has NetSuite's %q; %s and %s are their external ids", backA.ID, backA.Views[NetSuite].ID, backA.External(), backB.External())
+	}
+	delete(into.Views, NetSuite)
+	if _, backB = Divide(into, from); backB.External() != b.External() {
+		t.Errorf("%s has the external id %s although it left none behind", backB.ID, backB.External())
+	}
+}
