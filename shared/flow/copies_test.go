@@ -293,6 +293,29 @@ func TestRefusedWithdrawal(t *testing.T) {
 	w.gone(id)
 }
 
+// A platform refuses to make what policy then wants there no more: there is nothing left for people to do. Wanted again, it is
+// tried again.
+func TestRefusalOfWhatIsWantedNoMore(t *testing.T) {
+	t.Parallel()
+	w, id := prospectWorld(t)
+	w.netsuite.answers(func(platform.Write) *told {
+		return &told{&fault.Error{Class: fault.Refused, Op: "netsuite.write", Code: "USER_ERROR", Detail: "not now"}, false}
+	})
+	w.assign(id, "pending")
+	w.settle()
+	if _, refused := w.state(id).Record.Refused(record.NetSuite); !refused {
+		t.Fatalf("nothing is refused\n%s", w.tail())
+	}
+	w.assign(id, "rejected")
+	w.settle()
+	w.gone(id)
+	w.netsuite.answers(nil)
+	w.assign(id, "pending")
+	w.settle()
+	w.only(w.netsuite)
+	w.expectExceptions()
+}
+
 // People bring back what was withdrawn: it is theirs from then on.
 func TestRestoredAfterWithdrawal(t *testing.T) {
 	t.Parallel()

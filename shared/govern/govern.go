@@ -287,7 +287,8 @@ func Left(s ledger.State, rules record.Rules, forms record.Forms, o record.Obser
 	return left
 }
 
-// needed are the holds that still hold something back: not those of a value that got to its platform some other way.
+// needed are the holds that still hold something back: not those of a value that got to its platform some other way, nor of
+// a native record that policy wants there no more.
 func needed(r record.Record, rules record.Rules, forms record.Forms) map[string]record.Hold {
 	if len(r.Held) == 0 {
 		return r.Held
@@ -302,7 +303,8 @@ func needed(r record.Record, rules record.Rules, forms record.Forms) map[string]
 			}
 		}
 		_, pending := patches[p].Fields[field]
-		if _, kept := patches[p].Kept[field]; !pending && !kept {
+		_, kept := patches[p].Kept[field]
+		if !pending && !kept || r.Unwanted(rules, p) != "" {
 			delete(held, k)
 		}
 	}

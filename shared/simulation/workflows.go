@@ -315,7 +315,9 @@ func (w *world) tidied() {
 	if !w.c.Profile.Workflows {
 		return
 	}
+	var left []string
 	for range 5 {
+		left = nil
 		open, err := w.god.Exceptions(context.Background(), false)
 		if err != nil {
 			w.wrong("cannot look: %v", err)
@@ -327,6 +329,7 @@ func (w *world) tidied() {
 			return
 		}
 		for _, h := range stuck {
+			left = append(left, h.ID+": "+h.Reason)
 			w.later(time.Minute, func() {
 				w.job("steward", func(ctx context.Context, p *process) {
 					if _, err := p.workflow.Act(ctx, policy.Person{Name: "stew"}, h.ID, workflow.Act{Do: workflow.Retry, Reason: "so it is"}); err != nil {
@@ -336,6 +339,7 @@ func (w *world) tidied() {
 			})
 		}
 		for _, x := range open {
+			left = append(left, string(x.Record)+": "+x.Detail)
 			w.steward(time.Second, "retry", x.Type+" of "+string(x.Record), func(ctx context.Context, f *steward.Flow) error {
 				_, err := f.Act(ctx, policy.Person{Name: "stew"}, steward.Action{Exception: x.ID, Do: steward.Retry, Reason: "so it is"})
 				return err
@@ -344,7 +348,7 @@ func (w *world) tidied() {
 		w.pass(time.Minute)
 		w.rest(false)
 	}
-	w.wrong("refused: people cannot have it tried again")
+	w.wrong("refused: people cannot have it tried again: %s", strings.Join(left, "; "))
 }
 
 // sold holds opportunities and accounts to what their runs have come to: none is open that could go on, none has done anything
@@ -449,8 +453,9 @@ func (w *world) sold() {
 		if number != "" && (activation == "" || activation == "active") {
 			desk = 1
 		}
+		held := slices.ContainsFunc(slices.Collect(maps.Values(c.Suspects)), func(s record.Suspicion) bool { return s.Holds }) // people are asked whether it is another's
 		for _, p := range []string{record.Zendesk, record.ServiceNow} {
-			if n := len(there[p]); n != desk && !erased[id] {
+			if n := len(there[p]); n != desk && !erased[id] && !(held && n < desk) {
 				w.wrong("desk: %s", told)
 			}
 		}
