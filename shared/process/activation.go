@@ -292,7 +292,7 @@ func (a activation) review(f workflow.Facts) workflow.Move {
 	if len(corrects) > 0 && len(asked) == 0 {
 		return workflow.Move{Set: corrects, Keep: kept, Wait: "NetSuite, which is to have the corrections"}
 	}
-	for field := range may(c) {
+	for _, field := range slices.Sorted(maps.Keys(may(c))) {
 		if _, asks := c.Asked(field); !asks || len(asked) > 0 {
 			continue
 		}

@@ -269,6 +269,9 @@ func (f *Flow) facts(ctx context.Context, d workflow.Definition, r workflow.Run,
 			if err != nil {
 				return out, err
 			}
+			if read, again := out.states[s.Record.ID]; again { // under two names it is one record, as it was at one moment
+				s = read
+			}
 			if !s.Exists() {
 				continue
 			}
