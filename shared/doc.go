@@ -65,6 +65,7 @@
 // writes and confirms. flow/batch lists what changed, as webhooks would have told it. flow/load takes in files, likewise. flow/sweep wakes what is due, and
 // what time alone changes. flow/steward is everything that people do: approve, override, merge, resolve.
 // flow/deadletters shows what was given up, and sends it again. flow/replay does again what was done, after a plan.
+// flow/reconcile compares what platforms hold with what the hub knows, by counts, and observes what differs.
 // flow/workflow gathers what steps look at and commits what they want, and takes what people answer. flow/publish tells
 // subscribers what the log says that they were not told. flow/lookup answers programs that ask, and reads owners live.
 // flow/operate answers questions. flow/link matches, before going live, what exists on all platforms. The idea: an event is
