@@ -231,23 +231,43 @@ func (w *world) sweepDue() {
 	w.drain(w.out[record.NetSuite], w.deliver.Apply)
 }
 
-// A worker that dies after a creation has told nobody; what it made is ours all the same.
+// A worker that dies after a creation has told nobody, or only that it does not know; what it made is ours all the same.
 func TestWhatADeadWorkerMadeIsWithdrawn(t *testing.T) {
 	t.Parallel()
-	for _, heard := range []bool{true, false} {
-		w, id := prospectWorld(t)
-		if !heard {
-			w.netsuite.emit = nil
-		}
-		w.netsuite.answers(func(platform.Write) *told {
+	for name, answer := range map[string]func(*world) *told{
+		"no answer": func(*world) *told {
 			return &told{fault.New(fault.Unknown, "netsuite.write", "no answer came"), true}
-		})
-		w.assign(id, "pending")
-		w.sweepDue()
-		w.netsuite.answers(nil)
-		w.assign(id, "rejected")
-		w.settle()
-		w.gone(id)
+		},
+		"no commit": func(w *world) *told {
+			w.store.Next = func(op string, _ []store.Key) storetest.Fault {
+				if op == storetest.OpCommit {
+					return storetest.FailBefore
+				}
+				return storetest.None
+			}
+			return nil
+		},
+	} {
+		for _, heard := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, heard %t", name, heard), func(t *testing.T) {
+				t.Parallel()
+				w, id := prospectWorld(t)
+				if !heard {
+					w.netsuite.emit = nil
+				}
+				w.netsuite.answers(func(platform.Write) *told { return answer(w) })
+				w.assign(id, "pending")
+				w.sweepDue()
+				w.netsuite.answers(nil)
+				w.store.Next = nil
+				if made := w.netsuite.ids("account"); len(made) != 1 {
+					t.Fatalf("made %v", made)
+				}
+				w.assign(id, "rejected")
+				w.settle()
+				w.gone(id)
+			})
+		}
 	}
 }
 

@@ -230,7 +230,7 @@ func retry(r *record.Record, now time.Time) {
 //
 // What is still due in another value is remembered as tried: should the platform say it, nobody there has set it. What is
 // due no more, only because golden came back to what the platform is known to hold, is read back: else nobody would ever
-// compare.
+// compare. A native record that was to be made and is wanted no more is looked for, since it may have been.
 func overtaken(before ledger.State, after *ledger.State, rules record.Rules, forms record.Forms, changes []record.Change) {
 	for p := range before.Due {
 		due, still := after.Due[p]
@@ -258,6 +258,7 @@ func overtaken(before ledger.State, after *ledger.State, rules record.Rules, for
 		if len(old) > 0 {
 			due.Try(old)
 		}
+		due.Unknown = due.Unknown || was.Create && after.Record.Unwanted(rules, p) != ""
 		after.Due[p] = due
 	}
 }
