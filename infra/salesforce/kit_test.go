@@ -30,7 +30,7 @@ type field struct {
 func fields(t *testing.T) map[string]field {
 	t.Helper()
 	all := map[string]field{}
-	for _, folder := range []string{"Account", "Activity", "Case", "Contact", "Opportunity", "Order", "Shipment__c", "Invoice__c", "Contract__c"} {
+	for _, folder := range []string{"Account", "Activity", "Case", "Contact", "Opportunity", "Order", "Shipment__c", "Invoice__c", "Contract__c", "Product2"} {
 		object := folder
 		if folder == "Activity" { // the fields of tasks and events
 			object = "Task"
@@ -125,7 +125,11 @@ func TestTwinKnowsTheKit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ids := map[string]string{"Account": account, "Case": support, "Contact": contact, "Opportunity": opportunity, "Task": task, "Order": order, "Shipment__c": shipment, "Invoice__c": invoice, "Contract__c": contract}
+	product, err := twin.Edit("Product2", "", map[string]any{"Name": "A"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := map[string]string{"Product2": product, "Account": account, "Case": support, "Contact": contact, "Opportunity": opportunity, "Task": task, "Order": order, "Shipment__c": shipment, "Invoice__c": invoice, "Contract__c": contract}
 	there := map[string]string{"Account": account, "Order": order} // what a lookup may point to
 	for name, f := range fields(t) {
 		object, _, _ := strings.Cut(name, ".")

@@ -86,20 +86,8 @@ func (c *Connector) list(ctx context.Context, l layout, at cursor) (platform.Pag
 			where = append(where, fmt.Sprintf("(%[1]s >= %[2]s OR (%[1]s >= %[3]s AND id > %[4]s))", l.modified.column, timestamp(t.Add(resolution)), timestamp(t), at.ID))
 		}
 	}
-	columns := []string{"id", "externalid", "TO_CHAR(" + l.modified.column + ", " + wallFormat + ") AS modified", "TO_CHAR(" + l.created.column + ", " + wallFormat + ") AS born", l.rev + " AS rev", l.user + " AS author"}
-	q := "SELECT " + strings.Join(append(columns, selected(l.fields, l.sub)...), ", ") + " FROM " + l.table
-	if len(where) > 0 {
-		q += " WHERE " + strings.Join(where, " AND ")
-	}
-	rows, more, asked, err := c.query(ctx, q+" ORDER BY "+l.modified.column+", id", c.cfg.PageSize, 0)
+	nodes, more, asked, err := c.nodes(ctx, l, where)
 	if err != nil {
-		return platform.Page{}, err
-	}
-	nodes := make([]*node, len(rows))
-	for i, r := range rows {
-		nodes[i] = &node{row: r, raw: rawFields(l.fields, r)}
-	}
-	if err := c.attach(ctx, l.sub, nodes); err != nil {
 		return platform.Page{}, err
 	}
 	page := platform.Page{More: more}
@@ -119,6 +107,48 @@ func (c *Connector) list(ctx context.Context, l layout, at cursor) (platform.Pag
 	return page, err
 }
 
+// nodes are a page of the records that fulfil all conditions, in the order of modification and id, with their sublists.
+func (c *Connector) nodes(ctx context.Context, l layout, where []string) ([]*node, bool, time.Time, error) {
+	columns := []string{"id", "externalid", "TO_CHAR(" + l.modified.column + ", " + wallFormat + ") AS modified", "TO_CHAR(" + l.created.column + ", " + wallFormat + ") AS born"}
+	if !l.queried {
+		columns = append(columns, l.rev+" AS rev", l.user+" AS author")
+	}
+	q := "SELECT " + strings.Join(append(columns, selected(l.fields, l.sub)...), ", ") + " FROM " + l.table
+	if len(where) > 0 {
+		q += " WHERE " + strings.Join(where, " AND ")
+	}
+	rows, more, asked, err := c.query(ctx, q+" ORDER BY "+l.modified.column+", id", c.cfg.PageSize, 0)
+	if err != nil {
+		return nil, false, time.Time{}, err
+	}
+	nodes := make([]*node, len(rows))
+	for i, r := range rows {
+		nodes[i] = &node{row: r, raw: rawFields(l.fields, r)}
+	}
+	return nodes, more, asked, c.attach(ctx, l.sub, nodes)
+}
+
+// only reads the one record that fulfils a condition, of an object that SuiteQL alone knows.
+func (c *Connector) only(ctx context.Context, op string, l layout, key, condition string) (record.Native, error) {
+	what := l.object + "/" + key
+	where := []string{condition}
+	if l.where != "" {
+		where = append(where, l.where)
+	}
+	nodes, _, asked, err := c.nodes(ctx, l, where)
+	if err != nil {
+		return record.Native{}, fault.Wrap("", "netsuite."+op, what, err)
+	}
+	switch len(nodes) {
+	case 0:
+		return record.Native{}, &fault.Error{Class: fault.NotFound, Op: "netsuite." + op, ID: what, Detail: "no such record, or the role may not see it"}
+	case 1:
+		n, err := c.listed(l, nodes[0], asked)
+		return n, fault.Wrap(fault.Contract, "netsuite."+op, what, err)
+	}
+	return record.Native{}, &fault.Error{Class: fault.Down, Op: "netsuite." + op, ID: what, Detail: "the answer is about several records"}
+}
+
 // listed makes the native of one row, or a hint where the row's wall-clock time could be either of two.
 func (c *Connector) listed(l layout, n *node, asked time.Time) (record.Native, error) {
 	modified, err := c.instants(n.row["modified"])
@@ -130,10 +160,19 @@ func (c *Connector) listed(l layout, n *node, asked time.Time) (record.Native, e
 			Detail: fmt.Sprintf("changed at %s by the clock of %s, which is later than NetSuite's own clock says it is", n.row["modified"], c.zone),
 			Remedy: "set AccountZone to the zone in which SuiteQL prints times"}
 	}
+	if len(modified) > 1 && l.queried {
+		// Nothing else can tell its time. The latest moment that has come is never too early for what is read now, so whatever
+		// changes afterwards is newer.
+		modified = slices.DeleteFunc(modified, func(t time.Time) bool { return !asked.IsZero() && !t.Equal(modified[0]) && t.After(asked) })
+		modified = modified[len(modified)-1:]
+	}
 	if len(modified) > 1 {
 		return record.Native{Ref: record.Ref{Platform: record.NetSuite, Object: l.object, ID: n.row["id"]}, External: n.row["externalid"]}, nil
 	}
-	n.raw["id"], n.raw["externalId"], n.raw[l.rev], n.raw[l.user] = n.row["id"], n.row["externalid"], n.row["rev"], n.row["author"]
+	n.raw["id"], n.raw["externalId"] = n.row["id"], n.row["externalid"]
+	if !l.queried {
+		n.raw[l.rev], n.raw[l.user] = n.row["rev"], n.row["author"]
+	}
 	n.raw[l.modified.name] = modified[0].Format(time.RFC3339)
 	if n.row["born"] != "" {
 		born, err := c.instants(n.row["born"])

@@ -16,6 +16,7 @@ const (
 	itemFulfillment = "itemFulfillment"
 	invoice         = "invoice"
 	contract        = "customrecord_sorrel_contract" // of our kit
+	item            = "item"                         // read by SuiteQL only: the record API knows each type of item as an object of its own
 )
 
 // kind of a field: which shape it has in a Native and how SuiteQL prints it.
@@ -64,6 +65,7 @@ type layout struct {
 	modified field
 	rev      string // counter kept by our SuiteScript
 	user     string // who saved last, kept by our SuiteScript
+	queried  bool   // SuiteQL alone knows it: it is never written, and our script, which has no say in it, counts no saves
 	fields   []field
 	sub      []child
 }
@@ -78,7 +80,8 @@ func address() []field {
 // of sums, packages, the order line of a fulfilment and the main line's createdfrom are UNCONFIRMED and differ by account: correct them
 // with Config.Columns ("total=foreigntotal:number", "-taxTotal"). So is vatRegNumber, which accounts with SuiteTax
 // replace by defaultTaxReg, and custentity_segment, our kit's free-form text field ("custentity_segment:choice"
-// where it is a list).
+// where it is a list). Of items the columns of class, saleunit and of the table pricing are UNCONFIRMED; an account without
+// several currencies has no column currency there.
 func catalogue() []layout {
 	all := []layout{{
 		object: customer, table: "customer", rev: "custentity_sorrel_rev", user: "custentity_sorrel_user", created: field{"dateCreated", "datecreated", instant, false},
@@ -134,6 +137,13 @@ func catalogue() []layout {
 			{"custrecord_sorrel_contract_status", "custrecord_sorrel_contract_status", choice, false}, {"custrecord_sorrel_contract_tier", "custrecord_sorrel_contract_tier", choice, false},
 			{"custrecord_sorrel_contract_starts", "custrecord_sorrel_contract_starts", date, false}, {"custrecord_sorrel_contract_ends", "custrecord_sorrel_contract_ends", date, false},
 			{"custrecord_sorrel_contract_product", "custrecord_sorrel_contract_product", text, false}},
+	}, {
+		object: item, table: item, queried: true, created: field{"createdDate", "createddate", instant, false},
+		where: "itemtype IN ('InvtPart', 'NonInvtPart', 'Service', 'Kit', 'Assembly', 'OthCharge', 'DwnLdItem', 'GiftCert')", // what is sold
+		fields: []field{{"itemId", "itemid", text, false}, {"displayName", "displayname", text, false}, {"salesDescription", "description", text, false}, {"itemType", "itemtype", text, false},
+			{"class", "class", choice, false}, {"saleUnit", "saleunit", choice, false}, {"isInactive", "isinactive", boolean, false}},
+		sub: []child{{table: "pricing", key: "item", parent: "id", where: "pricelevel = 1", order: "currency DESC, quantity DESC", // the last one counts
+			lift: []field{{"basePrice", "unitprice", number, false}, {"baseCurrency", "currency", choice, false}}}},
 	}}
 	for i := range all {
 		if all[i].modified.name == "" {

@@ -50,10 +50,17 @@
 // infra/netsuite); it comes as Gone with Into. The re-pointed records come by Changes.
 // https://docs.oracle.com/en/cloud/saas/netsuite/ns-online-help/section_N491111.html
 //
+// # Items
+//
+// The record API has an object of its own for each type of item, and no modification time that a listing could use. The
+// object "item" here is SuiteQL's table of all types that are sold, read only. The price is that of the price level with the id 1
+// (Base Price) in the currency with the lowest id, at the lowest quantity. Our script is not deployed on items: Changes finds
+// what was saved. That a changed price level touches its items' modification time is UNCONFIRMED.
+//
 // # Cost
 //
 // Changes needs one call per 1,000 changed records for the headers, one per 1,000 lines, and one per 1,000
-// addresses, packages or main lines: about 5 for 1,000 orders of three lines, 2 for 1,000 invoices. Reading, writing and deleting are one call per
+// addresses, packages or main lines: about 5 for 1,000 orders of three lines, 2 for 1,000 invoices or items. Reading, writing and deleting are one call per
 // record, because the record API has no bulk write. Writing an address book takes one more, because the keys of
 // its lines must be read first; so does a fulfilment by external id.
 package netsuite

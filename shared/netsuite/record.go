@@ -45,6 +45,12 @@ func (c *Connector) get(ctx context.Context, op, object, key string) (record.Nat
 	if err != nil {
 		return record.Native{}, err
 	}
+	if l.queried {
+		if external, byExternal := strings.CutPrefix(key, "eid:"); byExternal {
+			return c.only(ctx, op, l, key, "externalid = '"+external+"'") // checked by checkExternal
+		}
+		return c.only(ctx, op, l, key, "id = "+key)
+	}
 	raw, asked, err := c.raw(ctx, op, object, key)
 	if err != nil {
 		return record.Native{}, err
@@ -113,6 +119,8 @@ func (c *Connector) write(ctx context.Context, w platform.Write) (string, error)
 		return "", err
 	}
 	switch {
+	case l.queried:
+		return "", &fault.Error{Class: fault.Contract, Op: "netsuite.write", ID: w.Ref.String(), Detail: "it can only be read", Remedy: "change it in NetSuite; no policy may target it there"}
 	case (w.Ref.ID != "" || w.Delete) && !digits(w.Ref.ID):
 		return "", &fault.Error{Class: fault.Contract, Op: "netsuite.write", ID: w.Ref.String(), Detail: "an internal id has only digits"}
 	case w.Delete:

@@ -252,9 +252,12 @@ func (l layout) native(raw map[string]any, asked time.Time) (record.Native, erro
 	}
 	n := record.Native{Ref: record.Ref{Platform: record.NetSuite, Object: l.object, ID: id}, Fields: fields}
 	n.External, _ = fields["externalId"].(string)
-	n.Actor, _ = scalar(raw[l.user])
 	n.Born = when(fields[l.created.name])
 	n.Version = version(when(fields[l.modified.name]), asked)
+	if l.queried {
+		return n, nil
+	}
+	n.Actor, _ = scalar(raw[l.user])
 	if rev, ok := scalar(raw[l.rev]); ok && rev != "" {
 		if n.Version.Seq, err = strconv.ParseInt(strings.TrimSuffix(rev, ".0"), 10, 64); err != nil {
 			return record.Native{}, fmt.Errorf("%s is %.40q, want a whole number", l.rev, rev)

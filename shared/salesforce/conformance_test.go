@@ -52,7 +52,7 @@ func suites(t *testing.T, h platformtest.Harness) {
 
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	pushed := map[string]salesforcetwin.Push{"Account": {Message: true}, "Contact": {Message: true}, "Order": {Message: true}, "Shipment__c": {Message: true}, "Opportunity": {Message: true}, "Task": {Message: true}, "Case": {Message: true}, "Invoice__c": {Message: true}, "Contract__c": {Message: true}}
+	pushed := map[string]salesforcetwin.Push{"Account": {Message: true}, "Contact": {Message: true}, "Order": {Message: true}, "Shipment__c": {Message: true}, "Opportunity": {Message: true}, "Task": {Message: true}, "Case": {Message: true}, "Invoice__c": {Message: true}, "Contract__c": {Message: true}, "Product2": {Message: true}}
 	world := func(object string, prepare func(*testing.T, *salesforcetwin.Twin, *platformtest.World)) func(*testing.T, func() time.Time) platformtest.World {
 		return func(t *testing.T, now func() time.Time) platformtest.World {
 			c, twin := start(t, now, salesforcetwin.Options{Push: pushed, RetryBase: time.Millisecond}, func(cfg *salesforce.Config) { cfg.Page = 7 })
@@ -160,6 +160,15 @@ func TestConformance(t *testing.T) {
 		w.Change = map[string]any{"Status__c": "Expired", "Product__c": "Støtte"}
 		w.Clear = "Ends_On__c"
 		w.Bad = map[string]any{"Tier__c": "Emperor"}
+	})})
+	suites(t, platformtest.Harness{Name: "Product2", New: world("Product2", func(_ *testing.T, _ *salesforcetwin.Twin, w *platformtest.World) {
+		w.UnknownID = "01txx0000000zzzAAA"
+		w.Fields = func(n int) map[string]any {
+			return map[string]any{"Name": fmt.Sprint("Chai ", n), "ProductCode": fmt.Sprint("CH-", n), "IsActive": true, "ERP_Item_Kind__c": "Goods", "ERP_List_Price__c": 18.5, "ERP_Unit__c": "Box"}
+		}
+		w.Change = map[string]any{"Name": "Thé", "IsActive": false, "ERP_List_Price__c": 19}
+		w.Clear = "ERP_Unit__c"
+		w.Bad = map[string]any{"ERP_Item_Kind__c": "Miracle"}
 	})})
 	suites(t, platformtest.Harness{Name: "Invoice__c", New: world("Invoice__c", func(t *testing.T, twin *salesforcetwin.Twin, w *platformtest.World) {
 		w.UnknownID = "a01xx0000000zzzAAA"

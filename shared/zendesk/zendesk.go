@@ -138,7 +138,7 @@ func New(cfg Config) (*Connector, error) {
 		cfg.Now = time.Now
 	}
 	if cfg.CustomObjects == nil {
-		cfg.CustomObjects = []string{"order", "shipment", "invoice", "contract"}
+		cfg.CustomObjects = []string{"order", "shipment", "invoice", "contract", "product"}
 	}
 	if cfg.PageSize == 0 {
 		cfg.PageSize = 1000

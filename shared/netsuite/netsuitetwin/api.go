@@ -124,7 +124,7 @@ func (t *Twin) typed(h http.HandlerFunc) http.HandlerFunc {
 		defer t.mu.Unlock()
 		object := r.PathValue("type")
 		switch {
-		case t.specs[object] == nil:
+		case t.specs[object] == nil, object == item:
 			refuse(w, http.StatusNotFound, "NOT_FOUND", fmt.Sprintf("Record type '%s' does not exist.", object), "o:errorUrl", r.URL.Path)
 		case t.forbidden[object]:
 			refuse(w, http.StatusForbidden, "INSUFFICIENT_PERMISSION", "Permission Violation: your role does not have access to "+object+" records.", "", "")

@@ -55,7 +55,7 @@ const IntegrationUser = "4"
 
 // objects of the account.
 func objects() []string {
-	return []string{customer, contact, salesOrder, itemFulfillment, invoice, contract}
+	return []string{customer, contact, salesOrder, itemFulfillment, invoice, contract, item}
 }
 
 // person is the internal id of the user whom Edit, Delete and Merge act for.

@@ -28,6 +28,7 @@ const (
 	itemFulfillment = "itemFulfillment"
 	invoice         = "invoice"
 	contract        = "customrecord_sorrel_contract"
+	item            = "item" // of SuiteQL; the record API knows each type of item by another name, which this twin has not
 )
 
 // spec is one field of the account's catalogue.
@@ -70,6 +71,8 @@ func specs() map[string]map[string]spec {
 		contract: {"name": text, "isInactive": {kind: "bool"}, contractCustomer: {kind: "ref:customer"}, "custrecord_sorrel_contract_status": {kind: "list:contractStatus"},
 			"custrecord_sorrel_contract_tier": {kind: "list:contractTier"}, "custrecord_sorrel_contract_starts": {kind: "date"}, "custrecord_sorrel_contract_ends": {kind: "date"},
 			"custrecord_sorrel_contract_product": text, "custrecord_sorrel_contract_rev": computed, "custrecord_sorrel_contract_user": author},
+		item: {"itemId": text, "displayName": text, "salesDescription": text, "itemType": text, "class": {kind: "list:class"}, "saleUnit": {kind: "list:unit"}, "isInactive": {kind: "bool"},
+			"price": {kind: "sublist", lines: map[string]spec{"priceLevel": {kind: "list:priceLevel"}, "currency": {kind: "list:currency"}, "quantity": number, "unitPrice": number}}},
 		invoice: {"createdFrom": {kind: "ref:salesOrder"}, "entity": {kind: "ref:customer"}, "tranId": text, "tranDate": {kind: "date"}, "dueDate": {kind: "date"},
 			"status":   {kind: "enum", readOnly: true, values: map[string]string{open: open, paidInFull: paidInFull, pendingApproval: pendingApproval, rejected: rejected, voided: voided}},
 			"currency": {kind: "list:currency"}, "total": computed, "amountPaid": computed, "amountRemaining": computed, "memo": text,
@@ -86,7 +89,8 @@ func lists() map[string]map[string]string {
 	return map[string]map[string]string{"item": items, "subsidiary": {"1": "Parent Company"},
 		"currency": {"1": "USD", "2": "GBP", "3": "CAD", "4": "EUR", "5": "CHF"}, "terms": {"1": "Net 15", "2": "Net 30", "3": "Net 60"},
 		"shipMethod":     {"1": "Speedy Express", "2": "United Package", "3": "Federal Shipping"},
-		"contractStatus": {"1": "Draft", "2": "Active", "3": "Expired", "4": "Cancelled"}, "contractTier": {"1": "Standard", "2": "Premium", "3": "VIP"}}
+		"contractStatus": {"1": "Draft", "2": "Active", "3": "Expired", "4": "Cancelled"}, "contractTier": {"1": "Standard", "2": "Premium", "3": "VIP"},
+		"class": {"1": "Food", "2": "Beverages"}, "unit": {"1": "Each", "2": "Box"}, "priceLevel": {"1": "Base Price", "2": "Alternate Price 1", "5": "Online Price"}}
 }
 
 var customField = regexp.MustCompile(`^cust(entity|body|col|record)_[a-z0-9_]+$`)
@@ -146,6 +150,8 @@ func (r *rec) modifiedName() string {
 
 func (r *rec) revName() string {
 	switch {
+	case r.object == item:
+		return "" // nobody counts its saves
 	case r.entity():
 		return "custentity_sorrel_rev"
 	case r.object == contract:
@@ -168,6 +174,9 @@ func (r *rec) full() map[string]any {
 	}
 	m[r.createdName()] = r.created.UTC().Format(time.RFC3339)
 	m[r.modifiedName()] = r.modified.UTC().Format(time.RFC3339)
+	if r.object == item {
+		return m
+	}
 	m[r.revName()] = json.Number(strconv.FormatInt(r.rev, 10))
 	if r.user != "" {
 		m[r.userName()] = r.user
@@ -334,6 +343,8 @@ func (t *Twin) number(r *rec) {
 	field, prefix := "tranId", map[string]string{salesOrder: "SO", itemFulfillment: "IF", invoice: "INV"}[r.object]
 	if r.entity() {
 		field, prefix = "entityId", "CUST-"
+	} else if r.object == item {
+		field, prefix = "itemId", "ITEM-"
 	} else if r.object == contract {
 		field, prefix = "name", "CON-"
 	}
@@ -381,6 +392,17 @@ func (t *Twin) complete(r *rec, in map[string]any) *refusal {
 		}
 		def("isInactive", false)
 		def("custrecord_sorrel_contract_status", map[string]any{"id": "1", "refName": t.lists["contractStatus"]["1"]})
+		return nil
+	case item:
+		def("isInactive", false)
+		def("itemType", "InvtPart")
+		for _, line := range itemsOf(r.fields["price"]) {
+			for name, first := range map[string]any{"priceLevel": map[string]any{"id": "1", "refName": t.lists["priceLevel"]["1"]}, "currency": map[string]any{"id": "1", "refName": t.lists["currency"]["1"]}, "quantity": json.Number("0")} {
+				if line[name] == nil {
+					line[name] = first
+				}
+			}
+		}
 		return nil
 	case itemFulfillment:
 		if r.fields["createdFrom"] == nil {
@@ -686,7 +708,7 @@ func (t *Twin) sublist(object string, s spec, path string, m map[string]any, old
 
 // table is the SuiteQL table of an object.
 func table(object string) string {
-	if object == customer || object == contact || object == contract {
+	if object == customer || object == contact || object == contract || object == item {
 		return object
 	}
 	return "transaction"
@@ -759,7 +781,7 @@ func (t *Twin) drop(r *rec, by actor, into string) {
 
 // push posts what the kit's afterSubmit posts: once, never again.
 func (t *Twin) push(r *rec, event, kind string, by actor) {
-	if t.kit.Target() == "" {
+	if t.kit.Target() == "" || r.object == item { // the kit is not deployed on items
 		return
 	}
 	var external any

@@ -135,11 +135,14 @@ func render(v any) string {
 func (t *Twin) scan(q query, visit func(row)) error {
 	from := q.table
 	lines, isLines := map[string]string{"transactionline": "item", "itemfulfillmentpackage": "package", "customeraddressbook": "addressBook",
-		"transactionshippingaddress": "", "customeraddressbookentityaddress": "addressBook"}[q.table]
+		"transactionshippingaddress": "", "pricing": "price", "customeraddressbookentityaddress": "addressBook"}[q.table]
 	if isLines {
 		from = "transaction"
-		if strings.HasPrefix(q.table, "customer") {
+		switch {
+		case strings.HasPrefix(q.table, "customer"):
 			from = "customer"
+		case q.table == "pricing":
+			from = item
 		}
 	}
 	emit := func(r *rec) {
@@ -163,7 +166,7 @@ func (t *Twin) scan(q query, visit func(row)) error {
 			}
 		}
 	}
-	key := map[string]string{"transaction": "id", "customer": "id", "contact": "id", contract: "id", "transactionline": "transaction", "itemfulfillmentpackage": "itemfulfillment",
+	key := map[string]string{"transaction": "id", "customer": "id", "contact": "id", contract: "id", item: "id", "pricing": "item", "transactionline": "transaction", "itemfulfillmentpackage": "itemfulfillment",
 		"transactionshippingaddress": "nkey", "customeraddressbook": "entity", "customeraddressbookentityaddress": "nkey"}[q.table]
 	if ids, ok := pinned(q.where, key); ok && key != "" {
 		for i, id := range ids {
@@ -310,6 +313,8 @@ func special(table string) []string {
 		"contact":                          {"id", "externalid", "lastmodifieddate", "datecreated", "custentity_sorrel_rev"},
 		"transaction":                      {"id", "externalid", "lastmodifieddate", "createddate", "custbody_sorrel_rev", "type", "status", "foreigntotal", "foreignamountunpaid", "shippingaddress"},
 		contract:                           {"id", "externalid", "lastmodified", "created"},
+		item:                               {"id", "externalid", "lastmodifieddate", "createddate", "description"},
+		"pricing":                          {"item"},
 		"transactionline":                  {"id", "transaction", "linesequencenumber", "mainline", "taxline", "iscogs", "memo", "quantity", "foreignamount", "quantityshiprecv", "quantitybilled", "createdfrom", "linelastmodifieddate"},
 		"itemfulfillmentpackage":           {"id", "itemfulfillment"},
 		"customeraddressbook":              {"internalid", "entity", "addressbookaddress"},
@@ -331,7 +336,7 @@ func (ev evaluator) fieldSets() []map[string]spec {
 		parts[n] = spec{kind: "text"}
 	}
 	return map[string][]map[string]spec{
-		"customer": {s[customer]}, "contact": {s[contact]}, contract: {s[contract]}, "transaction": {s[salesOrder], s[itemFulfillment], s[invoice]},
+		"customer": {s[customer]}, "contact": {s[contact]}, contract: {s[contract]}, item: {s[item]}, "pricing": {s[item]["price"].lines}, "transaction": {s[salesOrder], s[itemFulfillment], s[invoice]},
 		"transactionline":        {s[salesOrder]["item"].lines, s[itemFulfillment]["item"].lines, s[invoice]["item"].lines},
 		"itemfulfillmentpackage": {s[itemFulfillment]["package"].lines}, "customeraddressbook": {s[customer]["addressBook"].lines},
 		"customeraddressbookentityaddress": {parts}, "transactionshippingaddress": {parts},
@@ -480,6 +485,8 @@ func (ev evaluator) column(name string, r row) any {
 				return s
 			}
 			return letter(r.rec)
+		case "description":
+			return r.rec.fields["salesDescription"]
 		case "foreignamountunpaid":
 			return r.rec.fields["amountRemaining"]
 		case "foreigntotal":
@@ -495,6 +502,10 @@ func (ev evaluator) column(name string, r row) any {
 	switch name {
 	case "transaction", "itemfulfillment", "entity":
 		return whole(r.rec.id)
+	case "item":
+		if ev.table == "pricing" {
+			return whole(r.rec.id)
+		}
 	case "nkey":
 		if ev.table == "customeraddressbookentityaddress" {
 			return ev.scalar(r.line["id"], "number")
@@ -516,6 +527,9 @@ func (ev evaluator) column(name string, r row) any {
 	case "memo":
 		return r.line["description"]
 	case "quantity":
+		if ev.table == "pricing" {
+			return r.line["quantity"]
+		}
 		return outward(r.line["quantity"])
 	case "foreignamount":
 		return outward(r.line["amount"])

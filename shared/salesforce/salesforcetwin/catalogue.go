@@ -251,7 +251,7 @@ func standard() map[string]*object {
 	k.add(Field{Name: "Ends_On__c", Type: typeDate})
 	k.text(255, "Product__c")
 
-	return map[string]*object{"contract__c": k, "account": a, "contact": c, "order": o, "shipment__c": s, "invoice__c": i, "opportunity": opportunity(), "task": task(), "case": support()}
+	return map[string]*object{"contract__c": k, "product2": product(), "account": a, "contact": c, "order": o, "shipment__c": s, "invoice__c": i, "opportunity": opportunity(), "task": task(), "case": support()}
 }
 
 // stages of a new org, in their order, with the probability that each brings along.
@@ -341,6 +341,27 @@ func support() *object {
 	k.add(Field{Name: "ERP_Context__c", Type: typeTextarea, Length: 4000})
 	k.add(Field{Name: "CRM_Context__c", Type: typeTextarea, Length: 4000})
 	return k
+}
+
+// product is what price books and opportunities sell.
+// https://developer.salesforce.com/docs/atlas.en-us.object_reference.meta/object_reference/sforce_api_objects_product2.htm
+func product() *object {
+	p := newObject("Product2", "01t")
+	p.add(Field{Name: "Name", Type: typeString, Length: 255, Required: true})
+	p.text(255, "ProductCode")
+	p.add(Field{Name: "Description", Type: typeTextarea, Length: 4000})
+	p.add(Field{Name: "IsActive", Type: typeBoolean})
+	for _, n := range []string{"Family", "QuantityUnitOfMeasure"} {
+		p.add(Field{Name: n, Type: typePicklist, Length: 255})
+	}
+	p.text(180, "StockKeepingUnit")
+	p.external("Sorrel_Id__c")
+	p.restricted("ERP_Item_Kind__c", "Goods", "Service", "Kit", "Assembly", "Charge", "Download", "Gift Certificate")
+	p.text(255, "ERP_Category__c")
+	p.text(60, "ERP_Unit__c")
+	p.text(3, "ERP_Currency__c")
+	p.add(Field{Name: "ERP_List_Price__c", Type: typeDouble, Scale: 2})
+	return p
 }
 
 // refers reports whether f may point to a record of an object.

@@ -241,6 +241,11 @@ func (t *Twin) reset() {
 		{Key: "organization", Title: "Organization", Type: "lookup", Target: "zen:organization"},
 		{Key: "tier", Title: "Tier", Type: "dropdown", Options: []string{"standard", "premium", "vip"}},
 		{Key: "starts_on", Title: "Starts on", Type: "date"}, {Key: "ends_on", Title: "Ends on", Type: "date"}, text("product", "Product")}
+	product := t.object("product", "Product", "Products")
+	product.fields = []Field{text("number", "Number"), {Key: "description", Title: "Description", Type: "textarea"},
+		{Key: "kind", Title: "Kind", Type: "dropdown", Options: []string{"goods", "service", "kit", "assembly", "charge", "download", "gift_certificate"}},
+		text("category", "Category"), text("unit", "Unit"), {Key: "active", Title: "Active", Type: "checkbox"}, text("currency", "Currency"),
+		{Key: "list_price", Title: "List price", Type: "decimal"}}
 }
 
 func newTable() *table {
