@@ -29,15 +29,15 @@ func (t *tally) kinds() []change {
 			"url": "https://ernst.example", "currency": id("4"), "terms": id("2"), "creditLimit": 5000, "custentity_segment": "midmarket",
 			"addressBook": address("Kirchgasse 6", "Graz", "8010", "AT")}),
 			check: t.shows(&ernst, "creditLimit", "5000")},
-		{name: "credit limit edited", echoes: "  of it, its 3 echoes", costs: "1+3 1+3+1 13 21 / 0 0 0 0 / 0 1 1 1", do: t.netsuite("customer", &ernst, map[string]any{"creditLimit": 7500}),
+		{name: "credit limit edited", echoes: "  of it, its 3 echoes", costs: "1+3 1+3+2 14 21 / 0 0 0 0 / 0 1 1 1", do: t.netsuite("customer", &ernst, map[string]any{"creditLimit": 7500}),
 			check: t.shows(&ernst, "creditLimit", "7500")},
 		{name: "edit in Salesforce", costs: "1+1 1+1+0 6 9 / 0 0 0 0 / 0 0 0 1", do: t.salesforce(account, map[string]any{"Industry": "Healthcare"}), check: t.shows(&ernst, "industry", "healthcare")},
 		// Two commits for echoes: NetSuite tells no version of a write, so that its echo is what says when it was.
-		{name: "edit in Zendesk", costs: "1+3 1+3+2 17 21 / 0 0 1 0 / 1 1 0 1", do: func(context.Context) error {
+		{name: "edit in Zendesk", costs: "1+3 1+3+4 19 21 / 0 0 1 0 / 1 1 0 1", do: func(context.Context) error {
 			_, err := t.twins.Zendesk.Edit("organization", t.native(ernst, record.Zendesk), map[string]any{"organization_fields": map[string]any{"erp_phone": "+43 7675 1"}})
 			return err
 		}, check: t.shows(&ernst, "phone", "+43 7675 1")},
-		{name: "edit in ServiceNow", costs: "1+2 1+2+1 10 15 / 0 0 0 0 / 0 1 1 0", do: func(context.Context) error {
+		{name: "edit in ServiceNow", costs: "1+2 1+2+2 11 15 / 0 0 0 0 / 0 1 1 0", do: func(context.Context) error {
 			_, err := t.twins.ServiceNow.Edit("customer_account", t.native(ernst, record.ServiceNow), map[string]any{"u_support_tier": "premium"})
 			return err
 		}, check: t.shows(&ernst, "supportTier", "premium")},
@@ -48,21 +48,21 @@ func (t *tally) kinds() []change {
 			}
 			return t.hush(ctx)
 		}, check: t.shows(&ernst, "industry", "retail")},
-		{name: "edit told twice", costs: "1+3 1+3+1 13 22 / 0 0 0 0 / 0 1 1 1", do: func(ctx context.Context) error {
+		{name: "edit told twice", costs: "1+3 1+3+2 14 22 / 0 0 0 0 / 0 1 1 1", do: func(ctx context.Context) error {
 			t.twins.NetSuite.Kit().SetFaults(twin.Faults{DuplicateWebhooks: 1})
 			defer t.twins.NetSuite.Kit().SetFaults(twin.Faults{})
 			return t.netsuite("customer", &ernst, map[string]any{"creditLimit": 8000})(ctx)
 		}, check: t.shows(&ernst, "creditLimit", "8000")},
-		{name: "saved, nothing new", costs: "1+0 0+0+0 2 3 / 0 0 0 0 / 0 0 0 0", do: t.salesforce(account, map[string]any{"Description": "a good customer"})},
-		{name: "edit put back (revert)", costs: "1+1 1+1+1 10 9 / 0 0 0 0 / 0 1 0 0", do: t.salesforce(account, map[string]any{"Name": "Ernst H."}),
+		{name: "saved, nothing new", costs: "1+0 1+0+0 3 3 / 0 0 0 0 / 0 0 0 0", do: t.salesforce(account, map[string]any{"Description": "a good customer"})},
+		{name: "edit put back (revert)", costs: "1+1 1+1+2 11 9 / 0 0 0 0 / 0 1 0 0", do: t.salesforce(account, map[string]any{"Name": "Ernst H."}),
 			check: t.shows(&ernst, "name", "Ernst Handel")},
-		{name: "edit refused (reject)", costs: "1+1 1+1+1 10 9 / 0 0 0 0 / 0 1 0 0", do: t.salesforce(account, map[string]any{"ERP_Credit_Limit__c": 99000}),
+		{name: "edit refused (reject)", costs: "1+1 1+1+2 11 9 / 0 0 0 0 / 0 1 0 0", do: t.salesforce(account, map[string]any{"ERP_Credit_Limit__c": 99000}),
 			check: t.shows(&ernst, "creditLimit", "8000")},
 		{name: "proposal opened", costs: "1+0 1+0+0 3 3 / 0 0 0 0 / 0 0 0 0", do: street("Hauptplatz 1"), check: t.shows(&ernst, "billingAddress.street", "Kirchgasse 6")},
 		{name: "proposal approved", costs: "0+2 1+2+1 11 12 / 1 0 0 0 / 1 0 0 1", do: t.decide(true), check: t.shows(&ernst, "billingAddress.street", "Hauptplatz 1")},
-		{name: "proposal rejected", costs: "0+1 1+1+1 9 6 / 0 0 0 0 / 0 1 0 0", before: []step{street("Nebengasse 2")}, do: t.decide(false),
+		{name: "proposal rejected", costs: "0+1 1+1+2 10 6 / 0 0 0 0 / 0 1 0 0", before: []step{street("Nebengasse 2")}, do: t.decide(false),
 			check: t.shows(&ernst, "billingAddress.street", "Hauptplatz 1")},
-		{name: "created on two at once", costs: "2+3 2+3+2 26 30 / 0 0 0 1 / 0 1 1 1", do: func(ctx context.Context) error {
+		{name: "created on two at once", costs: "2+3 2+3+3 27 30 / 0 0 0 1 / 0 1 1 1", do: func(ctx context.Context) error {
 			err := t.netsuite("customer", &twice, map[string]any{"entityId": "QUICK", "companyName": "QUICK-Stop", "vatRegNumber": "DE123456789",
 				"currency": id("4"), "addressBook": address("Taucherstraße 10", "Cunewalde", "01307", "DE")})(ctx)
 			if err = errors.Join(err, t.twins.Drain(ctx)); err != nil { // in this order, and then both wait in the queue
@@ -76,7 +76,7 @@ func (t *tally) kinds() []change {
 				"BillingCountry": "AT", "Industry": "Retail"})
 			return err
 		}},
-		{name: "merge of two accounts", costs: "2+0 2+0+0 10 6 / 0 1 0 0 / 0 0 0 0", do: func(context.Context) error { return t.twins.Salesforce.Merge("Account", account(), rival) }, check: func() error {
+		{name: "merge of two accounts", costs: "2+0 3+0+0 11 6 / 0 1 0 0 / 0 0 0 0", do: func(context.Context) error { return t.twins.Salesforce.Merge("Account", account(), rival) }, check: func() error {
 			other, err := t.state(ledger.Mint("customer", record.Ref{Platform: record.Salesforce, Object: "Account", ID: rival}))
 			if err == nil && other.Record.Into != minted(ernst) {
 				err = fmt.Errorf("the second record was merged into %q", other.Record.Into)
@@ -90,7 +90,7 @@ func (t *tally) kinds() []change {
 			_, err := t.twins.ServiceNow.Edit("customer_account", t.native(ernst, record.ServiceNow), map[string]any{"u_support_tier": "platinum"})
 			return err
 		}, check: t.held(&ernst, 1)},
-		{name: "picklist value released", costs: "1+1 1+1+1 8 9 / 0 1 0 0 / 0 1 0 0", do: func(ctx context.Context) error {
+		{name: "picklist value released", costs: "1+1 1+1+2 9 9 / 0 1 0 0 / 0 1 0 0", do: func(ctx context.Context) error {
 			if err := t.twins.Salesforce.AddPicklistValue("Account", "Support_Tier__c", "Platinum"); err != nil {
 				return err
 			}
@@ -102,11 +102,11 @@ func (t *tally) kinds() []change {
 			_, err := t.world.Sweep().Apply(ctx)
 			return err
 		}, check: t.held(&ernst, 0)},
-		{name: "order milestone", costs: "1+1 1+2+1 9 12 / 0 0 0 0 / 0 1 1 0", before: []step{func(ctx context.Context) error {
+		{name: "order milestone", costs: "1+1 1+2+2 10 12 / 0 0 0 0 / 0 1 1 0", before: []step{func(ctx context.Context) error {
 			return t.netsuite("salesOrder", &order, map[string]any{"tranId": "SO-1", "tranDate": "2026-11-20", "entity": id(ernst), "orderStatus": id("B"),
 				"item": map[string]any{"items": []any{map[string]any{"item": map[string]any{"refName": "Tofu"}, "quantity": 3, "rate": 23.25}}}})(ctx)
 		}}, do: t.netsuite("salesOrder", &order, map[string]any{"orderStatus": id("D")})},
-		{name: "delete that deactivates", costs: "1+3 1+3+1 13 21 / 0 0 0 0 / 0 1 1 1", do: func(context.Context) error { return t.twins.NetSuite.Delete("customer", twice) },
+		{name: "delete that deactivates", costs: "1+3 1+3+2 14 21 / 0 0 0 0 / 0 1 1 1", do: func(context.Context) error { return t.twins.NetSuite.Delete("customer", twice) },
 			check: t.shows(&twice, "active", "false")},
 	}
 }

@@ -21,6 +21,7 @@ import (
 //	1 log <shard>                   <chain> <seq>             LogEntry
 //	1 loghead                       general                   LogHead of the general chain; a record's stands in its state
 //	1 link <platform> <object> <id> record                    the record id
+//	1 roll <platform> <object> <shard> <id>                   a line of the roll: record id and newest version; see rollSort
 //	1 claim <entity> <rule> <digest> records                  the ids of the records that hold a match key
 //	1 timer <shard>                 <time> <record id>        {}: the record changes at that time by itself
 //	1 referred <record id>          <record id>               Referrer: its golden fields refer to the former

@@ -12,16 +12,19 @@
 // (rounded up; a transaction costs double, a strongly consistent read 1 unit per 4 KB). TestPrices measures it.
 //
 //	verb                     requests  read units                      write units
+//	Enrol, Strike            1         -                               1
+//	Enrolled                 1         1 per native record             -
+//	Roll                     8 e       ⌈listed/4⌉, at least 8          -
 //	Open                     1 (2 a)   1 per link and claim + ⌈n/4⌉    -
 //	Load                     1         ⌈n/4⌉ per record                -
 //	Follow                   1 b       ⌈n/4⌉                           -
 //	Lookup                   2 b       1 + ⌈n/4⌉                       -
 //	Claimed                  1         1 per match key                 -
-//	Commit, the state alone  1         -                               n (a plain conditional put)
+//	Commit, the state alone  1 (2 k)   -                               n (n + 1 k) (a plain conditional put)
 //	Commit, more             1         -                               2·(n + 1 log entry + 1 per step, new or moved
 //	                                                                   link, match key, due that begins, moves or ends,
 //	                                                                   timer likewise (2 when it moves), proposal,
-//	                                                                   exception, recheck; reference that begins or
+//	                                                                   exception, recheck, line of the roll k; reference that begins or
 //	                                                                   ends; a run of m KB: m + 1), of each record
 //	Reconcile                1 c       1 per exception c               - (its exceptions are part of the Commit)
 //	Park, Unpark             2         1                               1
@@ -55,7 +58,8 @@
 // no record. e: and one for each further megabyte. f: and one for the heads of 100 chains. g: where somebody began it
 // before; who takes it over needs 3 requests and one write unit more. h: and one for each further KB of the answer.
 // i: with a page, a line of the log, or where it begins or ends to be moved on. j: one more for each record that was merged
-// into it, and one to read all of these.
+// into it, and one to read all of these. k: a native record that comes to be known, is known no more, or whose newest version moved. With
+// the state alone, a moved version is written right after it, at half the price of a transaction of two.
 //
 // So one milestone of a known order (n = 4) that two targets hear of costs the hub 2·(4 + 1 + 1 + 2) = 16 write
 // units, and each of the two deliveries 2·(4 + 1 + 1) = 12; an echo that tells a newer version costs 4.
@@ -423,11 +427,17 @@ func (l *Ledger) Commit(ctx context.Context, entries ...Entry) error {
 		b.rest(e)
 	}
 	b.claims(entries)
+	roll := b.roll(entries)
 	if err := l.commit(ctx, "ledger.commit", strings.Join(ids, ", "), &b); err != nil {
 		return err
 	}
 	for i, s := range after {
 		l.seen.put(stateKey(s.Record.ID), s, values[i])
+	}
+	for _, op := range roll {
+		if err := l.store.Commit(ctx, op); err != nil {
+			return classify("ledger.roll", ids[0], err)
+		}
 	}
 	return nil
 }

@@ -591,17 +591,35 @@ func TestPrices(t *testing.T) {
 			_, _, err := l.Open(t.Context(), []Sighting{{Ref: order7, Entity: "order"}}, nil)
 			return err
 		}, 1, 2, 0},
-		{"commit: link, first change, step, 2 due", func() error { return l.Commit(t.Context(), e) }, 1, 0, 2 * (1 + 1 + 2 + 1 + 2)},
+		{"commit: link, first change, step, 2 due", func() error { return l.Commit(t.Context(), e) }, 1, 0, 2 * (1 + 1 + 2 + 1 + 2 + 1)},
 		{"open, known, with a reference", func() error {
 			_, _, err := l.Open(t.Context(), []Sighting{{Ref: order7, Entity: "order"}}, []record.Ref{{Platform: "netsuite", Object: "customer", ID: "1"}})
 			return err
 		}, 1, 3, 0},
-		{"commit: change and step, due already", func() error { return l.Commit(t.Context(), said(t, l, order7, "closed", 2, "t1")) }, 2, 2, 2 * (1 + 1 + 1)},
+		{"commit: change and step, due already", func() error { return l.Commit(t.Context(), said(t, l, order7, "closed", 2, "t1")) }, 2, 2, 2 * (1 + 1 + 1 + 1)},
 		{"load", func() error { _, err := l.Load(t.Context(), id); return err }, 1, 1, 0},
 		{"commit: a view alone", func() error {
 			s := open(t, l, order7).State
 			return l.Commit(t.Context(), Entry{Before: s, After: s.Clone()})
 		}, 2, 2, 1},
+		{"commit: a view alone, in a newer version", func() error {
+			s := open(t, l, order7).State
+			after := s.Clone()
+			v := after.Record.Views["netsuite"]
+			v.Heard.At = v.Heard.At.Add(time.Second)
+			after.Record.Views["netsuite"] = v
+			return l.Commit(t.Context(), Entry{Before: s, After: after})
+		}, 2 + 1, 2, 1 + 1},
+		{"enrol", func() error { return l.Enrol(t.Context(), order7, id, record.Version{At: epoch}) }, 1, 0, 1},
+		{"enrolled", func() error { _, err := l.Enrolled(t.Context(), order7); return err }, 1, 1, 0},
+		{"roll", func() error {
+			for _, err := range l.Roll(t.Context(), "netsuite", "salesOrder", "") {
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		}, shards, shards, 0},
 		{"commit: written, one due ends", func() error {
 			s := open(t, l, order7).State
 			after := s.Clone()

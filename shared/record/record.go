@@ -124,6 +124,18 @@ func (v View) Merged() string {
 // Exists reports whether the native record is known to exist.
 func (v View) Exists() bool { return v.ID != "" && !v.Gone() }
 
+// Newest is the newest version of the native record that is known of: heard, or told as the version of a write of ours. A
+// later one that says nothing new is not remembered.
+func (v View) Newest() Version {
+	newest := v.Heard
+	for _, w := range v.Wrote {
+		if w.Base.Compare(newest) > 0 {
+			newest = w.Base
+		}
+	}
+	return newest
+}
+
 // Origin says who put a value where it is.
 type Origin string
 

@@ -413,6 +413,11 @@ func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, re
 				return err
 			}
 		}
+		if newest := newest(said); view.Exists() && newest.Compare(view.Newest()) > 0 { // it was modified there, in nothing that is of concern
+			if err := f.d.Ledger.Enrol(ctx, ref, before.Record.ID, newest); err != nil {
+				return err
+			}
+		}
 		return f.merged(ctx, before.Record, trace, w, depth)
 	}
 	now := f.d.Now().UTC()
@@ -464,6 +469,18 @@ func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, re
 		return err
 	}
 	return f.merged(ctx, entry.After.Record, trace, w, depth)
+}
+
+// newest is the newest version that was said of a native record.
+func newest(said []saying) record.Version {
+	out := said[0].Version
+	for _, s := range said[1:] {
+		if s.Version.Compare(out) > 0 {
+			out = s.Version
+		}
+	}
+	out.Final = false
+	return out
 }
 
 // ours reports whether a native record that nobody has linked was created by a write of ours, which is not confirmed yet or
