@@ -436,8 +436,7 @@ func (w *world) sold() {
 			continue
 		}
 		there, activation, number := natives[id], text(c, "activation"), text(c, "number")
-		// Of accounts that were merged while both were made there, one is the people's to remove, who are told.
-		ours := slices.ContainsFunc(there[record.NetSuite], func(r *row) bool { return r.made }) && (c.Views[record.NetSuite].Made || len(c.Absorbed) == 0)
+		ours := slices.ContainsFunc(there[record.NetSuite], func(r *row) bool { return r.made })
 		told := fmt.Sprintf("%s is %q for %q with number %q, and is %d times on NetSuite (by us: %t), %d on Zendesk, %d on ServiceNow", id, activation, text(c, "activationFor"), number,
 			len(there[record.NetSuite]), ours, len(there[record.Zendesk]), len(there[record.ServiceNow]))
 		switch n := len(there[record.NetSuite]); {

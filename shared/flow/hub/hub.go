@@ -485,13 +485,16 @@ func newest(said []saying) record.Version {
 
 // ours reports whether a native record that nobody has linked was created by a write of ours, which is not confirmed yet or
 // whose worker died: it carries the record's external id, or that of one that was merged into it meanwhile, and one was due
-// there, or the platform says that we made it.
+// there, or the platform says that we made it, or it was made before another of ours was withdrawn there: of records that
+// became one while each got its own, one was the first.
 func ours(s ledger.State, said []saying) bool {
 	ref := said[0].Ref
 	_, due := s.Due[ref.Platform]
+	last, withdrew := s.Record.Former(record.Ref{Platform: ref.Platform, Object: ref.Object, ID: s.Record.LastWithdrawn(ref.Platform)})
 	return s.Exists() && slices.ContainsFunc(said, func(o saying) bool {
 		_, absorbed := s.Record.Absorbed[o.External]
-		return !o.Gone && (absorbed || o.External == s.Record.ID) && (due || o.Ours && !o.Born.IsZero())
+		born := !o.Born.IsZero()
+		return !o.Gone && (absorbed || o.External == s.Record.ID) && (due || o.Ours && born || withdrew && born && o.Born.Before(last.Died.At))
 	})
 }
 
