@@ -35,7 +35,7 @@ type commands struct {
 	Twins       twinsCommand       `cmd:"" help:"Run the vendors' twins alone."`
 	Validate    validateCommand    `cmd:"" help:"Check contracts, policies and mappings."`
 	Link        linkCommand        `cmd:"" help:"Match the existing records of all platforms before going live."`
-	Files       filesCommand       `cmd:"" help:"Take files in, CSV and JSON Lines, like what other platforms say."`
+	Files       filesCommand       `cmd:"" help:"Take files in, CSV and JSON Lines, like what other platforms say; write them."`
 	Status      statusCommand      `cmd:"" help:"Ask a running process how things stand."`
 	Trace       traceCommand       `cmd:"" help:"Show one business transaction by its correlation id."`
 	Why         whyCommand         `cmd:"" help:"Explain why a record's fields have their values."`

@@ -12,13 +12,18 @@ import (
 	"time"
 
 	"sorrel/shared/boot"
+	"sorrel/shared/cloud/cliconfig"
 	"sorrel/shared/fault"
+	"sorrel/shared/files"
+	"sorrel/shared/flow/export"
 	"sorrel/shared/flow/load"
+	"sorrel/shared/policy"
 	"sorrel/shared/telemetry"
 )
 
 type filesCommand struct {
-	Load filesLoadCommand `cmd:"" help:"Queue the records of the files in a folder. Each content is taken once; a run that was ended goes on."`
+	Load   filesLoadCommand   `cmd:"" help:"Queue the records of the files in a folder. Each content is taken once; a run that was ended goes on."`
+	Export filesExportCommand `cmd:"" help:"Write the records of an entity to a file that load would read back as they are."`
 }
 
 type filesLoadCommand struct {
@@ -75,6 +80,133 @@ func (c filesLoadCommand) Run(ctx binding, s screen) (err error) {
 		err = errors.Join(err, fmt.Errorf("%d file(s) refused", refused))
 	}
 	return err
+}
+
+type filesExportCommand struct {
+	Entity      string `arg:"" help:"The entity; a mapping of the platform files says what its file looks like."`
+	To          string `required:"" help:"The file, which is replaced only when all is written; - for standard output."`
+	List        string `help:"Write the rows of this list of the mapping instead of the records."`
+	Format      string `help:"csv or jsonl; default is by the file's ending." enum:",csv,jsonl" default:""`
+	JSON        bool   `help:"Print JSON."`
+	Quiet       bool   `help:"No progress on standard error."`
+	Config      string `help:"Folder with policy, mapping and contract; default is the embedded configuration." type:"existingdir"`
+	Data        string `default:".sorrel" help:"Folder of the durable store that sorrel dev uses. No other process may have it open." type:"existingdir"`
+	EndpointURL string `name:"endpoint-url" help:"Use the DynamoDB and SQS adapters at this AWS-compatible endpoint instead of files; see sorrel dev."`
+	Table       string `help:"Read a deployed stack instead: the name of its DynamoDB table." group:"A deployed stack"`
+	Profile     string `help:"AWS profile." group:"A deployed stack"`
+	Region      string `help:"AWS region." group:"A deployed stack"`
+}
+
+// Run fails when a record had to be left out; the others are in the file.
+func (c filesExportCommand) Run(ctx binding, s screen) (err error) {
+	set, err := boot.LoadConfig(c.Config)
+	if err != nil {
+		return err
+	}
+	w, err := c.world(ctx, set)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	beside := ""
+	if c.To != "-" {
+		beside = filepath.Dir(c.To)
+	}
+	aside, err := os.MkdirTemp(beside, ".sorrel-export-") // readable by nobody else, and on the same disk as the file
+	if err != nil {
+		return fault.Wrap(fault.Refused, "files", c.To, err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(aside)) }()
+	var opened []io.Closer
+	defer func() {
+		for _, f := range opened {
+			_ = f.Close() // what they hold is thrown away
+		}
+	}()
+	o := export.Options{Entity: c.Entity, List: c.List, Format: c.Format, Scratch: func() (export.Scratch, error) {
+		f, err := os.Create(filepath.Join(aside, "rows"))
+		opened = append(opened, f)
+		return f, fault.Wrap(fault.Down, "files", aside, err)
+	}}
+	if o.Format == "" && c.To != "-" {
+		l, err := files.Layout{}.For(c.To)
+		if err != nil {
+			return err
+		}
+		o.Format = l.Format
+	}
+	if !c.Quiet {
+		o.Progress = s.exporting(time.Now)
+	}
+	var out export.Written
+	told := s
+	if c.To == "-" {
+		told.out = s.err
+		out, err = w.Export().Apply(ctx, s.out, o)
+	} else {
+		err = replaced(filepath.Join(aside, "file"), c.To, func(to io.Writer) error { out, err = w.Export().Apply(ctx, to, o); return err })
+	}
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		err = told.json(out)
+	} else {
+		told.exported(out)
+	}
+	if out.Left > 0 {
+		err = errors.Join(err, fmt.Errorf("%d record(s) left out", out.Left))
+	}
+	return err
+}
+
+func (c filesExportCommand) world(ctx context.Context, set *policy.Set) (*boot.World, error) {
+	if c.Table == "" {
+		return devCommand{Data: c.Data, EndpointURL: c.EndpointURL}.world(ctx, set, nil, func(now func() time.Time) *telemetry.Recorder { return telemetry.New(nil, now, nil) })
+	}
+	account, err := cliconfig.Open(ctx, c.Profile, c.Region, os.Getenv("AWS_ENDPOINT_URL"))
+	if err != nil {
+		return nil, err
+	}
+	return boot.Reading(account, c.Table, set)
+}
+
+// replaced lets write fill a new file, and puts it in the place of another when it is whole and on the disk.
+func replaced(fresh, old string, write func(io.Writer) error) error {
+	f, err := os.OpenFile(fresh, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fault.Wrap(fault.Refused, "files", old, err)
+	}
+	err = write(f)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return fault.Wrap(fault.Refused, "files", old, os.Rename(fresh, old))
+}
+
+// exporting tells on standard error how many records were read, at most once a second.
+func (s screen) exporting(now func() time.Time) func(export.Written) {
+	last := now()
+	return func(w export.Written) {
+		if now().Sub(last) < time.Second {
+			return
+		}
+		last = now()
+		fmt.Fprintf(s.err, "%s: %d records\n", w.Entity, w.Read)
+	}
+}
+
+func (s screen) exported(w export.Written) {
+	s.printf("%d of %d records written, %d have nothing to write, %d left out\n", w.Written, w.Read, w.Empty, w.Left)
+	for _, out := range w.Out {
+		s.printf("%s: %s %s\n", out.Record, out.Field, out.Detail)
+	}
+	if more := w.Left - int64(len(w.Out)); more > 0 {
+		s.printf("%d more left out\n", more)
+	}
 }
 
 // folder lists the files of a folder, without hidden ones.

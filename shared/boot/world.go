@@ -29,6 +29,7 @@ import (
 	"sorrel/shared/flow/batch"
 	"sorrel/shared/flow/deadletters"
 	"sorrel/shared/flow/deliver"
+	"sorrel/shared/flow/export"
 	"sorrel/shared/flow/hub"
 	"sorrel/shared/flow/intake"
 	"sorrel/shared/flow/load"
@@ -496,6 +497,11 @@ func (w *World) Batch() *batch.Flow {
 // Load makes what takes files in.
 func (w *World) Load() *load.Flow {
 	return load.New(load.Deps{Ledger: w.Ledger, Config: w.Config, Inbound: w.Inbound, Now: w.Now, NewID: w.newID, Telemetry: w.Telemetry})
+}
+
+// Export makes what writes files.
+func (w *World) Export() *export.Flow {
+	return export.New(export.Deps{Ledger: w.Ledger, Config: w.Config})
 }
 
 // Sweep makes the sweep function.

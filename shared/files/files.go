@@ -91,6 +91,26 @@ func (l Layout) needed() []string {
 	return slices.Compact(out)
 }
 
+// Path is where the value of a column stands in a row's fields: a.b is a member b of a, unless a part has no name.
+func Path(column string) []string {
+	p := strings.Split(column, ".")
+	if slices.Contains(p, "") {
+		return []string{column}
+	}
+	return p
+}
+
+// Header are the columns of a CSV that is written: the key, then those that the layout names.
+func (l Layout) Header() []string {
+	var out []string
+	for _, c := range append([]string{l.Key, l.External}, l.Columns...) {
+		if c != "" && !slices.Contains(out, c) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
 // Broken is what is wrong with one row; the rows after it can be read.
 type Broken struct {
 	Line   int64 // where the row begins, from 1

@@ -111,10 +111,7 @@ func (r *Reader) name(names []string) error {
 		if n == "" {
 			continue
 		}
-		p := strings.Split(n, ".")
-		if slices.Contains(p, "") {
-			p = []string{n}
-		}
+		p := Path(n)
 		if !put(tree, p, "", false) {
 			return r.refuse(fmt.Sprintf("the header names %s twice, or both %s and a part of it", n, n), "give each column a name of its own; no row was taken")
 		}

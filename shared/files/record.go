@@ -64,21 +64,26 @@ func (r *Records) one() (Record, error) {
 		out.Fields, out.Broken = nil, &Broken{row.Line, detail}
 		return out, nil
 	}
-	value, _ := at(row.Fields, strings.Split(r.layout.Key, "."))
+	value, _ := at(row.Fields, Path(r.layout.Key))
 	key, ok := Scalar(value)
 	key = strings.TrimSpace(key)
 	switch {
 	case !ok || key == "":
 		return broken("has no " + r.layout.Key + ", which names the record")
-	case utf8.RuneCountInString(key) > maxKey || strings.ContainsFunc(key, unicode.IsControl):
+	case !IsKey(key):
 		return broken(fmt.Sprintf("has a %s of more than %d characters, or with control characters", r.layout.Key, maxKey))
 	}
 	out.Key = key
 	if r.layout.External != "" {
-		value, _ := at(row.Fields, strings.Split(r.layout.External, "."))
+		value, _ := at(row.Fields, Path(r.layout.External))
 		out.External, _ = Scalar(value)
 	}
 	return out, nil
+}
+
+// IsKey reports whether a text can name a record.
+func IsKey(s string) bool {
+	return s != "" && strings.TrimSpace(s) == s && utf8.RuneCountInString(s) <= maxKey && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
 // list reads the rows of one key. A broken row does not say whose it is: the records on both sides of it may lack one, and

@@ -42,19 +42,31 @@ func NewWriter(w io.Writer, l Layout, columns []string) (*Writer, error) {
 	return out, out.line(mark + strings.Join(cells, out.comma) + "\r\n")
 }
 
-// Write writes one row. It refuses what the layout cannot carry, and writes nothing of such a row.
-func (w *Writer) Write(fields map[string]any) error {
+// Write writes rows, all or none of them: it refuses what the layout cannot carry.
+func (w *Writer) Write(rows ...map[string]any) error {
+	w.row = w.row[:0]
+	for _, fields := range rows {
+		s, err := w.text(fields)
+		if err == nil {
+			err = w.add(s)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return w.send()
+}
+
+// text is one row.
+func (w *Writer) text(fields map[string]any) (string, error) {
 	if w.layout.Format == JSONLines {
 		b, err := json.Marshal(fields)
-		if err != nil {
-			return fault.Wrap(fault.Malformed, "files.write", "", err)
-		}
-		return w.line(string(b) + "\n")
+		return string(b) + "\n", fault.Wrap(fault.Malformed, "files.write", "", err)
 	}
 	known := 0
 	cells := make([]string, len(w.columns))
 	for i, c := range w.columns {
-		value, found := at(fields, strings.Split(c, "."))
+		value, found := at(fields, Path(c))
 		if found {
 			known++
 		}
@@ -63,31 +75,42 @@ func (w *Writer) Write(fields map[string]any) error {
 		}
 		text, ok := Scalar(value)
 		if !ok {
-			return fault.New(fault.Contract, "files.write", fmt.Sprintf("column %s is a list or an object, which CSV has no cell for", c))
+			return "", fault.New(fault.Contract, "files.write", fmt.Sprintf("column %s is a list or an object, which CSV has no cell for", c))
 		}
 		cells[i] = w.cell(text)
 	}
 	if known != leaves(fields) {
-		return fault.New(fault.Contract, "files.write", fmt.Sprintf("the row has other fields than the columns: %v", slices.Sorted(maps.Keys(fields))))
+		return "", fault.New(fault.Contract, "files.write", fmt.Sprintf("the row has other fields than the columns: %v", slices.Sorted(maps.Keys(fields))))
 	}
 	line := strings.Join(cells, w.comma)
 	if line == "" { // a reader would take it for an empty line
-		return fault.New(fault.Contract, "files.write", "the row has no value")
+		return "", fault.New(fault.Contract, "files.write", "the row has no value")
 	}
-	return w.line(line + "\r\n")
+	return line + "\r\n", nil
 }
 
 // Flush hands everything to the underlying writer.
 func (w *Writer) Flush() error { return fault.Wrap(fault.Down, "files.write", "", w.out.Flush()) }
 
-func (w *Writer) line(s string) (err error) {
+func (w *Writer) line(s string) error {
+	w.row = w.row[:0]
+	if err := w.add(s); err != nil {
+		return err
+	}
+	return w.send()
+}
+
+// add adds a line to what is sent next.
+func (w *Writer) add(s string) (err error) {
 	if len(s) > MaxRow {
 		return &fault.Error{Class: fault.TooLarge, Op: "files.write", Detail: fmt.Sprintf("a row of %d bytes, at most %d", len(s), MaxRow)}
 	}
-	if w.row, err = encoded(w.row[:0], s, w.layout.Encoding); err != nil {
-		return err
-	}
-	_, err = w.out.Write(w.row)
+	w.row, err = encoded(w.row, s, w.layout.Encoding)
+	return err
+}
+
+func (w *Writer) send() error {
+	_, err := w.out.Write(w.row)
 	return fault.Wrap(fault.Down, "files.write", "", err)
 }
 
@@ -110,6 +133,19 @@ func Scalar(value any) (string, bool) {
 		return strconv.FormatBool(v), true
 	}
 	return "", false
+}
+
+// Value is what a row has in a column, nil for nothing.
+func Value(fields map[string]any, column string) any {
+	v, _ := at(fields, Path(column))
+	return v
+}
+
+// Put sets what a row has in a column, and reports whether nothing else stands there or in its way.
+func Put(fields map[string]any, column, value string) bool {
+	before := Value(fields, column)
+	same, scalar := Scalar(before)
+	return (before == nil || scalar && same == value) && put(fields, Path(column), value, true)
 }
 
 func at(fields map[string]any, path []string) (any, bool) {

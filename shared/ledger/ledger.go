@@ -49,7 +49,7 @@
 //	LatestRun                1 e       ⌈listed/4⌉                      -
 //	OpenRuns                 8 e       ⌈listed/4⌉, at least 8          -
 //	Replays, Replaying       1 e       ⌈listed/4⌉                      -
-//	Scan                     8 e       ⌈log/4⌉, of an entity or all    -
+//	Scan, Records            8 e       ⌈log/4⌉, of an entity or all    -
 //	Verify                   8 e f     ⌈log/4⌉ + ⌈n/4⌉ per chain       -
 //
 // A log entry or a step above 1 KB costs more in proportion; the first log entry of a record is two items. a: a second

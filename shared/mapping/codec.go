@@ -138,7 +138,7 @@ func (excerptCodec) encode(record.Value) (any, error) { return nil, invalid("is 
 
 type numberCodec struct {
 	precision, scale int  // 0 = unlimited
-	comma            bool // decimals follow a comma; only read
+	comma            bool // decimals follow a comma, in a file
 }
 
 func (c numberCodec) decode(native any) (record.Value, error) {
@@ -171,6 +171,9 @@ func (c numberCodec) encode(v record.Value) (any, error) {
 	}
 	if c.precision > 0 && len(whole) > c.precision-c.scale {
 		return nil, invalid("has %d digits before the point, at most %d fit", len(whole), c.precision-c.scale)
+	}
+	if c.comma {
+		return strings.Replace(v.Raw(), ".", ",", 1), nil
 	}
 	return json.Number(v.Raw()), nil
 }
@@ -254,7 +257,7 @@ func moment(s string, zone *time.Location) (time.Time, error) {
 
 type dateCodec struct {
 	zone   *time.Location
-	layout string // of a file; only read
+	layout string // of a file
 }
 
 func (c dateCodec) decode(native any) (record.Value, error) {
@@ -283,8 +286,12 @@ func (c dateCodec) decode(native any) (record.Value, error) {
 }
 
 func (c dateCodec) encode(v record.Value) (any, error) {
-	if _, err := time.Parse(time.DateOnly, v.Raw()); err != nil || v.Kind() != record.Text {
+	t, err := time.Parse(time.DateOnly, v.Raw())
+	if err != nil || v.Kind() != record.Text {
 		return nil, invalid("is no date")
+	}
+	if c.layout != "" {
+		return t.Format(c.layout), nil
 	}
 	return v.Raw(), nil
 }
@@ -446,6 +453,20 @@ func (c column) cell(native any) (record.Value, error) {
 	return v, nil
 }
 
+// canonical is the column as it stands in canonical values, whatever form a file has.
+func (c column) canonical() column { c.forms = forms{}; return c }
+
+// native is what a cell's canonical value is natively.
+func (c column) native(v record.Value) (any, error) {
+	switch c.field.Type {
+	case contract.Number, contract.Money:
+		return numberCodec{comma: c.forms.comma}.encode(v)
+	case contract.Date:
+		return dateCodec{time.UTC, c.forms.dates}.encode(v)
+	}
+	return v.Any(), nil
+}
+
 // tableCodec is a native list of objects.
 type tableCodec struct{ columns []column }
 
@@ -480,19 +501,25 @@ func (c tableCodec) decode(native any) (record.Value, error) {
 	return record.FromAny(rows)
 }
 
-func fill(row map[string]any, i int, col column, native any) error {
-	v, err := col.cell(native)
-	if err != nil {
-		u, _ := err.(*unusable)
-		if u == nil {
-			u = &unusable{InvalidValue, err.Error()}
-		}
-		return &unusable{u.kind, fmt.Sprintf("row %d column %s %s", i+1, col.field.Name, u.detail)}
+// at is cell, and says in which row something is wrong.
+func (c column) at(i int, native any) (record.Value, error) {
+	v, err := c.cell(native)
+	if err == nil {
+		return v, nil
 	}
-	if !v.IsNull() {
+	u, _ := err.(*unusable)
+	if u == nil {
+		u = &unusable{InvalidValue, err.Error()}
+	}
+	return v, &unusable{u.kind, fmt.Sprintf("row %d column %s %s", i+1, c.field.Name, u.detail)}
+}
+
+func fill(row map[string]any, i int, col column, native any) error {
+	v, err := col.at(i, native)
+	if err == nil && !v.IsNull() {
 		row[col.field.Name] = v.Any()
 	}
-	return nil
+	return err
 }
 
 func (c tableCodec) encode(v record.Value) (any, error) {
@@ -503,16 +530,22 @@ func (c tableCodec) encode(v record.Value) (any, error) {
 	out := make([]any, 0, len(rows))
 	for i, row := range rows {
 		m := map[string]any{}
-		clean := map[string]any{}
 		for _, col := range c.columns {
-			if a := row[col.field.Name]; a != nil {
-				if err := fill(clean, i, col, a); err != nil {
-					return nil, err
-				}
-				if b, some := clean[col.field.Name]; some {
-					col.path.put(m, b)
-				}
+			a := row[col.field.Name]
+			if a == nil {
+				continue
 			}
+			v, err := col.canonical().at(i, a)
+			if err != nil {
+				return nil, err
+			}
+			if v.IsNull() {
+				continue
+			}
+			if a, err = col.native(v); err != nil {
+				return nil, err
+			}
+			col.path.put(m, a)
 		}
 		if len(m) > 0 {
 			out = append(out, m)
@@ -618,7 +651,7 @@ func (c tableTextCodec) line(i int, row map[string]any) (line string, some bool,
 		if a == nil {
 			continue
 		}
-		v, err := col.cell(a)
+		v, err := col.canonical().cell(a)
 		if err != nil {
 			return "", false, invalid("row %d column %s: %v", i+1, col.field.Name, err)
 		}
@@ -626,7 +659,18 @@ func (c tableTextCodec) line(i int, row map[string]any) (line string, some bool,
 			continue
 		}
 		some = true
-		sb.WriteString(escape(pad(v, col.decimals), '|'))
+		text := pad(v, col.decimals)
+		if col.forms.comma && v.Kind() == record.Number {
+			text = strings.Replace(text, ".", ",", 1)
+		}
+		if col.field.Type == contract.Date {
+			native, err := col.native(v)
+			if err != nil {
+				return "", false, err
+			}
+			text, _ = native.(string)
+		}
+		sb.WriteString(escape(text, '|'))
 	}
 	return sb.String(), some, nil
 }

@@ -23,13 +23,10 @@ func (l *loader) path(s string) (path, bool) {
 		return parsePath(s)
 	}
 	var p path
-	for part := range strings.SplitSeq(s, ".") {
-		if part == "" {
-			return path{{key: s}}, s != "" // as files reads such a header
-		}
+	for _, part := range files.Path(s) {
 		p = append(p, segment{key: part})
 	}
-	return p, strings.TrimSpace(s) == s
+	return p, s != "" && strings.TrimSpace(s) == s
 }
 
 // file reads the block of the platform files: one layout, and one per list, by the list's name.
