@@ -33,6 +33,9 @@
 // files reads and writes CSV and JSON Lines, row by row. The idea: a broken row is told with its line and the others go on,
 // and nothing is guessed that could be declared.
 //
+// certificate signs what a run of reconciliation compared, and checks that, offline. The idea: there is one way to write it
+// down, so no byte can differ.
+//
 // # Configuration
 //
 // contract, mapping and policy compile infra/config: the shape of each entity, its translation from and to each

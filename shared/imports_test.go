@@ -61,8 +61,10 @@ func broken(from, to string, standard bool) string {
 		return "once stands on ledger and fault"
 	case under(from, "shared/ledger") && under(to, "shared/store/boltstore"):
 		return "ledger knows the contract, no adapter"
+	case under(from, "shared/certificate") && own && !under(to, "shared/record", "shared/fault"):
+		return "certificate is pure, and can be checked without the rest"
 	case under(from, "shared/flow") && own && !under(to, "shared/record", "shared/contract", "shared/policy", "shared/mapping", "shared/ledger",
-		"shared/queue", "shared/fault", "shared/telemetry", "shared/message", "shared/platform", "shared/match", "shared/govern", "shared/budget", "shared/once", "shared/files", "shared/deadline", "shared/workflow", "shared/event"):
+		"shared/queue", "shared/fault", "shared/telemetry", "shared/message", "shared/platform", "shared/match", "shared/govern", "shared/budget", "shared/once", "shared/files", "shared/deadline", "shared/workflow", "shared/event", "shared/certificate"):
 		return "flows know neither vendors, cloud, trigger nor each other"
 	case under(from, "shared/flow") && under(to, "shared/queue/durable"):
 		return "flows know the queue's contract, no adapter"
@@ -155,6 +157,7 @@ func TestRulesCanFail(t *testing.T) {
 		{"shared/store", module + "shared/record"},
 		{"shared/queue", "github.com/oklog/ulid/v2"},
 		{"shared/process", module + "shared/ledger"},
+		{"shared/certificate", module + "shared/ledger"},
 		{"shared/ledger", module + "shared/queue"},
 		{"shared/ledger", module + "shared/store/boltstore"},
 		{"shared/once", module + "shared/flow/steward"},
