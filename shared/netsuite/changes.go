@@ -86,7 +86,7 @@ func (c *Connector) list(ctx context.Context, l layout, at cursor) (platform.Pag
 			where = append(where, fmt.Sprintf("(%[1]s >= %[2]s OR (%[1]s >= %[3]s AND id > %[4]s))", l.modified.column, timestamp(t.Add(resolution)), timestamp(t), at.ID))
 		}
 	}
-	nodes, more, asked, err := c.nodes(ctx, l, where)
+	nodes, more, asked, err := c.nodes(ctx, l, where, l.modified.column+", id")
 	if err != nil {
 		return platform.Page{}, err
 	}
@@ -107,17 +107,14 @@ func (c *Connector) list(ctx context.Context, l layout, at cursor) (platform.Pag
 	return page, err
 }
 
-// nodes are a page of the records that fulfil all conditions, in the order of modification and id, with their sublists.
-func (c *Connector) nodes(ctx context.Context, l layout, where []string) ([]*node, bool, time.Time, error) {
+// nodes are a page of the records that fulfil all conditions, in that order, with their sublists.
+func (c *Connector) nodes(ctx context.Context, l layout, where []string, order string) ([]*node, bool, time.Time, error) {
 	columns := []string{"id", "externalid", "TO_CHAR(" + l.modified.column + ", " + wallFormat + ") AS modified", "TO_CHAR(" + l.created.column + ", " + wallFormat + ") AS born"}
 	if !l.queried {
 		columns = append(columns, l.rev+" AS rev", l.user+" AS author")
 	}
-	q := "SELECT " + strings.Join(append(columns, selected(l.fields, l.sub)...), ", ") + " FROM " + l.table
-	if len(where) > 0 {
-		q += " WHERE " + strings.Join(where, " AND ")
-	}
-	rows, more, asked, err := c.query(ctx, q+" ORDER BY "+l.modified.column+", id", c.cfg.PageSize, 0)
+	q := "SELECT " + strings.Join(append(columns, selected(l.fields, l.sub)...), ", ") + " FROM " + l.table + conditions(where)
+	rows, more, asked, err := c.query(ctx, q+" ORDER BY "+order, c.cfg.PageSize, 0)
 	if err != nil {
 		return nil, false, time.Time{}, err
 	}
@@ -135,7 +132,7 @@ func (c *Connector) only(ctx context.Context, op string, l layout, key, conditio
 	if l.where != "" {
 		where = append(where, l.where)
 	}
-	nodes, _, asked, err := c.nodes(ctx, l, where)
+	nodes, _, asked, err := c.nodes(ctx, l, where, "id")
 	if err != nil {
 		return record.Native{}, fault.Wrap("", "netsuite."+op, what, err)
 	}
@@ -156,9 +153,7 @@ func (c *Connector) listed(l layout, n *node, asked time.Time) (record.Native, e
 		return record.Native{}, err
 	}
 	if !asked.IsZero() && modified[0].Sub(asked) > 10*time.Minute {
-		return record.Native{}, &fault.Error{Class: fault.Contract, Fields: []string{l.modified.column},
-			Detail: fmt.Sprintf("changed at %s by the clock of %s, which is later than NetSuite's own clock says it is", n.row["modified"], c.zone),
-			Remedy: "set AccountZone to the zone in which SuiteQL prints times"}
+		return record.Native{}, c.ahead(l, n.row["modified"], asked)
 	}
 	if len(modified) > 1 && l.queried {
 		// Nothing else can tell its time. The latest moment that has come is never too early for what is read now, so whatever

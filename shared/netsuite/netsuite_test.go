@@ -178,6 +178,7 @@ func TestConformance(t *testing.T) {
 		platformtest.Run(t, h)
 		platformtest.Unknown(t, h)
 		platformtest.Abandoned(t, h)
+		platformtest.Census(t, h)
 	}
 }
 

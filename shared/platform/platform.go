@@ -42,6 +42,11 @@ type Object struct {
 	Name     string // native name
 	External string // native field that carries Sorrel's external id; "" = none
 	Batch    bool   // Changes lists it
+
+	Census  string // how Census counts it: Grouped, Ranges or "" (not at all)
+	Sum     string // what Count.Sum adds up: SumIDs, SumSeqs or "" (nothing)
+	Numeric bool   // its native ids are ordered as numbers, otherwise bytewise
+	Deleted bool   // Deleted lists its deletions
 }
 
 // ErrorRow is one line of the connector's error table: the first row that matches decides.

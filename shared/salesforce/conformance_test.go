@@ -33,6 +33,7 @@ func start(t *testing.T, now func() time.Time, opts salesforcetwin.Options, adap
 // suites runs what every object passes.
 func suites(t *testing.T, h platformtest.Harness) {
 	platformtest.Run(t, h)
+	census := h
 	build := h.New
 	h.New = func(t *testing.T, now func() time.Time) platformtest.World {
 		w := build(t, now)
@@ -48,6 +49,7 @@ func suites(t *testing.T, h platformtest.Harness) {
 	}
 	platformtest.Unknown(t, h)
 	platformtest.Abandoned(t, h)
+	platformtest.Census(t, census)
 }
 
 func TestConformance(t *testing.T) {

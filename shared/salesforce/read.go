@@ -33,8 +33,12 @@ type answer struct {
 // query runs SOQL by resource query (live records) or queryAll (deleted ones too). It counts against limits.
 func (c *Connector) query(ctx context.Context, op, resource, soql string, limits ...string) (answer, error) {
 	began := c.cfg.Now()
-	resp, err := c.do(ctx, vendorhttp.Request{Op: op, Page: op == "changes", Method: http.MethodGet, Path: "/" + resource, Query: url.Values{"q": {soql}}, Limits: limits,
-		Header: http.Header{"Sforce-Query-Options": {"batchSize=" + strconv.Itoa(max(200, c.cfg.Page))}}})
+	size := max(200, c.cfg.Page)
+	if op == "census" || op == "among" { // small rows, and an answer in one piece
+		size = maxPage
+	}
+	resp, err := c.do(ctx, vendorhttp.Request{Op: op, Page: op != "read" && op != "find" && op != "event.merged", Method: http.MethodGet, Path: "/" + resource, Query: url.Values{"q": {soql}}, Limits: limits,
+		Header: http.Header{"Sforce-Query-Options": {"batchSize=" + strconv.Itoa(size)}}})
 	if err != nil {
 		return answer{}, err
 	}

@@ -272,8 +272,12 @@ func paging(w http.ResponseWriter, r *http.Request, most int) (limit, offset int
 }
 
 func writePage(w http.ResponseWriter, r *http.Request, all []any, limit, offset int) {
-	page := all[min(offset, len(all)):min(offset+limit, len(all))]
-	more := offset+limit < len(all)
+	writeRows(w, r, all[min(offset, len(all)):min(offset+limit, len(all))], len(all), limit, offset)
+}
+
+// writeRows answers with one page of total rows.
+func writeRows(w http.ResponseWriter, r *http.Request, page []any, total, limit, offset int) {
+	more := offset+limit < total
 	link := func(rel string, at int) map[string]string {
 		return map[string]string{"rel": rel, "href": fmt.Sprintf("http://%s%s?limit=%d&offset=%d", r.Host, r.URL.Path, limit, at)}
 	}
@@ -282,7 +286,7 @@ func writePage(w http.ResponseWriter, r *http.Request, all []any, limit, offset 
 		links = append(links, link("next", offset+limit))
 	}
 	w.WriteHeader(http.StatusOK)
-	_ = json.NewEncoder(w).Encode(map[string]any{"links": links, "count": len(page), "hasMore": more, "offset": offset, "totalResults": len(all), "items": page})
+	_ = json.NewEncoder(w).Encode(map[string]any{"links": links, "count": len(page), "hasMore": more, "offset": offset, "totalResults": total, "items": page})
 }
 
 func (t *Twin) get(w http.ResponseWriter, r *http.Request) {

@@ -5,8 +5,8 @@
 // POST /_twin/merge {"object","winner","loser"}. POST /_twin/pay {"id","amount"} is Pay. POST /_twin/field {"object","field":{"name","kind"}} adds a
 // custom field as an administrator does.
 //
-// What it does not do: asynchronous requests, RESTlets, SOAP, SuiteQL joins, grouping and functions other than
-// TO_CHAR, TO_DATE, TO_TIMESTAMP and BUILTIN.DF, record types other than customer, contact, salesOrder,
+// What it does not do: asynchronous requests, RESTlets, SOAP, SuiteQL joins, HAVING and functions other than
+// TO_CHAR, TO_DATE, TO_TIMESTAMP, BUILTIN.DF, COUNT and SUM, record types other than customer, contact, salesOrder,
 // itemFulfillment, invoice and our kit's custom record of contracts, and most of the accounting behind them: an order's status and billed quantities are what
 // its editor sets, except that a fulfilment made by transform updates its order, silently as in NetSuite. A customer's
 // balance and overdueBalance are what its editor sets, until the customer has an invoice: then they are what is open on its
@@ -85,6 +85,7 @@ type data struct {
 	byID     map[string]map[int64]*rec // object → id
 	external map[string]map[string]int64
 	sorted   map[string][]*rec // table → by modification and id
+	ids      map[string][]*rec // table → by id
 }
 
 type certificate struct {
@@ -129,7 +130,7 @@ func empty(first int64) data {
 	if first == 0 {
 		first = 1000
 	}
-	return data{nextID: first, byID: map[string]map[int64]*rec{}, external: map[string]map[string]int64{}, sorted: map[string][]*rec{}}
+	return data{nextID: first, byID: map[string]map[int64]*rec{}, external: map[string]map[string]int64{}, sorted: map[string][]*rec{}, ids: map[string][]*rec{}}
 }
 
 // Credentials are accepted by the twin, and its webhooks verify with them.

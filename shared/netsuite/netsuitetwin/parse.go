@@ -14,6 +14,7 @@ type query struct {
 	columns      []selected
 	table, alias string
 	where        *expr
+	group        []*expr
 	order        []*expr
 	desc         []bool
 }
@@ -29,6 +30,8 @@ type expr struct {
 	name  string
 	value any
 	args  []*expr
+
+	listed map[string]bool // of "in": whole numbers, as text
 }
 
 // parser reads the subset of SuiteQL that the package comment names.
@@ -134,7 +137,7 @@ func (p *parser) query() (query, error) {
 	if special(q.table) == nil {
 		return q, fmt.Errorf("record '%s' was not found", q.table)
 	}
-	if p.take("as") || isName(p.peek()) && p.peek() != "where" && p.peek() != "order" {
+	if p.take("as") || isName(p.peek()) && p.peek() != "where" && p.peek() != "order" && p.peek() != "group" {
 		q.alias = strings.ToLower(p.next())
 	}
 	if star {
@@ -146,6 +149,18 @@ func (p *parser) query() (query, error) {
 	if p.take("where") {
 		if q.where, err = p.or(0); err != nil {
 			return q, err
+		}
+	}
+	if p.take("group") {
+		if err := p.want("by"); err != nil {
+			return q, err
+		}
+		for more := true; more; more = p.take(",") {
+			e, err := p.operand(0)
+			if err != nil {
+				return q, err
+			}
+			q.group = append(q.group, e)
 		}
 	}
 	if !p.take("order") {
@@ -274,6 +289,18 @@ func (p *parser) operand(depth int) (*expr, error) {
 	}
 	p.next()
 	switch t {
+	case "count", "sum":
+		if t == "count" && p.take("*") {
+			return &expr{op: t}, p.want(")")
+		}
+		inner, err := p.operand(depth + 1)
+		if err == nil && inner.op != "column" {
+			err = fmt.Errorf("invalid or unsupported search: %s needs a column", t)
+		}
+		if err == nil {
+			err = p.want(")")
+		}
+		return &expr{op: t, args: []*expr{inner}}, err
 	case "to_timestamp", "to_date", "to_char":
 		inner, err := p.operand(depth + 1)
 		if err == nil {

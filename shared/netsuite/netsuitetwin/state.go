@@ -736,6 +736,13 @@ func (t *Twin) put(old, r *rec) {
 	all := t.sorted[table(r.object)]
 	i := sort.Search(len(all), func(i int) bool { return before(all[i], r) > 0 })
 	t.sorted[table(r.object)] = slices.Insert(all, i, r)
+	byID := t.ids[table(r.object)]
+	t.ids[table(r.object)] = slices.Insert(byID, after(byID, r.id-1), r)
+}
+
+// after is where the records begin whose ids are higher.
+func after(byID []*rec, id int64) int {
+	return sort.Search(len(byID), func(i int) bool { return byID[i].id > id })
 }
 
 func (t *Twin) remove(r *rec) {
@@ -744,6 +751,9 @@ func (t *Twin) remove(r *rec) {
 	all := t.sorted[table(r.object)]
 	i := sort.Search(len(all), func(i int) bool { return before(all[i], r) >= 0 })
 	t.sorted[table(r.object)] = slices.Delete(all, i, i+1)
+	byID := t.ids[table(r.object)]
+	i = after(byID, r.id-1)
+	t.ids[table(r.object)] = slices.Delete(byID, i, i+1)
 }
 
 // dependent refuses to delete a customer that has transactions or contracts.

@@ -35,9 +35,10 @@ func (t *Twin) suiteql(w http.ResponseWriter, r *http.Request) {
 	}
 	q, err := parse(in.Q)
 	var rows []any
+	total := 0
 	if err == nil {
 		t.mu.RLock()
-		rows, err = t.run(q, offset, limit)
+		rows, total, err = t.run(q, offset, limit)
 		t.mu.RUnlock()
 	}
 	if err != nil {
@@ -45,7 +46,7 @@ func (t *Twin) suiteql(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/vnd.oracle.resource+json; type=collection")
-	writePage(w, r, rows, limit, offset)
+	writeRows(w, r, rows, total, limit, offset)
 }
 
 // row is one row of a table: a record, and for line tables one of its lines.
@@ -59,27 +60,60 @@ type row struct {
 // lineKeys is how many address keys belong to one customer.
 const lineKeys = 1000
 
-// run evaluates q. Rows outside [offset, offset+limit) are only counted: they come back as nil.
-func (t *Twin) run(q query, offset, limit int) ([]any, error) {
+// run evaluates q and renders the rows in [offset, offset+limit); total is how many there are.
+func (t *Twin) run(q query, offset, limit int) (page []any, total int, err error) {
 	ev := newEvaluator(t, q)
-	for _, e := range append(slices.Clone(q.order), q.where) {
+	for _, e := range slices.Concat(q.order, q.group, []*expr{q.where}) {
 		if err := ev.check(e); err != nil {
-			return nil, err
+			return nil, 0, err
+		}
+		if e != nil && e.aggregates() {
+			return nil, 0, fmt.Errorf("invalid or unsupported search: group function is not allowed here")
 		}
 	}
+	aggregate := len(q.group) > 0
 	for _, c := range q.columns {
 		if err := ev.check(c.e); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
+		aggregate = aggregate || c.e.aggregates()
+	}
+	if aggregate {
+		all, err := t.grouped(ev, q)
+		if err != nil {
+			return nil, 0, err
+		}
+		return all[min(offset, len(all)):min(offset+limit, len(all))], len(all), nil
+	}
+	show := func(r row) {
+		m := map[string]any{"links": []any{}}
+		for _, c := range q.columns {
+			if v := render(ev.value(c.e, r)); v != "" {
+				m[c.name] = v
+			}
+		}
+		page = append(page, m)
+	}
+	page = []any{}
+	if rest, where, ok := t.byKey(q); ok {
+		for _, r := range rest {
+			if where != nil && ev.value(where, row{rec: r}) != true {
+				continue
+			}
+			if total++; total > offset && total <= offset+limit {
+				show(row{rec: r})
+			}
+		}
+		return page, total, nil
 	}
 	var rows []row
-	err := t.scan(q, func(r row) {
+	err = t.scan(q, func(r row) {
 		if q.where == nil || ev.value(q.where, r) == true {
 			rows = append(rows, r)
 		}
 	})
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	keys := make([][]any, len(rows))
 	index := make([]int, len(rows))
@@ -97,20 +131,157 @@ func (t *Twin) run(q query, offset, limit int) ([]any, error) {
 		}
 		return false
 	})
-	out := make([]any, len(rows))
-	for i, at := range index {
-		if i < offset || i >= offset+limit {
-			continue
+	for _, at := range index[min(offset, len(index)):min(offset+limit, len(index))] {
+		show(rows[at])
+	}
+	return page, len(rows), nil
+}
+
+// byKey answers a listing in order of id from the index of ids: the records that are left, and what else must hold. It is
+// for listings of a whole table; one that is bound to a time is sooner found by that.
+func (t *Twin) byKey(q query) (rest []*rec, where *expr, ok bool) {
+	if len(q.order) != 1 || q.desc[0] || q.order[0].op != "column" || q.order[0].name != "id" || t.ids[q.table] == nil {
+		return nil, nil, false
+	}
+	if _, timed := lower(q.where); timed {
+		return nil, nil, false
+	}
+	if _, few := pinned(q.where, "id"); few {
+		return nil, nil, false
+	}
+	low, where := above(q.where)
+	rest = t.ids[q.table]
+	rest = rest[after(rest, low):]
+	if len(t.forbidden) > 0 {
+		rest = slices.DeleteFunc(slices.Clone(rest), func(r *rec) bool { return t.forbidden[r.object] })
+	}
+	return rest, where, true
+}
+
+// above takes the highest "id > n" that must hold out of e.
+func above(e *expr) (low int64, rest *expr) {
+	switch {
+	case e == nil:
+	case e.op == "and":
+		a, left := above(e.args[0])
+		b, right := above(e.args[1])
+		if low = max(a, b); left == nil || right == nil {
+			if left == nil {
+				left = right
+			}
+			return low, left
 		}
+		return low, &expr{op: "and", args: []*expr{left, right}}
+	case e.op == ">" && e.args[0].op == "column" && e.args[0].name == "id":
+		if d, ok := e.args[1].value.(decimal.Decimal); ok && d.IsInteger() {
+			return d.IntPart(), nil
+		}
+	}
+	return 0, e
+}
+
+// aggregates reports whether e is computed from many rows.
+func (e *expr) aggregates() bool { return e.op == "count" || e.op == "sum" }
+
+// grouped evaluates a query with GROUP BY or aggregate functions.
+func (t *Twin) grouped(ev evaluator, q query) ([]any, error) {
+	for _, c := range q.columns {
+		if !c.e.aggregates() && !slices.ContainsFunc(q.group, c.e.same) {
+			return nil, fmt.Errorf("invalid or unsupported search: column %s is neither grouped nor aggregated", c.name)
+		}
+	}
+	for _, o := range q.order {
+		if !slices.ContainsFunc(q.group, o.same) {
+			return nil, fmt.Errorf("invalid or unsupported search: ORDER BY needs a grouped expression")
+		}
+	}
+	type group struct {
+		keys  []any
+		n     int
+		sums  []decimal.Decimal
+		whole []int64
+		count []int
+	}
+	groups := map[string]*group{}
+	var all []*group
+	var name strings.Builder
+	err := t.scan(q, func(r row) {
+		if q.where != nil && ev.value(q.where, r) != true {
+			return
+		}
+		name.Reset()
+		keys := make([]any, len(q.group))
+		for i, e := range q.group {
+			keys[i] = ev.value(e, r)
+			name.WriteString(render(keys[i]))
+			name.WriteByte(0)
+		}
+		g := groups[name.String()]
+		if g == nil {
+			g = &group{keys: keys, sums: make([]decimal.Decimal, len(q.columns)), whole: make([]int64, len(q.columns)), count: make([]int, len(q.columns))}
+			groups[name.String()] = g
+			all = append(all, g)
+		}
+		g.n++
+		for i, c := range q.columns {
+			switch {
+			case !c.e.aggregates() || len(c.e.args) == 0:
+			case c.e.args[0].name == "id" && r.prefix == "" && ev.table != "transactionline":
+				g.count[i]++
+				g.whole[i] += r.rec.id
+			default:
+				v := ev.value(c.e.args[0], r)
+				if v != nil {
+					g.count[i]++
+				}
+				if d, ok := v.(decimal.Decimal); ok {
+					g.sums[i] = g.sums[i].Add(d)
+				}
+			}
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(q.group) == 0 && len(all) == 0 {
+		all = append(all, &group{sums: make([]decimal.Decimal, len(q.columns)), whole: make([]int64, len(q.columns)), count: make([]int, len(q.columns))})
+	}
+	sort.SliceStable(all, func(a, b int) bool {
+		for i, o := range q.order {
+			at := slices.IndexFunc(q.group, o.same)
+			if c, _ := compare(all[a].keys[at], all[b].keys[at]); c != 0 {
+				return c < 0 != q.desc[i]
+			}
+		}
+		return false
+	})
+	out := make([]any, len(all))
+	for i, g := range all {
 		m := map[string]any{"links": []any{}}
-		for _, c := range q.columns {
-			if v := render(ev.value(c.e, rows[at])); v != "" {
+		for j, c := range q.columns {
+			v := ""
+			switch {
+			case c.e.op == "count" && len(c.e.args) == 0:
+				v = strconv.Itoa(g.n)
+			case c.e.op == "count":
+				v = strconv.Itoa(g.count[j])
+			case c.e.op == "sum" && g.count[j] > 0:
+				v = g.sums[j].Add(decimal.NewFromInt(g.whole[j])).String()
+			case c.e.op != "sum":
+				v = render(g.keys[slices.IndexFunc(q.group, c.e.same)])
+			}
+			if v != "" {
 				m[c.name] = v
 			}
 		}
 		out[i] = m
 	}
 	return out, nil
+}
+
+// same reports whether two expressions are written alike.
+func (e *expr) same(o *expr) bool {
+	return e.op == o.op && e.name == o.name && fmt.Sprint(e.value) == fmt.Sprint(o.value) && slices.EqualFunc(e.args, o.args, (*expr).same)
 }
 
 // render prints a value as SuiteQL does: text, with a bare date in the account's format and without its time.
@@ -266,12 +437,19 @@ type evaluator struct {
 	t            *Twin
 	table, alias string
 	fields       map[string]named // by lower-case name
+	last         *moment
+}
+
+// moment remembers when a record was modified by the account's clock: conditions on many spans ask for it often.
+type moment struct {
+	rec *rec
+	at  any
 }
 
 type named struct{ name, kind string }
 
 func newEvaluator(t *Twin, q query) evaluator {
-	ev := evaluator{t: t, table: q.table, alias: q.alias, fields: map[string]named{}}
+	ev := evaluator{t: t, table: q.table, alias: q.alias, fields: map[string]named{}, last: &moment{}}
 	for _, set := range ev.fieldSets() {
 		for field, s := range set {
 			hidden := ev.table == "transaction" && (field == "total" || field == "createdFrom" || strings.HasPrefix(field, "amount") || strings.HasSuffix(field, "Status"))
@@ -299,8 +477,17 @@ func (ev evaluator) check(e *expr) error {
 		}
 	}
 	for _, a := range e.args {
+		if a.aggregates() {
+			return fmt.Errorf("invalid or unsupported search: group function is not allowed here")
+		}
 		if err := ev.check(a); err != nil {
 			return err
+		}
+	}
+	if e.op == "in" && !slices.ContainsFunc(e.args[1:], func(a *expr) bool { d, ok := a.value.(decimal.Decimal); return !ok || !d.IsInteger() }) {
+		e.listed = make(map[string]bool, len(e.args)) // of ids, there are up to 1,000
+		for _, a := range e.args[1:] {
+			e.listed[render(a.value)] = true
 		}
 	}
 	return nil
@@ -379,6 +566,9 @@ func (ev evaluator) value(e *expr, r row) any {
 		return ev.value(e.args[0], r) == nil
 	case "in":
 		v := ev.value(e.args[0], r)
+		if e.listed != nil {
+			return v != nil && e.listed[render(v)]
+		}
 		for _, a := range e.args[1:] {
 			if c, ok := compare(v, ev.value(a, r)); ok && c == 0 {
 				return true
@@ -468,7 +658,10 @@ func (ev evaluator) column(name string, r row) any {
 		case "externalid":
 			return r.rec.external
 		case "lastmodifieddate", "lastmodified":
-			return ev.wallClock(r.rec.modified)
+			if ev.last.rec != r.rec {
+				*ev.last = moment{r.rec, ev.wallClock(r.rec.modified)}
+			}
+			return ev.last.at
 		case "createddate", "datecreated", "created":
 			return ev.wallClock(r.rec.created)
 		case "custbody_sorrel_rev", "custentity_sorrel_rev", "custrecord_sorrel_contract_rev":

@@ -249,18 +249,26 @@ func (t *Twin) queryResource(c *call, deleted bool) reply {
 	if e != nil {
 		return failed(e)
 	}
-	rows := t.run(s, deleted)
-	if s.count {
-		return reply{200, page{TotalSize: len(rows), Done: true, Records: []map[string]any{}}}
-	}
 	size := 2000
 	if _, n, ok := strings.Cut(c.header.Get("Sforce-Query-Options"), "batchSize="); ok {
 		if asked, err := strconv.Atoi(strings.TrimSpace(n)); err == nil {
 			size = min(max(asked, 200), 2000)
 		}
 	}
+	size = min(size, t.opts.MaxPage)
+	if s.number != "" {
+		groups := t.aggregate(s, deleted)
+		if len(groups) > size {
+			return failed(bad("EXCEEDED_ID_LIMIT", "Aggregate query does not support queryMore(), use LIMIT to restrict the results to a single batch"))
+		}
+		return reply{200, page{TotalSize: len(groups), Done: true, Records: groups}}
+	}
+	rows := t.run(s, deleted)
+	if s.count {
+		return reply{200, page{TotalSize: len(rows), Done: true, Records: []map[string]any{}}}
+	}
 	t.serial++
-	l := &locator{id: fullID("01g", t.serial), s: s, rows: rows, size: min(size, t.opts.MaxPage), base: c.base}
+	l := &locator{id: fullID("01g", t.serial), s: s, rows: rows, size: size, base: c.base}
 	if len(rows) > l.size {
 		t.cursors = append(t.cursors, l)
 		t.cursors = t.cursors[max(0, len(t.cursors)-t.opts.Cursors):]

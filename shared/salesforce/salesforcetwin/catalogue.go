@@ -53,6 +53,7 @@ type object struct {
 	parent map[string]*Field // lower-case relationship name → reference field
 
 	rows  map[string]*row              // by id of 15 characters
+	ids   []*row                       // in order of id
 	index map[string]map[string][]*row // external-id field → lower-case value → live rows
 	log   []stamp                      // every change in the order of SystemModstamp; stale entries are skipped
 }
@@ -89,7 +90,7 @@ func (o *object) add(f Field) {
 }
 
 func (o *object) clear() {
-	o.rows, o.index, o.log = map[string]*row{}, map[string]map[string][]*row{}, nil
+	o.rows, o.ids, o.index, o.log = map[string]*row{}, nil, map[string]map[string][]*row{}, nil
 	for _, f := range o.fields {
 		if f.ExternalID {
 			o.index[f.Name] = map[string][]*row{}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +17,8 @@ import (
 type selection struct {
 	o      *object
 	count  bool
+	groups []grouping // of an aggregate query; fields are none then
+	number string     // alias of its COUNT(Id); "" = no aggregate query
 	fields []column
 	where  condition
 	order  []sorting
@@ -44,6 +47,21 @@ func (c column) value(t *Twin, r *row) any {
 		return p.value(c.field)
 	}
 	return nil
+}
+
+// plain is the column's value in the form of literals.
+func (c column) plain(t *Twin, r *row) any {
+	if c.via == nil { // without the way through text: listings compare these for every record
+		switch c.field.Name {
+		case "Id":
+			return recordID(r.id[:15])
+		case "SystemModstamp", "LastModifiedDate":
+			return r.stamp
+		case "CreatedDate":
+			return r.created
+		}
+	}
+	return comparable(c.field, c.value(t, r))
 }
 
 func (t *Twin) parentOf(r *row, via *Field) *row {
@@ -83,7 +101,7 @@ type comparison struct {
 }
 
 func (c comparison) holds(t *Twin, r *row) bool {
-	v := comparable(c.field, c.value(t, r))
+	v := c.plain(t, r)
 	switch c.op {
 	case "in", "not in":
 		in := slices.ContainsFunc(c.with, func(w any) bool { return compare(v, w) == 0 && (v == nil) == (w == nil) })
@@ -101,7 +119,15 @@ func (c comparison) holds(t *Twin, r *row) bool {
 		return false
 	}
 	n := compare(v, c.with[0])
-	return map[string]bool{"<": n < 0, ">": n > 0, "<=": n <= 0, ">=": n >= 0}[c.op]
+	switch c.op {
+	case "<":
+		return n < 0
+	case ">":
+		return n > 0
+	case "<=":
+		return n <= 0
+	}
+	return n >= 0
 }
 
 // like matches SQL's wildcards; a backslash makes the next character plain.
@@ -189,6 +215,25 @@ func compare(a, b any) int {
 // run returns the matching records in order. queryAll sees the recycle bin too.
 func (t *Twin) run(s *selection, deleted bool) []*row {
 	var rows []*row
+	if len(s.order) == 1 && s.order[0].via == nil && s.order[0].field.Name == "Id" && !s.order[0].descending {
+		rest := s.o.ids
+		for _, term := range terms(s.where) {
+			if c, ok := term.(comparison); ok && c.via == nil && c.field.Name == "Id" && (c.op == ">" || c.op == ">=") {
+				if id, ok := c.with[0].(recordID); ok {
+					rest = rest[sort.Search(len(rest), func(i int) bool { return rest[i].id[:15] >= string(id) }):]
+				}
+			}
+		}
+		for _, r := range rest {
+			if s.limit >= 0 && len(rows) >= s.offset+s.limit {
+				break
+			}
+			if (deleted || !r.deleted) && (s.where == nil || s.where.holds(t, r)) {
+				rows = append(rows, r)
+			}
+		}
+		return rows[min(s.offset, len(rows)):]
+	}
 	for _, r := range t.candidates(s, deleted) {
 		if (deleted || !r.deleted) && (s.where == nil || s.where.holds(t, r)) {
 			rows = append(rows, r)
@@ -198,7 +243,7 @@ func (t *Twin) run(s *selection, deleted bool) []*row {
 	if !natural || len(s.order) > 1 {
 		slices.SortStableFunc(rows, func(a, b *row) int {
 			for _, by := range s.order {
-				x, y := comparable(by.field, by.value(t, a)), comparable(by.field, by.value(t, b))
+				x, y := by.plain(t, a), by.plain(t, b)
 				c := compare(x, y)
 				if by.descending {
 					c = -c
@@ -220,20 +265,45 @@ func (t *Twin) run(s *selection, deleted bool) []*row {
 	return rows
 }
 
+// terms are what must all hold.
+func terms(where condition) all {
+	switch c := where.(type) {
+	case all:
+		return c
+	case nil:
+		return nil
+	}
+	return all{where}
+}
+
+// earliest is a moment before which no record can match.
+func earliest(where condition) time.Time {
+	var from time.Time
+	switch c := where.(type) {
+	case all:
+		for _, term := range c {
+			if at := earliest(term); at.After(from) {
+				from = at
+			}
+		}
+	case anyOf:
+		for i, term := range c {
+			if at := earliest(term); i == 0 || at.Before(from) {
+				from = at
+			}
+		}
+	case comparison:
+		if at, ok := c.with[0].(time.Time); ok && c.via == nil && c.field.Name == "SystemModstamp" && (c.op == ">=" || c.op == ">") {
+			from = at
+		}
+	}
+	return from
+}
+
 // candidates narrows a query by one indexed term, so that the usual ones do not scan the object.
 func (t *Twin) candidates(s *selection, deleted bool) []*row {
-	terms, _ := s.where.(all)
-	if c, ok := s.where.(comparison); ok {
-		terms = all{c}
-	}
-	from := time.Time{}
-	for _, term := range terms {
-		c, ok := term.(comparison)
-		if !ok || c.via != nil {
-			continue
-		}
-		switch {
-		case c.field.Type == typeID && (c.op == "=" || c.op == "in"):
+	for _, term := range terms(s.where) {
+		if c, ok := term.(comparison); ok && c.via == nil && c.field.Type == typeID && (c.op == "=" || c.op == "in") {
 			var rows []*row
 			for _, w := range c.with {
 				if id, ok := w.(recordID); ok && s.o.rows[string(id)] != nil {
@@ -241,13 +311,9 @@ func (t *Twin) candidates(s *selection, deleted bool) []*row {
 				}
 			}
 			return rows
-		case c.field.Name == "SystemModstamp" && (c.op == ">=" || c.op == ">"):
-			if at, ok := c.with[0].(time.Time); ok && at.After(from) {
-				from = at
-			}
 		}
 	}
-	for _, term := range terms {
+	for _, term := range terms(s.where) {
 		// The index holds live records only.
 		if c, ok := term.(comparison); ok && c.via == nil && c.field.ExternalID && c.op == "=" && !deleted {
 			if v, ok := c.with[0].(string); ok {
@@ -255,7 +321,7 @@ func (t *Twin) candidates(s *selection, deleted bool) []*row {
 			}
 		}
 	}
-	return s.o.since(from)
+	return s.o.since(earliest(s.where))
 }
 
 // parser of SOQL.
@@ -371,7 +437,7 @@ func (p *parser) unexpected() *apiError {
 	return malformedQuery("unexpected token: '%s'", p.next().text)
 }
 
-// parse reads SELECT … FROM … [WHERE …] [ORDER BY …] [LIMIT n] [OFFSET n].
+// parse reads SELECT … FROM … [WHERE …] [GROUP BY …] [ORDER BY …] [LIMIT n] [OFFSET n].
 func (t *Twin) parse(q string) (*selection, *apiError) {
 	toks, err := tokenize(q)
 	if err != nil {
@@ -383,13 +449,24 @@ func (t *Twin) parse(q string) (*selection, *apiError) {
 	}
 	s := &selection{limit: -1}
 	var names []string
+	var dates []grouping
 	if p.take("count", "(", ")") {
 		s.count = true
 	} else {
 		for {
+			aggregated, err := p.aggregate(s, &dates)
+			if err != nil {
+				return nil, err
+			}
+			if aggregated {
+				if !p.take(",") {
+					break
+				}
+				continue
+			}
 			name := p.next()
 			if name.quoted || name.text == "(" || p.peek("(") {
-				return nil, malformedQuery("unexpected token: '%s' (this org's stand-in knows plain fields, parents and COUNT())", name.text)
+				return nil, malformedQuery("unexpected token: '%s' (this org's stand-in knows plain fields, parents, COUNT(), and COUNT(Id) by DAY_ONLY and HOUR_IN_DAY)", name.text)
 			}
 			names = append(names, name.text)
 			if !p.take(",") {
@@ -417,7 +494,11 @@ func (t *Twin) parse(q string) (*selection, *apiError) {
 			return nil, err
 		}
 	}
-	if p.take("order", "by") {
+	if s.number != "" || len(dates) > 0 || p.peek("group", "by") {
+		if err := p.groups(s, names, dates); err != nil {
+			return nil, err
+		}
+	} else if p.take("order", "by") {
 		if s.order, err = p.sortings(); err != nil {
 			return nil, err
 		}

@@ -204,7 +204,8 @@ func (x *tx) create(o *object, given map[string]any, external *Field, externalVa
 	}
 	key := r.id[:15]
 	o.rows[key] = r
-	x.undo = append(x.undo, func() { delete(o.rows, key) })
+	o.ids = append(o.ids, r) // serial numbers only rise
+	x.undo = append(x.undo, func() { delete(o.rows, key); o.ids = o.ids[:len(o.ids)-1] })
 	x.save(r, set, "CREATE")
 	return r, nil
 }
