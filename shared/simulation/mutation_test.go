@@ -63,8 +63,6 @@ var mutationsOfWorkflows = []mutation{
 	{"a run is committed whoever moved it meanwhile", "shared/ledger/run.go", "IfRev: r.rev, Absent: r.rev == \"\"", "IfRev: \"\", Absent: false"},
 	{"nothing wakes a run when its time has come", "shared/ledger/run.go", "if !at.IsZero() && (first.IsZero() || at.Before(first)) {", "if false && !at.IsZero() && (first.IsZero() || at.Before(first)) {"},
 	{"what was done is not undone", "shared/workflow/workflow.go", "\t\tdo = s.Undo\n", "\t\tdo = nil\n"},
-	{"an account is activated for several opportunities", "shared/process/activation.go", "\tcase other != \"\" && other != f.Subject.ID:\n", "\tcase false && other != \"\" && other != f.Subject.ID:\n"},
-	{"withdrawing does not wait for the ERP", "shared/process/activation.go", "m.Done = !due(f, c, record.NetSuite) && (!v", "m.Done = true || !due(f, c, record.NetSuite) && (!v"},
 }
 
 // The simulation catches a defect in any central line within the seeds that are played whenever the tests are. Each

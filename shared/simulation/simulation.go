@@ -79,11 +79,15 @@
 // wait for it (21 of 25, open); a run is committed whoever moved it meanwhile (10 of 25, again); nothing wakes a run when its
 // time has come (14 of 25, open); what was done is not undone (21 of 25, residue, undecided).
 //
-// That a confirmation forgets another worker's unknown write is caught by a history that is kept, and by none of these seeds.
+// Caught by histories that are kept, and by none of these seeds: a confirmation forgets another worker's unknown write; what a
+// dead worker made is not looked for once it is wanted no more; the second of two customers that were made before their
+// accounts became one counts as people's.
 //
 // Not caught, because another line makes up for each: a delivery that fails is acknowledged (it stays due, and the sweep
 // wakes it); what is still due after a write is dropped (settling the record marks it again); the platform's mark of our
-// changes alone, or the equality with our last write alone, is not looked at; a lease is not handed back (it ends by itself).
+// changes alone, or the equality with our last write alone, is not looked at; a lease is not handed back (it ends by itself);
+// an opportunity takes an account that another is activating (each step looks again whose it is); undoing does not wait
+// until the ERP has nothing left (what is due is delivered all the same: 1 of 300, differs).
 // Nor is it caught if a replay writes over what came meanwhile: replays find next to nothing to do here, and seldom at the
 // moment of somebody's change. An old event that is redriven is kept from undoing a newer one by its version alone.
 package simulation

@@ -375,6 +375,11 @@ func (w *world) sold() {
 		state := text(c, "activation")
 		return state == "active" || state == "" && c.Views[record.NetSuite].Exists() && !c.Views[record.NetSuite].Made
 	}
+	erased := map[record.ID]bool{} // of whom people have deleted what was on NetSuite
+	lost := func(id record.ID) bool {
+		c := follow(id)
+		return c.ID != "" && !customer(c) && !erased[c.ID]
+	}
 	waits := map[record.ID]bool{}
 	for _, h := range w.openRuns() {
 		r, err := god.Run(ctx, h.ID)
@@ -387,7 +392,6 @@ func (w *world) sold() {
 	}
 	clear(w.ran)
 	natives := map[record.ID]map[string][]*row{} // by record and platform, those that live
-	erased := map[record.ID]bool{}               // of whom people have deleted what was on NetSuite
 	for ref := range w.erased {
 		if id, linked, err := god.Lookup(ctx, ref); err == nil && linked {
 			erased[follow(id).ID] = true
@@ -423,7 +427,7 @@ func (w *world) sold() {
 		}
 		if id.Entity() == "opportunity" {
 			w.once(id)
-			w.counted(id)
+			w.counted(id, lost)
 			won, status, account := text(c, "stage") == "closed-won", text(c, "activationStatus"), follow(record.ID(text(c, "customer")))
 			switch {
 			case c.Views[record.Salesforce].Gone(): // there is nobody to tell
@@ -461,8 +465,8 @@ func (w *world) sold() {
 	}
 }
 
-// counted notes what became of the runs about an opportunity.
-func (w *world) counted(id record.ID) {
+// counted notes what became of the runs about an opportunity. What the last of them has activated is not lost.
+func (w *world) counted(id record.ID, lost func(customer record.ID) bool) {
 	for _, definition := range []string{"activation", "reopening", "account-activity"} {
 		last, _, err := w.god.LatestRun(context.Background(), definition, id)
 		if err != nil {
@@ -473,6 +477,9 @@ func (w *world) counted(id record.ID) {
 			if err != nil {
 				w.wrong("gone: run %d of %s: %v", n+1, id, err)
 				continue
+			}
+			if c := record.ID(r.Kept["customer"]); definition == "activation" && n == last.Number-1 && r.State == workflow.Done && lost(c) {
+				w.wrong("lost: %s was activated for %s, which is no customer", id, c)
 			}
 			switch {
 			case definition != "activation":
