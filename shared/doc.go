@@ -12,8 +12,10 @@
 // workflow is the pure core of processes that take days and people: Advance moves a run on by what records say now, Take by
 // what people do. The idea: a step is a goal over records, not a call (decision 017).
 //
-// process holds the definitions of the product (activation, reopening, escalation, calm, payment, account-activity) and what
+// process holds the definitions of the product (activation, reopening, escalation, calm, entitlement, coverage, payment, account-activity) and what
 // workflows.yaml may say about them. The idea: a process is a list of functions that can be tested with records made up on the spot.
+//
+// entitlement judges whether a customer is owed service. The idea: whoever asks and whatever marks cases share one judgement.
 //
 // taxid says whether a tax number can be one, by its country's form and check digits. It asks nobody.
 //

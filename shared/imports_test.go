@@ -53,6 +53,8 @@ func broken(from, to string, standard bool) string {
 		return "budget knows only fault"
 	case under(from, "shared/workflow") && own && !under(to, "shared/record", "shared/fault"):
 		return "workflow is a pure core over record"
+	case under(from, "shared/entitlement") && own && !under(to, "shared/record"):
+		return "entitlement is pure: it knows only record"
 	case under(from, "shared/process") && own && under(to, "shared/store", "shared/queue", "shared/ledger", "shared/govern", "shared/flow", "shared/cloud", "shared/trigger", "shared/boot", "shared/local"):
 		return "processes are pure: they are run by flow/workflow"
 	case under(from, "shared/ledger") && own && !under(to, "shared/store", "shared/record", "shared/fault", "shared/budget", "shared/jsonread", "shared/workflow"):
@@ -64,7 +66,7 @@ func broken(from, to string, standard bool) string {
 	case under(from, "shared/certificate") && own && !under(to, "shared/record", "shared/fault"):
 		return "certificate is pure, and can be checked without the rest"
 	case under(from, "shared/flow") && own && !under(to, "shared/record", "shared/contract", "shared/policy", "shared/mapping", "shared/ledger",
-		"shared/queue", "shared/fault", "shared/telemetry", "shared/message", "shared/platform", "shared/match", "shared/govern", "shared/budget", "shared/once", "shared/files", "shared/deadline", "shared/workflow", "shared/event", "shared/certificate"):
+		"shared/queue", "shared/fault", "shared/telemetry", "shared/message", "shared/platform", "shared/match", "shared/govern", "shared/budget", "shared/once", "shared/files", "shared/deadline", "shared/workflow", "shared/event", "shared/certificate", "shared/entitlement"):
 		return "flows know neither vendors, cloud, trigger nor each other"
 	case under(from, "shared/flow") && under(to, "shared/queue/durable"):
 		return "flows know the queue's contract, no adapter"
@@ -158,6 +160,7 @@ func TestRulesCanFail(t *testing.T) {
 		{"shared/queue", "github.com/oklog/ulid/v2"},
 		{"shared/process", module + "shared/ledger"},
 		{"shared/certificate", module + "shared/ledger"},
+		{"shared/entitlement", module + "shared/policy"},
 		{"shared/ledger", module + "shared/queue"},
 		{"shared/ledger", module + "shared/store/boltstore"},
 		{"shared/once", module + "shared/flow/steward"},

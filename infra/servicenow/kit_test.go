@@ -165,7 +165,7 @@ func TestFieldsAgree(t *testing.T) {
 			}
 			delete(made, name)
 			length, sized := k["max_length"], true
-			for _, kind := range []string{"decimal", "boolean"} {
+			for _, kind := range []string{"decimal", "boolean", "glide_date"} {
 				if (k["internal_type"] == kind) != (f.Type == kind) || k["default_value"] != f.Default {
 					t.Errorf("%s: the kit makes %v, the twin has %+v", name, k, f)
 				}

@@ -21,7 +21,8 @@ SorrelPush.prototype = {
     customer_contact: ['name', 'first_name', 'last_name', 'email', 'phone', 'mobile_phone', 'title', 'account', 'active', 'u_sorrel_id'],
     sn_customerservice_case: ['number', 'short_description', 'description', 'state', 'priority', 'account', 'contact', 'assigned_to', 'assignment_group',
       'contact_type', 'category', 'opened_at', 'resolved_at', 'closed_at', 'resolution_code', 'close_notes', 'active', 'correlation_id',
-      'correlation_display', 'u_sorrel_id', 'u_sla_breached', 'u_sorrel_escalation', 'u_erp_context', 'u_crm_context']
+      'correlation_display', 'u_sorrel_id', 'u_sla_breached', 'u_sorrel_escalation', 'u_erp_context', 'u_crm_context',
+      'u_entitled_tier', 'u_entitled_until', 'u_entitlement_reason']
   },
 
   send: function (current) {

@@ -459,7 +459,11 @@ func (w *World) Deliver() *deliver.Flow {
 
 // Workflow makes the workflow function, which is also what people do about runs.
 func (w *World) Workflow() *runs.Flow {
-	return runs.New(runs.Deps{Ledger: w.Ledger, Config: w.Config, Book: w.Book, Wake: w.wakes(), Now: w.Now, NewTrace: w.newID, Telemetry: w.Telemetry})
+	d := runs.Deps{Ledger: w.Ledger, Config: w.Config, Book: w.Book, Wake: w.wakes(), Now: w.Now, NewTrace: w.newID, Telemetry: w.Telemetry}
+	if w.Inbound != nil && len(w.Connectors) > 0 { // people's functions know runs and call no vendor
+		d.Owners = w.Lookup()
+	}
+	return runs.New(d)
 }
 
 // wakes are the queues that wake-ups are sent to: by platform, and record.Sorrel for workflows; all subscribers share one.

@@ -315,7 +315,7 @@ func TestCasesTouchNoMasterData(t *testing.T) {
 	if got := fmt.Sprint(rules.Platforms, slices.Collect(maps.Keys(rules.Copies)), rules.Origins); got != "[salesforce servicenow zendesk] [salesforce] [servicenow zendesk]" {
 		t.Errorf("cases are on, copied to and come from %s", got)
 	}
-	findings := []string{"crmContext", "erpContext", "escalation"}
+	findings := []string{"crmContext", "entitledTier", "entitledUntil", "entitlementReason", "erpContext", "escalation"}
 	for name, rule := range rules.Fields {
 		for _, p := range rule.Targets {
 			m, _ := s.ByEntity("case", p)

@@ -11,24 +11,36 @@ import (
 	"sorrel/shared/workflow"
 )
 
-// activity keeps, on the customer, what sales is doing there, for the desks to read. Each run brings it up to date once.
-// Nothing of it goes to the ERP.
+// activityProcess keeps, on the customer, what sales is doing there, for the desks to read. Nothing of it goes to the ERP.
 func activityProcess() process {
-	return process{starts: []string{"account-activity"}, about: []string{"opportunity", "customer"}, needs: needs{"customer": {"salesContext": record.Assign}}, define: func(s settings) []workflow.Definition {
+	return summary("account-activity", "opportunity", "salesContext", "closeOn", func(all []record.Record) string { return clip(pipeline(all), 255) })
+}
+
+// summary is a process that keeps a field of customers in step with what all records of an entity say that refer to them.
+// Each run brings it up to date once.
+func summary(name, subject, field, newest string, say func([]record.Record) string) process {
+	return process{starts: []string{name}, about: []string{subject, "customer"}, needs: needs{"customer": {field: record.Assign}}, define: func(s settings) []workflow.Definition {
 		s.known()
-		return []workflow.Definition{{Name: "account-activity", Version: 1, Subject: "opportunity",
-			Needs: func(f workflow.Facts) map[string]record.ID { // and the account that it belonged to the last time
+		says := func(f workflow.Facts) []workflow.Set { // about the customers that the subject belongs to, and belonged to
+			var out []workflow.Set
+			for _, name := range slices.Sorted(maps.Keys(f.Others)) {
+				out = append(out, set(f.Others[name].ID, field, say(f.Lists[name])))
+			}
+			return out
+		}
+		return []workflow.Definition{{Name: name, Version: 1, Subject: subject, Inherit: true,
+			Needs: func(f workflow.Facts) map[string]record.ID { // and the customer that it belonged to the last time
 				return map[string]record.ID{"customer": refers(f.Subject, "customer"), "before": record.ID(f.Run.Kept["customer"])}
 			},
 			Lists: func(f workflow.Facts) map[string]workflow.Query {
 				out := map[string]workflow.Query{}
 				for name, c := range f.Others {
-					out[name] = workflow.Query{Of: c.ID, Entity: "opportunity", Newest: "closeOn", Max: workflow.MaxListed}
+					out[name] = workflow.Query{Of: c.ID, Entity: subject, Newest: newest, Max: workflow.MaxListed}
 				}
 				return out
 			},
 			Starts: func(f workflow.Facts) bool {
-				for _, s := range doing(f) {
+				for _, s := range says(f) {
 					if text(f.Record(s.Record), s.Field) != s.Value.Raw() {
 						return true
 					}
@@ -36,22 +48,13 @@ func activityProcess() process {
 				return false
 			},
 			Steps: []workflow.Step{{Name: "tell", Do: func(f workflow.Facts) workflow.Move {
-				m := workflow.Move{Done: true, Set: doing(f)}
-				if len(m.Set) > 0 { // from then on its account is another one
+				m := workflow.Move{Done: true, Set: says(f)}
+				if len(m.Set) > 0 { // from then on its customer is another one
 					m.Keep = keep("customer", string(f.Others["customer"].ID))
 				}
 				return m
 			}}}}}
 	}}
-}
-
-// doing sets what sales is doing with the accounts that the opportunity belongs to, and belonged to.
-func doing(f workflow.Facts) []workflow.Set {
-	var out []workflow.Set
-	for _, name := range slices.Sorted(maps.Keys(f.Others)) {
-		out = append(out, set(f.Others[name].ID, "salesContext", clip(pipeline(f.Lists[name]), 255)))
-	}
-	return out
 }
 
 // pipeline says what is open among opportunities, or "" where nothing is: "2 open opportunities, 120000.00 EUR, next close 2026-12-01".

@@ -148,7 +148,7 @@ func TestActivity(t *testing.T) {
 		t.Fatal("nothing is to be told")
 	}
 	got := map[record.ID]string{}
-	for _, s := range doing(f) {
+	for _, s := range d.Steps[0].Do(f).Set {
 		got[s.Record] = s.Value.Raw()
 	}
 	if got["customer/b"] != "2 open opportunities, 100000.00 EUR, 20000.00 USD, next close 2026-12-01" || got["customer/a"] != "" {

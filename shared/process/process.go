@@ -15,6 +15,8 @@
 //	escalation:
 //	  when: case.priority == "urgent"       # names: case.F, customer.F
 //	  notify: 4h                            # until when the account's owner is to have the task
+//	entitlement:
+//	  when: case.customer != null           # which cases are marked with what is owed; left out: those of a known customer
 //	payment:
 //	  lift: customer.overdueBalance == 0    # when a paid invoice lifts a credit hold; names: customer.F, invoice.F
 //	  patience: 1d                          # for how long that may become true after the payment
@@ -49,7 +51,7 @@ type process struct {
 
 // all lists them.
 func all() []process {
-	return []process{activationProcess(), escalationProcess(), paymentProcess(), activityProcess()}
+	return []process{activationProcess(), escalationProcess(), entitlementProcess(), coverageProcess(), paymentProcess(), activityProcess()}
 }
 
 // Starts lists the workflows that records of an entity may start.

@@ -164,7 +164,8 @@ func DefaultFields() map[string][]string {
 		"Invoice__c": strings.Fields(`Name ERP_Invoice_Number__c Account__c Account__r.Sorrel_Id__c Order__c Order__r.Sorrel_Id__c Status__c
 			Currency__c Total__c Amount_Due__c Issued_On__c Due_On__c Paid_On__c`),
 		"Case": strings.Fields(`AccountId Account.Sorrel_Id__c Subject Description Status Support_Number__c Support_Desk__c Support_Status__c
-			Support_Priority__c Support_Opened_On__c SLA_Breached__c Sorrel_Escalation__c ERP_Context__c CRM_Context__c`),
+			Support_Priority__c Support_Opened_On__c SLA_Breached__c Sorrel_Escalation__c ERP_Context__c CRM_Context__c
+			Entitled_Tier__c Entitled_Until__c Entitlement_Reason__c`),
 	}
 }
 

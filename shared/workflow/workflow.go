@@ -37,8 +37,24 @@ type Definition struct {
 	Void    func(Facts) string               // why a run is no longer wanted, or "": it is undone then. Nil: it always is
 	Needs   func(Facts) map[string]record.ID // the other records that its steps look at, as far as they can be told; asked again when these are known. Nil: none
 	Lists   func(Facts) map[string]Query     // records that refer to another, of which its steps look at the newest. They wake no run. Asked again when these are known. Nil: none
+	Fresh   func(Facts) Fresh                // of which of these its steps want to know what their owners say. Nil: what is known serves
+	Inherit bool                             // a run begins with what the last one about its subject has kept
 	Steps   []Step
 	Late    time.Duration // a run that takes longer is late; 0 = never
+}
+
+// Fresh are records of which steps see what their owners said when they were asked last, although nobody has committed it
+// yet. With Live, the owners of what is known for too long are asked once more, within a short time.
+type Fresh struct {
+	Records []record.ID
+	Live    bool
+}
+
+// Word is a record as its owners say it is.
+type Word struct {
+	Record record.Record
+	AsOf   time.Time // of the oldest owner's word
+	Why    string    // the owners could not be asked, so that this is older than it may be; "" is fresh enough
 }
 
 // Step is one goal on the way.
@@ -68,6 +84,7 @@ type Facts struct {
 	Subject record.Record
 	Others  map[string]record.Record   // by the names that the definition's steps know them by; what does not exist is missing
 	Lists   map[string][]record.Record // by the names of Definition.Lists
+	Words   map[record.ID]Word         // of Definition.Fresh, while a run is moved on
 	Due     map[record.ID][]string     // platforms that are still to be told something, sorted, by record
 	Now     time.Time
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"sorrel/shared/policy"
 	"sorrel/shared/record"
 	"sorrel/shared/telemetry"
+	"sorrel/shared/workflow"
 )
 
 // maxReads bounds the native records that are read for one answer: an owner gives a handful of calls at once.
@@ -274,6 +276,27 @@ func (a *asking) look(ctx context.Context, states ...ledger.State) []seen {
 		}
 		slices.Sort(why[i])
 		out[i].why = why[i]
+	}
+	return out
+}
+
+// Look is what records are, with what their owners said when they were asked last. live asks those once more of which
+// more is not known than an answer about entitlements may be old. It is for Sorrel itself, which may see everything.
+func (f *Flow) Look(ctx context.Context, trace string, live bool, states ...ledger.State) []workflow.Word {
+	a := f.asking(Question{MaxAge: -1, Trace: trace}, policy.UseEntitlements)
+	var views []seen
+	if live {
+		views = a.look(ctx, states...)
+	} else {
+		for _, s := range states {
+			views = append(views, a.known(s))
+		}
+	}
+	out := make([]workflow.Word, len(views))
+	for i, v := range views {
+		var t Told
+		a.tell(&t, v)
+		out[i] = workflow.Word{Record: v.record, AsOf: t.AsOf, Why: strings.Join(v.why, "; ")}
 	}
 	return out
 }

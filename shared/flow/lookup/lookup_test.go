@@ -13,6 +13,7 @@ import (
 
 	"sorrel/infra/config"
 	"sorrel/shared/budget"
+	"sorrel/shared/entitlement"
 	"sorrel/shared/fault"
 	"sorrel/shared/flow/lookup"
 	"sorrel/shared/govern"
@@ -374,7 +375,7 @@ func TestEntitlement(t *testing.T) {
 	w := newWorld(t, nil)
 	q := w.q(-1, policy.UseEntitlements)
 	got, err := w.flow.Entitlement(t.Context(), q, lookup.AskEntitlement{Native: record.Ref{Platform: record.NetSuite, ID: "107"}})
-	if err != nil || !got.Entitled.Entitled || got.Tier != "premium" || got.Until != "2026-12-31" || got.Reason != lookup.ByContract || got.Contract != paper || got.Source != lookup.Cached || len(got.Evidence) < 4 {
+	if err != nil || !got.Entitled.Entitled || got.Tier != "premium" || got.Until != "2026-12-31" || got.Reason != entitlement.ByContract || got.Contract != paper || got.Source != lookup.Cached || len(got.Evidence) < 4 {
 		t.Fatalf("%+v %v", got, err)
 	}
 	// The contract ends in the ERP, and Sorrel has not heard of it.
@@ -386,43 +387,11 @@ func TestEntitlement(t *testing.T) {
 		return contract(began.Add(time.Minute), "Expired", "2026-11-01"), nil
 	}
 	got, err = w.flow.Entitlement(t.Context(), q, lookup.AskEntitlement{Customer: chevalier})
-	if err != nil || got.Entitled.Entitled || got.Reason != lookup.ContractEnded || got.Source != lookup.Live || got.Freshness != lookup.Fresh {
+	if err != nil || got.Entitled.Entitled || got.Reason != entitlement.ContractEnded || got.Source != lookup.Live || got.Freshness != lookup.Fresh {
 		t.Errorf("%+v %v", got, err)
 	}
 	if news := w.queued(); len(news) != 1 || news[0].ID != "9400" {
 		t.Errorf("the hub is told %+v", news)
-	}
-}
-
-func TestJudge(t *testing.T) {
-	t.Parallel()
-	term := func(id record.ID, status, tier, starts, ends, product string) lookup.Terms {
-		return lookup.Terms{Contract: id, Status: status, Tier: tier, Starts: starts, Ends: ends, For: product}
-	}
-	const today = "2026-11-02"
-	for name, c := range map[string]struct {
-		hold      bool
-		support   string
-		contracts []lookup.Terms
-		product   string
-		want      lookup.Entitled
-	}{
-		"none":           {want: lookup.Entitled{Reason: lookup.NoContract}},
-		"draft":          {contracts: []lookup.Terms{term("contract/a", "draft", "vip", "", "", "")}, want: lookup.Entitled{Reason: lookup.NoContract}},
-		"last day":       {contracts: []lookup.Terms{term("contract/a", "active", "", "", today, "")}, support: "vip", want: lookup.Entitled{Entitled: true, Tier: "vip", Until: today, Reason: lookup.ByContract, Contract: "contract/a"}},
-		"over":           {contracts: []lookup.Terms{term("contract/a", "active", "", "", "2026-11-01", "")}, want: lookup.Entitled{Reason: lookup.ContractEnded}},
-		"later":          {contracts: []lookup.Terms{term("contract/a", "active", "", "2026-11-03", "", "")}, want: lookup.Entitled{Reason: lookup.ContractLater}},
-		"other product":  {contracts: []lookup.Terms{term("contract/a", "active", "", "", "", "Dry")}, product: "Cold", want: lookup.Entitled{Reason: lookup.OtherProduct}},
-		"the product":    {contracts: []lookup.Terms{term("contract/a", "active", "", "", "", "cold")}, product: "Cold", want: lookup.Entitled{Entitled: true, Tier: "standard", Reason: lookup.ByContract, Contract: "contract/a"}},
-		"on hold":        {hold: true, contracts: []lookup.Terms{term("contract/a", "active", "vip", "", "", "")}, want: lookup.Entitled{Reason: lookup.CreditHold, Contract: "contract/a"}},
-		"the best tier":  {contracts: []lookup.Terms{term("contract/a", "active", "standard", "", "", ""), term("contract/b", "active", "vip", "", "2027-01-01", "")}, want: lookup.Entitled{Entitled: true, Tier: "vip", Until: "2027-01-01", Reason: lookup.ByContract, Contract: "contract/b"}},
-		"then the end":   {contracts: []lookup.Terms{term("contract/a", "active", "vip", "", "2027-01-01", ""), term("contract/b", "active", "vip", "", "", "")}, want: lookup.Entitled{Entitled: true, Tier: "vip", Reason: lookup.ByContract, Contract: "contract/b"}},
-		"of two misses":  {contracts: []lookup.Terms{term("contract/a", "expired", "", "", "", ""), term("contract/b", "active", "", "2027-01-01", "", "")}, want: lookup.Entitled{Reason: lookup.ContractEnded}},
-		"a lapsed other": {contracts: []lookup.Terms{term("contract/a", "expired", "vip", "", "", ""), term("contract/b", "active", "standard", "", "", "")}, want: lookup.Entitled{Entitled: true, Tier: "standard", Reason: lookup.ByContract, Contract: "contract/b"}},
-	} {
-		if got := lookup.Judge(c.hold, c.support, c.contracts, c.product, today); got != c.want {
-			t.Errorf("%s: %+v, want %+v", name, got, c.want)
-		}
 	}
 }
 

@@ -29,11 +29,18 @@ import (
 	"sorrel/shared/workflow"
 )
 
-// Deps are what the flow needs. All are required; a platform without a waker is served by the sweep alone.
+// Owners tell what records are now, without committing it. live asks owners of whom too little is known; others say what
+// they said when they were asked last.
+type Owners interface {
+	Look(ctx context.Context, trace string, live bool, states ...ledger.State) []workflow.Word
+}
+
+// Deps are what the flow needs. All are required but Owners; a platform without a waker is served by the sweep alone.
 type Deps struct {
 	Ledger    *ledger.Ledger
 	Config    *policy.Set
 	Book      *workflow.Book
+	Owners    Owners                  // nil: what is known serves
 	Wake      map[string]queue.Sender // by platform, and record.Sorrel
 	Now       func() time.Time
 	NewTrace  func() string
@@ -204,6 +211,9 @@ func (f *Flow) start(ctx context.Context, s ledger.State, open []ledger.Run, tra
 			trace = f.d.NewTrace()
 		}
 		run := ledger.Run{Run: d.Begin(id, last.Number+1, trace, about.Now)}
+		if d.Inherit {
+			run.Kept = maps.Clone(last.Kept)
+		}
 		out := workflow.Outcome{Events: []record.Event{{Action: "workflow-started", Detail: run.ID(), By: record.Sorrel, Trace: trace}}}
 		f.d.Telemetry.Count("WorkflowsStarted", "", 1)
 		return true, f.commit(ctx, about, run, out, record.Sorrel)
@@ -227,6 +237,7 @@ func (f *Flow) advance(ctx context.Context, seen ledger.State, r ledger.Run) (bo
 	if err != nil {
 		return false, err
 	}
+	f.freshen(ctx, d, &about)
 	next, out := d.Advance(r.Run, about.Facts)
 	looks := true
 	for _, s := range about.states {
@@ -248,11 +259,12 @@ func (f *Flow) advance(ctx context.Context, seen ledger.State, r ledger.Run) (bo
 type facts struct {
 	workflow.Facts
 	states map[record.ID]ledger.State
+	listed map[record.ID]ledger.State // of lists, which wake no run
 }
 
 func (f *Flow) facts(ctx context.Context, d workflow.Definition, r workflow.Run, subject ledger.State) (facts, error) {
 	id := subject.Record.ID
-	out := facts{states: map[record.ID]ledger.State{id: subject}, Facts: workflow.Facts{Run: r, Subject: subject.Record, Others: map[string]record.Record{},
+	out := facts{listed: map[record.ID]ledger.State{}, states: map[record.ID]ledger.State{id: subject}, Facts: workflow.Facts{Run: r, Subject: subject.Record, Others: map[string]record.Record{},
 		Due: map[record.ID][]string{id: due(subject)}, Now: f.d.Now().UTC()}}
 	for range rounds {
 		if d.Needs == nil {
@@ -294,15 +306,58 @@ func (f *Flow) facts(ctx context.Context, d workflow.Definition, r workflow.Run,
 			if err != nil {
 				return out, err
 			}
-			more, out.Lists[name] = true, list
+			more, out.Lists[name] = true, []record.Record{}
+			for _, s := range list {
+				out.listed[s.Record.ID] = s
+				out.Lists[name] = append(out.Lists[name], s.Record)
+			}
 		}
 	}
 	return out, nil
 }
 
+// freshen lets a run look at records as their owners say they are. What is committed goes on from the states that were read:
+// the hub hears of what was said, and nobody else ends a change. A listed record that refers elsewhere now is listed no more.
+func (f *Flow) freshen(ctx context.Context, d workflow.Definition, about *facts) {
+	if d.Fresh == nil || f.d.Owners == nil {
+		return
+	}
+	want := d.Fresh(about.Facts)
+	var states []ledger.State
+	for _, id := range want.Records {
+		if s, some := about.states[id]; some {
+			states = append(states, s)
+		} else if s, some := about.listed[id]; some {
+			states = append(states, s)
+		}
+	}
+	about.Words = map[record.ID]workflow.Word{}
+	for _, w := range f.d.Owners.Look(ctx, about.Run.Trace, want.Live, states...) {
+		about.Words[w.Record.ID] = w
+	}
+	for name, r := range about.Others {
+		if w, some := about.Words[r.ID]; some {
+			about.Others[name] = w.Record
+		}
+	}
+	for name, list := range about.Lists {
+		about.Lists[name] = slices.DeleteFunc(list, func(r record.Record) bool {
+			w, some := about.Words[r.ID]
+			return some && slices.ContainsFunc(f.d.Config.Rules(r.ID.Entity()).Refers, func(field string) bool {
+				return w.Record.Golden[field].Value != r.Golden[field].Value
+			})
+		})
+		for i, r := range about.Lists[name] {
+			if w, some := about.Words[r.ID]; some {
+				about.Lists[name][i] = w.Record
+			}
+		}
+	}
+}
+
 // list loads the records that a query asks for. Of more records than are read, those count as the newest that have referred
 // to the other one for the shortest time, as far as they were among those that were listed.
-func (f *Flow) list(ctx context.Context, q workflow.Query) ([]record.Record, error) {
+func (f *Flow) list(ctx context.Context, q workflow.Query) ([]ledger.State, error) {
 	var found []ledger.Referrer
 	if q.Of.Validate() != nil || q.Entity == "" || q.Max <= 0 {
 		return nil, nil
@@ -327,13 +382,15 @@ func (f *Flow) list(ctx context.Context, q workflow.Query) ([]record.Record, err
 	if err != nil {
 		return nil, err
 	}
-	var out []record.Record
+	var out []ledger.State
 	for _, id := range ids {
 		if s := states[id]; s.Exists() && s.Record.Into == "" {
-			out = append(out, s.Record)
+			out = append(out, s)
 		}
 	}
-	slices.SortStableFunc(out, func(a, b record.Record) int { return b.Golden[q.Newest].Value.Compare(a.Golden[q.Newest].Value) })
+	slices.SortStableFunc(out, func(a, b ledger.State) int {
+		return b.Record.Golden[q.Newest].Value.Compare(a.Record.Golden[q.Newest].Value)
+	})
 	return out[:min(len(out), q.Max)], nil
 }
 

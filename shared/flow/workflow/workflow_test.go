@@ -1,7 +1,9 @@
 package workflow_test
 
 import (
+	"context"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -575,5 +577,81 @@ func TestSetsWhatNobodyMay(t *testing.T) {
 	told, err := w.god.Exceptions(t.Context(), false)
 	if err != nil || !slices.ContainsFunc(told, func(x ledger.Exception) bool { return strings.Contains(x.Detail, "nothing") }) {
 		t.Errorf("nobody is told: %+v, %v", told, err)
+	}
+}
+
+// owners say that an account is another than is known, and count how often they are asked.
+type owners struct {
+	live int
+	say  func(record.Record) record.Record
+}
+
+func (o *owners) Look(_ context.Context, _ string, live bool, states ...ledger.State) []workflow.Word {
+	if live {
+		o.live++
+	}
+	var out []workflow.Word
+	for _, s := range states {
+		out = append(out, workflow.Word{Record: o.say(s.Record), Why: "so they say"})
+	}
+	return out
+}
+
+// A run looks at records as their owners say they are, commits over what is known, and inherits what the last one has kept.
+func TestFresh(t *testing.T) {
+	t.Parallel()
+	seen := []string{}
+	value := func(r record.Record, field string) string { return r.Golden[field].Value.Raw() }
+	d := workflow.Definition{Name: "activation", Version: 1, Subject: "deal", Inherit: true,
+		Starts: func(f workflow.Facts) bool {
+			seen = append(seen, "starts with "+value(f.Others["account"], "name"))
+			return f.Run.Number < 2 && value(f.Subject, "stage") == "won"
+		},
+		Needs: func(f workflow.Facts) map[string]record.ID {
+			return map[string]record.ID{"account": record.ID(value(f.Subject, "account"))}
+		},
+		Lists: func(f workflow.Facts) map[string]workflow.Query {
+			return map[string]workflow.Query{"deals": {Of: f.Others["account"].ID, Entity: "deal", Max: 9}}
+		},
+		Fresh: func(f workflow.Facts) workflow.Fresh {
+			out := workflow.Fresh{Live: f.Run.Kept["asked"] == "", Records: []record.ID{f.Others["account"].ID, "account/nobody"}}
+			for _, r := range f.Lists["deals"] {
+				out.Records = append(out.Records, r.ID)
+			}
+			return out
+		},
+		Steps: []workflow.Step{{Name: "mark", Do: func(f workflow.Facts) workflow.Move {
+			a := f.Others["account"]
+			seen = append(seen, fmt.Sprintf("marks %s, %d deals, %q", value(a, "name"), len(f.Lists["deals"]), f.Words[a.ID].Why))
+			return workflow.Move{Done: true, Keep: map[string]string{"asked": "yes"}, Set: []workflow.Set{{Record: a.ID, Field: "activation", Value: record.TextValue("active")}}}
+		}}}}
+	w := newWorld(t, d)
+	o := &owners{say: func(r record.Record) record.Record {
+		r = r.Clone()
+		r.Golden = maps.Clone(r.Golden)
+		if r.ID.Entity() == "account" {
+			r.Golden["name"] = record.Golden{Value: record.TextValue("Fresh")}
+		} else if value(r, "stage") == "open" { // it is somebody else's now
+			r.Golden["account"] = record.Golden{Value: record.TextValue("account/other")}
+		}
+		return r
+	}}
+	w.flow = flow.New(flow.Deps{Ledger: w.ledger, Config: w.config, Book: w.book, Wake: map[string]queue.Sender{record.Sorrel: w.woken}, Owners: o, Now: func() time.Time { return w.at }, NewTrace: func() string { return "t" }, Telemetry: telemetry.New(nil, func() time.Time { return w.at }, nil)})
+	account := w.says("account", "A", map[string]any{"name": "Known"})
+	w.says("deal", "P2", map[string]any{"stage": "open", "account": "A"})
+	deal := w.says("deal", "P1", map[string]any{"stage": "won", "account": "A"})
+	w.work()
+	s, err := w.ledger.Follow(t.Context(), account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if value(s.Record, "name") != "Known" || value(s.Record, "activation") != "active" || o.live != 1 {
+		t.Errorf("the account is %v; asked %d times", s.Record.Golden, o.live)
+	}
+	if r, some, err := w.ledger.LatestRun(t.Context(), "activation", deal); err != nil || !some || r.Number != 2 || r.Kept["asked"] != "yes" {
+		t.Errorf("the last run is %+v, %v", r, err)
+	}
+	if !slices.Contains(seen, `marks Fresh, 1 deals, "so they say"`) || !slices.Contains(seen, "starts with Known") || slices.Contains(seen, "starts with Fresh") {
+		t.Errorf("%q", seen)
 	}
 }

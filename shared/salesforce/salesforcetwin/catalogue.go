@@ -341,6 +341,9 @@ func support() *object {
 	k.restricted("Sorrel_Escalation__c", "None", "Escalated", "Handled")
 	k.add(Field{Name: "ERP_Context__c", Type: typeTextarea, Length: 4000})
 	k.add(Field{Name: "CRM_Context__c", Type: typeTextarea, Length: 4000})
+	k.restricted("Entitled_Tier__c", "None", "Standard", "Premium", "VIP")
+	k.add(Field{Name: "Entitled_Until__c", Type: typeDate})
+	k.text(255, "Entitlement_Reason__c")
 	return k
 }
 

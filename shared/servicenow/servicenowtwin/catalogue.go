@@ -68,7 +68,8 @@ func catalogue(kit bool) map[string]*table {
 			Field{Name: "u_account_manager", Max: 120}, Field{Name: "u_sales_context", Max: 255})
 		contact = append(contact, id)
 		cases = append(cases, id, Field{Name: "u_sla_breached", Type: "boolean", Default: "false"}, choice("u_sorrel_escalation", "none", "escalated", "handled"),
-			Field{Name: "u_erp_context", Max: 4000}, Field{Name: "u_crm_context", Max: 4000})
+			Field{Name: "u_erp_context", Max: 4000}, Field{Name: "u_crm_context", Max: 4000},
+			choice("u_entitled_tier", "none", "standard", "premium", "vip"), Field{Name: "u_entitled_until", Type: "glide_date"}, Field{Name: "u_entitlement_reason", Max: 255})
 	}
 	return map[string]*table{servicenow.Account: newTable("ACCT", account...), servicenow.Contact: newTable("", contact...), servicenow.Case: newTable("CS", cases...)}
 }

@@ -59,7 +59,7 @@ type Options struct {
 type Field struct {
 	Name      string   `json:"name"`
 	Label     string   `json:"label,omitempty"`
-	Type      string   `json:"type,omitempty"`    // string, integer, decimal, boolean, choice, reference, glide_date_time; empty = string
+	Type      string   `json:"type,omitempty"`    // string, integer, decimal, boolean, choice, reference, glide_date, glide_date_time; empty = string
 	Max       int      `json:"max,omitempty"`     // characters of a string; 0 = 255
 	Choices   []string `json:"choices,omitempty"` // of a choice: what the form offers, nothing more
 	Target    string   `json:"target,omitempty"`  // of a reference: the table
@@ -343,6 +343,11 @@ func (f *Field) accept(v, old string) string {
 		return d.Round(2).String()
 	case "glide_date_time":
 		if _, err := time.Parse(layout, v); err != nil && v != "" {
+			return old
+		}
+		return v
+	case "glide_date":
+		if _, err := time.Parse(time.DateOnly, v); err != nil && v != "" {
 			return old
 		}
 		return v

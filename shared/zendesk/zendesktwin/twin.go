@@ -211,6 +211,7 @@ func (t *Twin) reset() {
 	t.tables[zendesk.User].fields = []Field{text("job_title", "Job title"), {Key: "erp_active", Title: "Active in the ERP", Type: "checkbox"}}
 	for _, f := range []Field{{Title: "SLA breached", Type: "checkbox"},
 		{Title: "Sorrel escalation", Type: "tagger", Options: []string{"escalation_none", "escalation_escalated", "escalation_handled"}},
+		{Title: "Entitled tier", Type: "tagger", Options: []string{"entitled_none", "entitled_standard", "entitled_premium", "entitled_vip"}}, {Title: "Entitled until", Type: "date"}, {Title: "Entitlement reason", Type: "text"},
 		{Title: "ERP context", Type: "textarea"}, {Title: "CRM context", Type: "textarea"}} {
 		t.ticketField(f)
 	}
