@@ -91,6 +91,9 @@
 // same flows stand over AWS's adapters or embedded ones. local is the host that triggers the same handlers in one
 // process. The idea: what runs here is what runs on AWS, down to the event's JSON.
 //
+// drift shows the report of a reconciliation to people, as text and as an HTML page that stands alone. The idea: a report is
+// data, and looks are a function of it.
+//
 // # Programs and tests of the whole
 //
 // functions/<name> are the Lambda functions, wiring only. cmd/sorrel is the command line. infra holds configuration,
