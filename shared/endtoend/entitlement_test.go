@@ -164,11 +164,11 @@ func TestEntitlementOfCases(t *testing.T) {
 		if err := marked(blind, "premium", "2099-06-30", "Owed premium service by contract CON-2, last day 2099-06-30."); err != nil {
 			return err
 		}
+		if got := blind.holds(g.twins, blind.id, "u_entitlement_reason"); strings.Contains(got, "could not be asked") {
+			return fmt.Errorf("the mark still says %q", got)
+		}
 		return marked(stranger, "premium", "2099-06-30", "CON-2")
 	})
 	g.settle(soon)
-	if got := blind.holds(g.twins, blind.id, "u_entitlement_reason"); strings.Contains(got, "could not be asked") {
-		t.Errorf("the mark says %q when the owner was asked", got)
-	}
 	g.noTrouble()
 }
