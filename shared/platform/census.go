@@ -66,6 +66,40 @@ func Merged(spans []Span) []Span {
 	return out
 }
 
+// Buckets are the spans that a platform of Ranges is asked for one by one: within cut into buckets of width, in UTC; width 0
+// leaves spans whole.
+func Buckets(op, object string, within []Span, width time.Duration) ([]Span, error) {
+	wrong := func(detail, remedy string) ([]Span, error) {
+		return nil, &fault.Error{Class: fault.Contract, Op: op, ID: object, Detail: detail, Remedy: remedy}
+	}
+	spans := Merged(within)
+	if len(within) == 0 {
+		spans = []Span{{}}
+	}
+	switch width {
+	case 0:
+		return spans, nil
+	case Day, Hour:
+	default:
+		return wrong(fmt.Sprintf("buckets of %s cannot be counted", width), "ask for days, hours or whole spans")
+	}
+	var out []Span
+	for _, s := range spans {
+		if s.From.IsZero() || s.To.IsZero() {
+			return wrong("a span without bounds has no end of buckets, each of which is a call", "give both bounds, or ask for whole spans")
+		}
+		for from := s.From; from.Before(s.To); {
+			to := from.UTC().Truncate(width).Add(width)
+			if to.After(s.To) {
+				to = s.To
+			}
+			out = append(out, Span{from, to})
+			from = to
+		}
+	}
+	return out, nil
+}
+
 // Bundles puts spans as Merged gives them into as many queries as it takes: at most most spans in each, of which no two share
 // a bucket, so that a bucket's count belongs to one span. bucket is the beginning of the bucket that a moment is in.
 func Bundles(spans []Span, most int, bucket func(time.Time) time.Time) [][]Span {

@@ -60,7 +60,7 @@ func (c *Connector) Changes(ctx context.Context, object, cursor string) (platfor
 				Detail: "not a cursor of this listing", Remedy: "start again with an empty cursor"}
 		}
 	}
-	if err := c.checkZone(ctx, object); err != nil {
+	if err := c.checkZone(ctx, op, object); err != nil {
 		return platform.Page{}, err
 	}
 	page, next, err := c.page(ctx, op, object, at)
@@ -142,13 +142,12 @@ func (c *Connector) list(ctx context.Context, op, object, query string, size, sk
 	return list, strings.Contains(link, `rel="next"`) || link == "" && len(list) >= size, resp.Date, err
 }
 
-// checkZone tries once that the vendor reads a time in a query as UTC, which it shows times in. With an
+// checkZone tries once for each connector that the vendor reads a time in a query as UTC, which it shows times in. With an
 // integration user west of Greenwich a listing would miss hours without a word.
-func (c *Connector) checkZone(ctx context.Context, object string) error {
+func (c *Connector) checkZone(ctx context.Context, op, object string) error {
 	if c.utc.Load() {
 		return nil
 	}
-	op := object + ".changes"
 	newest, _, _, err := c.list(ctx, op, object, "ORDERBYDESCsys_updated_on", 1, 0)
 	if err != nil || len(newest) == 0 {
 		return err // an empty table has nothing to try it with

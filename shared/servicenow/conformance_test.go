@@ -32,6 +32,7 @@ func world(t *testing.T, opt servicenowtwin.Options, change func(*servicenow.Con
 // suites runs what every object passes.
 func suites(t *testing.T, importSets bool, h platformtest.Harness) {
 	platformtest.Run(t, h)
+	census := h
 	build := h.New
 	h.New = func(t *testing.T, now func() time.Time) platformtest.World {
 		w := build(t, now)
@@ -47,6 +48,9 @@ func suites(t *testing.T, importSets bool, h platformtest.Harness) {
 	}
 	platformtest.Unknown(t, h)
 	platformtest.Abandoned(t, h)
+	if !importSets {
+		platformtest.Census(t, census)
+	}
 }
 
 func TestConformance(t *testing.T) {

@@ -17,7 +17,8 @@
 //   - A filter on sys_updated_on is read in the integration user's time zone, although values are shown in UTC.
 //     Changes tries that once per connector and refuses to list when the zone is not UTC.
 //   - A page is cut before access rules hide rows from it: only the Link header says whether there is more.
-//   - The Table API does not list deletions. Only the kit's webhook tells them; Read says NotFound.
+//   - The Table API does not list deletions. The kit's webhook tells them, and Deleted reads the vendor's own table of
+//     them, where the integration user may; Read says NotFound.
 //   - sys_updated_by is the user of the last change. It makes a webhook Ours; Read and Changes leave Ours false,
 //     because what they show may hold an earlier change of a person that was never pushed.
 //   - Choices and references are not checked by the vendor, and texts are cut to the field's length.
@@ -210,9 +211,13 @@ func (c *Connector) Declaration() platform.Declaration {
 		},
 		Webhook:    "our business rule: X-Sorrel-Signature: v1=hex(HMAC-SHA256(secret, timestamp + \".\" + body)), ±5 minutes",
 		Resolution: resolution,
-		Objects:    []platform.Object{{Name: Account, External: external, Batch: true}, {Name: Contact, External: external, Batch: true}, {Name: Case, External: external, Batch: true}},
+		Objects:    []platform.Object{declared(Account), declared(Contact), declared(Case)},
 		Errors:     errorTable(),
 	}
+}
+
+func declared(object string) platform.Object {
+	return platform.Object{Name: object, External: external, Batch: true, Census: platform.Ranges, Sum: platform.SumSeqs, Deleted: true}
 }
 
 func known(object string) bool { return object == Account || object == Contact || object == Case }
@@ -230,11 +235,21 @@ func shape() url.Values {
 	return url.Values{"sysparm_display_value": {"false"}, "sysparm_exclude_reference_link": {"true"}}
 }
 
+// lists tells operations that answer with many records.
+func lists(op string) bool {
+	for _, s := range []string{".changes", ".within", ".deleted", ".among"} {
+		if strings.HasSuffix(op, s) {
+			return true
+		}
+	}
+	return false
+}
+
 // call sends one request and decodes the answer's object; an answer without content has none. A write whose
 // answer cannot be understood is Unknown: it was done or not.
 func (c *Connector) call(ctx context.Context, op, method, path string, query url.Values, body map[string]string) (map[string]any, vendorhttp.Response, error) {
 	write := method != http.MethodGet
-	r := vendorhttp.Request{Op: op, Method: method, Path: path, Query: query, Write: write, Page: strings.HasSuffix(op, ".changes"), Header: http.Header{"Accept": {"application/json"}}}
+	r := vendorhttp.Request{Op: op, Method: method, Path: path, Query: query, Write: write, Page: lists(op), Header: http.Header{"Accept": {"application/json"}}}
 	if body != nil {
 		raw, err := json.Marshal(body)
 		if err != nil {

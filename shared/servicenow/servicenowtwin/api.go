@@ -413,7 +413,7 @@ func (c *call) remove() {
 	c.w.WriteHeader(http.StatusNoContent)
 }
 
-// stats is the Aggregate API: count, sum, avg, min and max, perhaps by groups.
+// stats is the Aggregate API: count, sum, avg, min and max, perhaps by groups. It refuses where an access rule hides a record.
 // https://www.servicenow.com/docs/r/api-reference/rest-apis/c_AggregateAPI.html
 func (c *call) stats() {
 	tb := c.table()
@@ -429,7 +429,8 @@ func (c *call) stats() {
 	groups := map[string][]*row{}
 	for _, r := range c.found(tb) {
 		if c.hidden(r) {
-			continue
+			refuse(c.w, &refused{http.StatusForbidden, "Insufficient rights to query records", "Fields present in the query do not have permission to be read"})
+			return
 		}
 		var key []string
 		for _, f := range by {

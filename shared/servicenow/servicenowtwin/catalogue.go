@@ -6,6 +6,9 @@ import (
 	"sorrel/shared/servicenow"
 )
 
+// deletions is the table of what was deleted. The instance alone writes it.
+const deletions = "sys_audit_delete"
+
 func texts(names ...string) []Field {
 	out := make([]Field, len(names))
 	for i, n := range names {
@@ -71,7 +74,7 @@ func catalogue(kit bool) map[string]*table {
 			Field{Name: "u_erp_context", Max: 4000}, Field{Name: "u_crm_context", Max: 4000},
 			choice("u_entitled_tier", "none", "standard", "premium", "vip"), Field{Name: "u_entitled_until", Type: "glide_date"}, Field{Name: "u_entitlement_reason", Max: 255})
 	}
-	return map[string]*table{servicenow.Account: newTable("ACCT", account...), servicenow.Contact: newTable("", contact...), servicenow.Case: newTable("CS", cases...)}
+	return map[string]*table{deletions: newTable("", texts("tablename", "documentkey")...), servicenow.Account: newTable("ACCT", account...), servicenow.Contact: newTable("", contact...), servicenow.Case: newTable("CS", cases...)}
 }
 
 // staging is the table behind a staging table of the kit, and the field of that table that a column is mapped to.

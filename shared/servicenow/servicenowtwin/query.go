@@ -178,13 +178,15 @@ func (q query) holds(r *row) bool {
 // find returns the rows of q in its order.
 func (tb *table) find(q query) []*row {
 	var out []*row
-	candidates := tb.candidates(q)
+	candidates, natural := tb.candidates(q)
+	if natural && q.keyOnly() { // a whole listing: there is nothing else to look at
+		return candidates
+	}
 	for _, r := range candidates {
 		if q.holds(r) {
 			out = append(out, r)
 		}
 	}
-	natural := len(q.order) > 0 && q.order[0] == order{"sys_updated_on", false} && (len(q.order) == 1 || q.order[1] == order{"sys_id", false})
 	if natural || len(out) < 2 {
 		return out
 	}
@@ -203,12 +205,12 @@ func (tb *table) find(q query) []*row {
 	return out
 }
 
-// candidates narrows down the rows that q may find, by an id, a unique field or the earliest sys_updated_on; in the
-// order of sys_updated_on and sys_id.
-func (tb *table) candidates(q query) []*row {
-	from := ""
+// candidates narrows down the rows that q may find, by an id, a unique field, the earliest and latest sys_updated_on, or in
+// a listing by sys_id by that. natural reports that they are in q's order.
+func (tb *table) candidates(q query) (rows []*row, natural bool) {
+	from, to, after := "", "", ""
 	for i, group := range q.groups {
-		start := ""
+		start, end, low := "", "", ""
 		for _, any := range group {
 			if len(any) != 1 {
 				continue
@@ -216,19 +218,57 @@ func (tb *table) candidates(q query) []*row {
 			c := any[0]
 			switch {
 			case len(q.groups) == 1 && c.op == "=" && c.field.Name == "sys_id":
-				return present(tb.rows[c.value])
+				return present(tb.rows[c.value]), true
 			case len(q.groups) == 1 && c.op == "=" && c.field.Unique && c.value != "":
-				return present(tb.unique[c.field.Name][strings.ToLower(c.value)])
+				return present(tb.unique[c.field.Name][strings.ToLower(c.value)]), true
+			case len(q.groups) == 1 && c.op == "IN" && c.field.Name == "sys_id":
+				for _, id := range strings.Split(c.value, ",") {
+					rows = append(rows, present(tb.rows[id])...)
+				}
+				return rows, false
 			case c.field.Name == "sys_updated_on" && (c.op == "=" || c.op == ">=" || c.op == ">"):
 				start = max(start, c.value)
+			case c.field.Name == "sys_updated_on" && (c.op == "<=" || c.op == "<") && (end == "" || c.value < end):
+				end = c.value
+			case c.field.Name == "sys_id" && c.op == ">":
+				low = max(low, c.value)
 			}
 		}
 		if i == 0 || start < from {
 			from = start
 		}
+		if i == 0 || low < after {
+			after = low
+		}
+		if i == 0 || end == "" || to != "" && end > to {
+			to = end
+		}
 	}
-	at, _ := slices.BinarySearchFunc(tb.sorted, from, func(r *row, from string) int { return strings.Compare(r.data["sys_updated_on"], from) })
-	return tb.sorted[at:]
+	if from == "" && to == "" && len(q.order) == 1 && q.order[0] == (order{"sys_id", false}) {
+		return tb.after(after), true
+	}
+	natural = len(q.order) > 0 && q.order[0] == order{"sys_updated_on", false} && (len(q.order) == 1 || q.order[1] == order{"sys_id", false})
+	search := func(at string) int {
+		i, _ := slices.BinarySearchFunc(tb.sorted, at, func(r *row, at string) int { return strings.Compare(r.data["sys_updated_on"], at) })
+		return i
+	}
+	end := len(tb.sorted)
+	if to != "" {
+		end = search(to + "~") // after all of that second
+	}
+	return tb.sorted[min(search(from), end):end], natural
+}
+
+// keyOnly reports that q asks for nothing but rows after a sys_id.
+func (q query) keyOnly() bool {
+	for _, group := range q.groups {
+		for _, any := range group {
+			if len(any) != 1 || any[0].field.Name != "sys_id" || any[0].op != ">" {
+				return false
+			}
+		}
+	}
+	return len(q.groups) == 1 && len(q.order) == 1 && q.order[0] == (order{"sys_id", false})
 }
 
 func present(r *row) []*row {

@@ -1,5 +1,5 @@
 // Package servicenowtwin is a stand-in of one ServiceNow instance with Customer Service Management and Sorrel's
-// kit (infra/servicenow) in it: sign-in, the Table API, import sets that coalesce, the Aggregate API, hourly rate
+// kit (infra/servicenow) in it: sign-in, the Table API, the table of deletions, import sets that coalesce, the Aggregate API, hourly rate
 // limit rules, access rules, business rules, and the webhooks that the kit posts. Everything else answers 400 or 404.
 //
 // Beyond the kit's, it serves POST /_twin/edit {"object","id","fields"} and POST /_twin/delete {"object","id"}: what a
@@ -303,7 +303,11 @@ func (t *Twin) save(object string, r *row, in map[string]string, actor string) (
 	}
 	now["sys_updated_on"], now["sys_updated_by"] = at, actor
 	r.data = now
-	tb.put(r)
+	if insert {
+		tb.insert(r)
+	} else {
+		tb.put(r)
+	}
 	operation := "update"
 	if insert {
 		operation = "insert"
@@ -364,7 +368,14 @@ func (f *Field) accept(v, old string) string {
 
 // drop deletes. The twin is locked.
 func (t *Twin) drop(object string, r *row, actor string) {
-	t.tables[object].remove(r)
+	tb := t.tables[object]
+	tb.remove(r)
+	tb.forget(r)
+	if audit := t.tables[deletions]; tb != audit {
+		at := t.now().Format(layout)
+		t.last++
+		audit.insert(&row{id: t.guid(), born: t.last, data: map[string]string{"tablename": object, "documentkey": r.id, "sys_created_on": at, "sys_updated_on": at, "sys_created_by": actor, "sys_updated_by": actor, "sys_mod_count": "0"}})
+	}
 	t.push(object, r, "delete", actor)
 }
 
@@ -466,6 +477,7 @@ type table struct {
 	names  map[string]*Field
 	rows   map[string]*row
 	sorted []*row                     // by sys_updated_on and sys_id
+	ids    []*row                     // by sys_id, from the first listing in that order on
 	unique map[string]map[string]*row // field → lower-case value → row
 }
 
@@ -515,6 +527,40 @@ func byTime(a, b *row) int {
 		return c
 	}
 	return strings.Compare(a.id, b.id)
+}
+
+func byID(r *row, id string) int { return strings.Compare(r.id, id) }
+
+// insert adds a new row. Its sys_id, unless it is set already, is its id.
+func (tb *table) insert(r *row) {
+	if r.data["sys_id"] == "" {
+		r.data["sys_id"] = r.id
+	}
+	tb.put(r)
+	if tb.ids != nil {
+		i, _ := slices.BinarySearchFunc(tb.ids, r.id, byID)
+		tb.ids = slices.Insert(tb.ids, i, r)
+	}
+}
+
+// forget takes a deleted row out of the order of ids.
+func (tb *table) forget(r *row) {
+	if i, ok := slices.BinarySearchFunc(tb.ids, r.id, byID); ok {
+		tb.ids = slices.Delete(tb.ids, i, i+1)
+	}
+}
+
+// after are the rows with higher ids.
+func (tb *table) after(id string) []*row {
+	if tb.ids == nil {
+		tb.ids = slices.Clone(tb.sorted)
+		slices.SortFunc(tb.ids, func(a, b *row) int { return strings.Compare(a.id, b.id) })
+	}
+	i, found := slices.BinarySearchFunc(tb.ids, id, byID)
+	if found {
+		i++
+	}
+	return tb.ids[i:]
 }
 
 func (tb *table) put(r *row) {

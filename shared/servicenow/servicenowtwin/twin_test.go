@@ -155,8 +155,6 @@ func TestStats(t *testing.T) {
 	for i, city := range []string{"Bern", "Bern", "Rome", ""} {
 		in.edit("", map[string]any{"name": fmt.Sprint("A", i), "city": city, "u_credit_limit": fmt.Sprint(10 * i)})
 	}
-	hidden := in.edit("", map[string]any{"name": "Hidden"})
-	in.Hide(servicenow.Account, hidden, true)
 	for query, want := range map[string]string{
 		"sysparm_count=true": `{"result":{"stats":{"count":"4"}}}`,
 		"sysparm_count=true&sysparm_query=" + url.QueryEscape("city=Bern"): `{"result":{"stats":{"count":"2"}}}`,
@@ -165,6 +163,12 @@ func TestStats(t *testing.T) {
 	} {
 		if status, got, _ := in.do("GET", "/api/now/stats/customer_account?"+query, ""); status != 200 || show(got) != want {
 			t.Errorf("%s: %d %s, want %s", query, status, show(got), want)
+		}
+	}
+	in.Hide(servicenow.Account, in.edit("", map[string]any{"name": "Hidden", "city": "Oslo"}), true)
+	for query, want := range map[string]int{"": 403, "&sysparm_query=" + url.QueryEscape("city=Bern"): 200} {
+		if status, got, _ := in.do("GET", "/api/now/stats/customer_account?sysparm_count=true"+query, ""); status != want {
+			t.Errorf("%s: %d %s, want %d: one record is hidden", query, status, show(got), want)
 		}
 	}
 }
