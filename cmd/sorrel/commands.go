@@ -269,10 +269,15 @@ type devCommand struct {
 	BatchEvery  time.Duration `default:"30s" help:"How often each platform is listed; negative for never."`
 	SweepEvery  time.Duration `default:"1s" help:"How often due work is swept."`
 	EndpointURL string        `name:"endpoint-url" help:"Use the DynamoDB and SQS adapters at this AWS-compatible endpoint instead of files. Give two, comma-separated, for separate DynamoDB and SQS endpoints."`
+	Files       string        `help:"Take in the files that come to this folder, too." type:"existingdir"`
+	FilesEvery  time.Duration `default:"5s" help:"How often the folder is looked at."`
 	Quiet       bool          `help:"Do not narrate."`
 	PrintEvents bool          `name:"print-events" help:"Print what subscribers are told, and one of this process that is told everything."`
 	JSON        bool          `help:"With --print-events: the CloudEvents themselves."`
 }
+
+// leftAlone is how long a file must have been left alone to be taken: whoever copies one writes more often.
+const leftAlone = 2 * time.Second
 
 // Run serves until interrupted.
 func (c devCommand) Run(ctx binding, s screen) error {
@@ -305,7 +310,15 @@ func (c devCommand) Run(ctx binding, s screen) error {
 	if c.PrintEvents {
 		w.PrintEvents(s.out, c.JSON)
 	}
-	h, err := local.Start(w, local.Options{Listen: c.Listen, Endpoints: endpoints, BatchEvery: c.BatchEvery, SweepEvery: c.SweepEvery})
+	options := local.Options{Listen: c.Listen, Endpoints: endpoints, BatchEvery: c.BatchEvery, SweepEvery: c.SweepEvery, FilesEvery: c.FilesEvery}
+	if c.Files != "" {
+		dir, err := filepath.Abs(c.Files)
+		if err != nil {
+			return err
+		}
+		options.Files = boot.Folder{Dir: dir, Settled: leftAlone, Watched: true, Now: time.Now}
+	}
+	h, err := local.Start(w, options)
 	if err != nil {
 		return err
 	}

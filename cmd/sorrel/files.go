@@ -42,10 +42,6 @@ func (c filesLoadCommand) Run(ctx binding, s screen) (err error) {
 	if err != nil {
 		return err
 	}
-	all, err := folder(c.Dir)
-	if err != nil {
-		return err
-	}
 	if _, err := os.Stat(c.Data); errors.Is(err, os.ErrNotExist) && c.DryRun { // it must not leave a store behind
 		if c.Data, err = os.MkdirTemp("", "sorrel-files-"); err != nil {
 			return fault.Wrap(fault.Refused, "files", "", err)
@@ -61,7 +57,7 @@ func (c filesLoadCommand) Run(ctx binding, s screen) (err error) {
 	if !c.Quiet {
 		o.Progress = s.loading(time.Now)
 	}
-	out, err := w.Load().Apply(ctx, all, o)
+	out, err := w.Load().Run(ctx, boot.Folder{Dir: c.Dir}, o)
 	if c.JSON {
 		if out == nil {
 			out = []load.Loaded{}
@@ -207,26 +203,6 @@ func (s screen) exported(w export.Written) {
 	if more := w.Left - int64(len(w.Out)); more > 0 {
 		s.printf("%d more left out\n", more)
 	}
-}
-
-// folder lists the files of a folder, without hidden ones.
-func folder(dir string) ([]load.File, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, fault.Wrap(fault.NotFound, "files", dir, err)
-	}
-	var out []load.File
-	for _, e := range entries {
-		if !e.Type().IsRegular() || strings.HasPrefix(e.Name(), ".") {
-			continue
-		}
-		info, err := e.Info()
-		if err != nil {
-			return nil, fault.Wrap(fault.NotFound, "files", e.Name(), err)
-		}
-		out = append(out, load.File{Name: e.Name(), Changed: info.ModTime(), Open: func(context.Context) (io.ReadCloser, error) { return os.Open(filepath.Join(dir, e.Name())) }})
-	}
-	return out, nil
 }
 
 // loading tells on standard error how far a file is, at most once a second.

@@ -40,8 +40,14 @@ type process struct {
 // dev starts a process over the files in data.
 func dev(t *testing.T, binary, data, twinsFile string) *process {
 	t.Helper()
+	return begin(t, binary, "--data", data, "--twins", twinsFile, "--batch-every", "1s", "--sweep-every", "250ms")
+}
+
+// begin starts a process with these flags.
+func begin(t *testing.T, binary string, flags ...string) *process {
+	t.Helper()
 	p := &process{stderr: &bytes.Buffer{}}
-	p.cmd = exec.CommandContext(t.Context(), binary, "dev", "--quiet", "--listen", "127.0.0.1:0", "--data", data, "--twins", twinsFile, "--batch-every", "1s", "--sweep-every", "250ms")
+	p.cmd = exec.CommandContext(t.Context(), binary, append([]string{"dev", "--quiet", "--listen", "127.0.0.1:0"}, flags...)...)
 	p.cmd.Stderr = p.stderr
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"sorrel/shared/deadline"
 	"sorrel/shared/fault"
 	"sorrel/shared/flow/intake"
+	"sorrel/shared/flow/load"
 	"sorrel/shared/telemetry"
 	"sorrel/shared/trigger"
 )
@@ -28,6 +29,8 @@ type Options struct {
 	Endpoints      map[string]boot.Endpoint // shown at /v1/dev, nil = not shown
 	BatchEvery     time.Duration            // default 30 s; negative = never
 	SweepEvery     time.Duration            // default 1 s; negative = never
+	Files          load.Source              // where files come; nil = nowhere
+	FilesEvery     time.Duration            // default 5 s
 	HubWorkers     int                      // batches handled at once per queue; default 8; negative = none
 	DeliverWorkers int                      // default 8; negative = none
 	RunWorkers     int                      // of workflows; default 4; negative = none
@@ -61,6 +64,7 @@ func Start(w *boot.World, o Options) (*Host, error) {
 	}
 	orElse(&o.BatchEvery, 30*time.Second)
 	orElse(&o.SweepEvery, time.Second)
+	orElse(&o.FilesEvery, 5*time.Second)
 	if o.HubWorkers == 0 {
 		o.HubWorkers = 8
 	}
@@ -100,6 +104,10 @@ func Start(w *boot.World, o Options) (*Host, error) {
 	h.every(ctx, time.Minute, func(ctx context.Context) { h.note("tidying", w.Tidy(ctx)) })
 	for p := range w.Connectors {
 		h.every(ctx, o.BatchEvery, func(ctx context.Context) { h.note("batch", h.List(ctx, p)) })
+	}
+	if o.Files != nil {
+		take := trigger.Files(w.Load(), o.Files, func() {})
+		h.every(ctx, o.FilesEvery, func(ctx context.Context) { _, err := take(ctx, []byte("{}")); h.note("files", err) })
 	}
 	return h, nil
 }

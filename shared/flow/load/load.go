@@ -5,6 +5,9 @@
 // records before it are durably queued: a run that dies goes on from there, and the same content again is not taken twice. A
 // record's version is the time that the file was last changed and the record's place in it, so that a late file does not
 // overwrite what a newer one said.
+//
+// Runs may overlap: they queue the same messages, of which the queue keeps one. The one that finds the other ahead of it
+// leaves the file to it.
 package load
 
 import (
@@ -18,6 +21,7 @@ import (
 	"strings"
 	"time"
 
+	"sorrel/shared/deadline"
 	"sorrel/shared/fault"
 	"sorrel/shared/files"
 	"sorrel/shared/ledger"
@@ -50,6 +54,14 @@ type File struct {
 	Name    string // without its folder
 	Changed time.Time
 	Open    func(ctx context.Context) (io.ReadCloser, error)
+	// Same names this very content where that is known without reading it, such as the place and the entity tag of an object.
+	// Then it is looked at once, however many runs it takes, and passed over when it is done. Empty: not known.
+	Same string
+}
+
+// Source is a place where files come.
+type Source interface {
+	List(ctx context.Context) ([]File, error)
 }
 
 // Options of one run.
@@ -65,6 +77,7 @@ const (
 	Duplicate = "duplicate"       // its content was loaded before
 	Refused   = "refused"         // as a whole
 	Unknown   = "unknown"         // no mapping takes it
+	Later     = "later"           // the next run goes on
 )
 
 // Loaded is what became of one file.
@@ -89,9 +102,10 @@ type Row struct {
 }
 
 const (
-	page      = 100            // records queued between two notes of the position
-	maxShown  = 100            // broken rows that become exceptions of their own
-	maxAhead  = 24 * time.Hour // a file that claims to be newer would keep what comes later from counting
+	page      = 100              // records queued between two notes of the position
+	maxShown  = 100              // broken rows that become exceptions of their own
+	pageTime  = 10 * time.Second // must be left to begin another page
+	maxAhead  = 24 * time.Hour   // a file that claims to be newer would keep what comes later from counting
 	firstYear = 1990
 )
 
@@ -115,6 +129,8 @@ type position struct {
 	Changed time.Time `json:"changed"`
 	Records int64     `json:"records"`
 	Done    bool      `json:"done"`
+	Begun   bool      `json:"begun,omitempty"`
+	name    string
 }
 
 // Apply takes files in: what others refer to first, then the older ones. What is wrong with a file is told in its Loaded; the
@@ -137,22 +153,86 @@ func (f *Flow) Apply(ctx context.Context, all []File, o Options) ([]Loaded, erro
 	slices.SortStableFunc(works, func(a, b work) int {
 		return cmp.Or(cmp.Compare(a.order, b.order), a.Changed.Compare(b.Changed), strings.Compare(a.Name, b.Name))
 	})
-	for _, w := range works {
-		err := f.take(ctx, &w, o)
-		if c := fault.ClassOf(err); err != nil && (c == fault.Contract || c == fault.Malformed) {
-			w.out.Status, w.out.Detail = Refused, err.Error()
-			if !o.DryRun {
-				err = f.d.Ledger.Park(ctx, f.exception(w, 0, err.Error()))
-			} else {
-				err = nil
-			}
+	for i, w := range works {
+		known, err := f.take(ctx, &w, o)
+		switch c := fault.ClassOf(err); {
+		case err == nil:
+		case timeIsUp(ctx) && i == 0 && w.out.Records == 0: // it had all the time there is
+			err = f.refuse(ctx, &w, "cannot be looked at as a whole in the time of one run; split it", o)
+		case timeIsUp(ctx):
+			w.out.Status, err = Later, nil
+		case c == fault.Contract || c == fault.Malformed || c == fault.Forbidden:
+			err = f.refuse(ctx, &w, err.Error(), o)
+		case errors.Is(err, errElsewhere):
+			w.out.Status, w.out.Detail, err = Later, err.Error(), nil
 		}
-		out = append(out, w.out)
+		if !known {
+			out = append(out, w.out)
+		}
 		if err != nil {
 			return out, fault.Wrap("", "load", w.Name, err)
 		}
 	}
 	return out, nil
+}
+
+// errElsewhere ends a run's work at a file.
+var errElsewhere = errors.New("another run is at it")
+
+// timeIsUp reports whether a run has no time for another page. A cancelled run has not come to its end: it fails.
+func timeIsUp(ctx context.Context) bool {
+	return !errors.Is(ctx.Err(), context.Canceled) && !deadline.Fits(ctx, pageTime)
+}
+
+// Run takes in what has come to a place. What was done before, and is known without reading it, is passed over in silence.
+func (f *Flow) Run(ctx context.Context, s Source, o Options) ([]Loaded, error) {
+	all, err := s.List(ctx)
+	if err != nil {
+		return nil, fault.Wrap("", "load.list", "", err)
+	}
+	return f.Apply(ctx, all, o)
+}
+
+// refuse notes that a file is not taken.
+func (f *Flow) refuse(ctx context.Context, w *work, detail string, o Options) error {
+	w.out.Status, w.out.Detail = Refused, detail
+	if o.DryRun {
+		return nil
+	}
+	ctx = context.WithoutCancel(ctx) // its time may be up, but not the function's
+	if err := f.d.Ledger.Park(ctx, f.exception(*w, 0, detail)); err != nil || w.Same == "" {
+		return err
+	}
+	return f.save(ctx, sameName(w.Same), looked{Refused: detail, Config: f.d.Config.Version()})
+}
+
+// looked is what is noted of a file that is known without reading it.
+type looked struct {
+	files.Inspected
+	Done    bool   `json:"done,omitempty"`
+	Refused string `json:"refused,omitempty"`
+	Config  string `json:"config,omitempty"` // under which it was refused
+}
+
+func sameName(same string) string { return "file/" + same }
+
+// look looks at all of a file, unless that was done before.
+func (f *Flow) look(ctx context.Context, w *work, o Options) (looked, error) {
+	var l looked
+	if w.Same != "" {
+		if err := f.noted(ctx, sameName(w.Same), &l); err != nil {
+			return l, err
+		}
+		if l.Hash != "" || l.Refused != "" && l.Config == f.d.Config.Version() {
+			return l, nil
+		}
+	}
+	l = looked{}
+	err := w.open(ctx, func(in io.Reader) (err error) { l.Inspected, err = files.Inspect(in, w.layout); return err })
+	if err != nil || w.Same == "" || o.DryRun {
+		return l, err
+	}
+	return l, f.save(ctx, sameName(w.Same), l)
 }
 
 // kinds are all layouts, in the order in which their files are taken.
@@ -197,67 +277,101 @@ func (w *work) open(ctx context.Context, do func(io.Reader) error) error {
 	return do(in)
 }
 
-func (f *Flow) take(ctx context.Context, w *work, o Options) (err error) {
+// take takes one file. known says that nothing is new about it, and that it was not even read.
+func (f *Flow) take(ctx context.Context, w *work, o Options) (known bool, err error) {
 	if w.layout, err = w.layout.For(w.Name); err != nil {
-		return err
+		return false, err
+	}
+	whole, err := f.look(ctx, w, o)
+	switch {
+	case err != nil:
+		return false, err
+	case whole.Refused != "":
+		w.out.Status, w.out.Detail = Refused, whole.Refused
+		return true, nil
+	case whole.Done:
+		return true, nil
 	}
 	if y := w.Changed.Year(); w.Changed.Sub(f.d.Now()) > maxAhead || y < firstYear {
-		return &fault.Error{Class: fault.Contract, Op: "load", ID: w.Name, Detail: "the file says that it was changed at " + w.Changed.UTC().Format(time.RFC3339),
+		return false, &fault.Error{Class: fault.Contract, Op: "load", ID: w.Name, Detail: "the file says that it was changed at " + w.Changed.UTC().Format(time.RFC3339),
 			Remedy: "set its time to when its content was true (touch -d): a later file counts more than an earlier one"}
 	}
-	var whole files.Inspected
-	if err := w.open(ctx, func(in io.Reader) (err error) { whole, err = files.Inspect(in, w.layout); return err }); err != nil {
-		return err
-	}
 	w.out.Encoding, w.out.Ignored, w.out.Records = whole.Encoding, whole.Ignored, whole.Records
-	name := w.mapping.Object + "/" + w.layout.List + "/" + whole.Hash
-	text, err := f.d.Ledger.Cursor(ctx, record.Files, name)
-	if err != nil {
-		return err
-	}
-	at := position{File: w.Name, Changed: w.Changed.UTC()}
-	if text != "" {
-		if err := json.Unmarshal([]byte(text), &at); err != nil {
-			return fault.Wrap(fault.Internal, "load.position", w.Name, err)
-		}
-	}
-	if at.Done {
-		w.out.Status, w.out.Resumed, w.out.Detail = Duplicate, at.Records, "the same content was loaded as "+at.File
-		return nil
+	at := position{File: w.Name, Changed: w.Changed.UTC(), name: w.mapping.Object + "/" + w.layout.List + "/" + whole.Hash}
+	if err := f.noted(ctx, at.name, &at); err != nil {
+		return false, err
 	}
 	w.out.Resumed = at.Records
-	if text == "" && !o.DryRun { // whoever goes on uses the same time, so that a record told twice is told in one version
-		if err := f.note(ctx, name, at); err != nil {
-			return err
+	switch {
+	case at.Done:
+		w.out.Status, w.out.Detail = Duplicate, "the same content was loaded as "+at.File
+		return false, f.done(ctx, w, whole, o)
+	case !at.Begun && !o.DryRun: // whoever goes on uses the same time, so that a record told twice is told in one version
+		at.Begun = true
+		if err := f.save(ctx, at.name, at); err != nil {
+			return false, err
 		}
 	}
-	err = w.open(ctx, func(in io.Reader) error { return f.queue(ctx, w, in, whole.Hash, name, &at, o) })
-	if err != nil {
-		return err
+	if err := w.open(ctx, func(in io.Reader) error { return f.queue(ctx, w, in, whole.Hash, &at, o) }); err != nil || w.out.Status == Later {
+		return false, err
 	}
 	if o.DryRun {
 		w.out.Status = Fine
-		return nil
+		return false, nil
 	}
 	at.Done = true
-	if err := f.note(ctx, name, at); err != nil {
-		return err
+	if err := f.save(ctx, at.name, at); err != nil {
+		return false, err
 	}
 	w.out.Status = Done
 	f.d.Telemetry.Count("FileRecords", record.Files, float64(w.out.Queued))
-	return f.d.Ledger.Unpark(ctx, f.exception(*w, 0, ""))
+	if err := f.done(ctx, w, whole, o); err != nil {
+		return false, err
+	}
+	return false, f.d.Ledger.Unpark(ctx, f.exception(*w, 0, ""))
 }
 
-func (f *Flow) note(ctx context.Context, name string, at position) error {
-	text, err := json.Marshal(at)
+// done notes that a file that is known without reading it need not be looked at any more.
+func (f *Flow) done(ctx context.Context, w *work, whole looked, o Options) error {
+	if w.Same == "" || o.DryRun {
+		return nil
+	}
+	whole.Done = true
+	return f.save(ctx, sameName(w.Same), whole)
+}
+
+// noted reads what was noted under a name, if anything was.
+func (f *Flow) noted(ctx context.Context, name string, into any) error {
+	text, err := f.d.Ledger.Cursor(ctx, record.Files, name)
+	if err != nil || text == "" {
+		return err
+	}
+	return fault.Wrap(fault.Internal, "load.position", name, json.Unmarshal([]byte(text), into))
+}
+
+func (f *Flow) save(ctx context.Context, name string, what any) error {
+	text, err := json.Marshal(what)
 	if err != nil {
-		return fault.Wrap(fault.Internal, "load.position", at.File, err)
+		return fault.Wrap(fault.Internal, "load.position", name, err)
 	}
 	return f.d.Ledger.SaveCursor(ctx, record.Files, name, string(text))
 }
 
+// advance moves a position on, unless another run has done so.
+func (f *Flow) advance(ctx context.Context, at *position, records int64) error {
+	now := position{}
+	if err := f.noted(ctx, at.name, &now); err != nil {
+		return err
+	}
+	if now.Records != at.Records || now.Done {
+		return errElsewhere
+	}
+	at.Records = records
+	return f.save(ctx, at.name, at)
+}
+
 // queue queues the records behind a position, page by page.
-func (f *Flow) queue(ctx context.Context, w *work, in io.Reader, hash, name string, at *position, o Options) error {
+func (f *Flow) queue(ctx context.Context, w *work, in io.Reader, hash string, at *position, o Options) error {
 	records, err := files.NewRecords(in, w.layout)
 	if err != nil {
 		return err
@@ -271,8 +385,7 @@ func (f *Flow) queue(ctx context.Context, w *work, in io.Reader, hash, name stri
 					return fault.Wrap("", "load.queue", w.Name, err)
 				}
 			}
-			at.Records = seen
-			if err := f.note(ctx, name, *at); err != nil {
+			if err := f.advance(ctx, at, seen); err != nil {
 				return err
 			}
 		}
@@ -313,6 +426,10 @@ func (f *Flow) queue(ctx context.Context, w *work, in io.Reader, hash, name stri
 		if seen%page == 0 {
 			if err := send(seen); err != nil {
 				return err
+			}
+			if timeIsUp(ctx) {
+				w.out.Status = Later
+				return nil
 			}
 		}
 	}

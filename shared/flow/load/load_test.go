@@ -329,3 +329,140 @@ func TestDiskFails(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// shelf is a source of files that counts how often each is opened.
+type shelf struct {
+	files  []load.File
+	opened map[string]int
+}
+
+func (s *shelf) put(f load.File) {
+	open := f.Open
+	f.Open = func(ctx context.Context) (io.ReadCloser, error) { s.opened[f.Name]++; return open(ctx) }
+	s.files = append(s.files, f)
+}
+
+func (s *shelf) List(context.Context) ([]load.File, error) { return s.files, nil }
+
+// What is known without reading it is looked at once, and passed over when it is done or refused.
+func TestKnownFiles(t *testing.T) {
+	t.Parallel()
+	w, s := newWorld(t), &shelf{opened: map[string]int{}}
+	for name, content := range map[string]string{"customers-1.csv": header + customer("A", "Ann"), "customers-2.csv": header + customer("A", "Ann"), "customers-3.csv": "wrong\n"} {
+		f := text(name, content, time.Hour)
+		f.Same = name + "/etag"
+		s.put(f)
+	}
+	run := func() string {
+		got, err := w.flow(w.queue).Run(t.Context(), s, load.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out []string
+		for _, l := range got {
+			out = append(out, l.File+" "+l.Status)
+		}
+		return strings.Join(out, ", ")
+	}
+	if got := run(); got != "customers-1.csv loaded, customers-2.csv duplicate, customers-3.csv refused" {
+		t.Errorf("first %s", got)
+	}
+	before := fmt.Sprint(s.opened)
+	if got := run(); got != "" || fmt.Sprint(s.opened) != before {
+		t.Errorf("again %q, opened %v, before %s", got, s.opened, before)
+	}
+	s.files[0].Same += "2" // another version of the object, whatever it is
+	if got := run(); got == "" {
+		t.Error("a new version is passed over")
+	}
+}
+
+// ending is a context that has so much time left.
+func ending(t *testing.T, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// A run that has no time left stops at a page; the next one goes on there, and does not look at all of the file again.
+func TestTimeIsUp(t *testing.T) {
+	t.Parallel()
+	w, s := newWorld(t), &shelf{opened: map[string]int{}}
+	const n = 350
+	var sb strings.Builder
+	sb.WriteString(header)
+	for i := range n {
+		sb.WriteString(customer(fmt.Sprint("C", i), "Ann"))
+	}
+	f := text("customers.csv", sb.String(), time.Hour)
+	f.Same = "1"
+	s.put(f)
+	short := ending(t, 5*time.Second) // less than a page needs
+	for run := 1; run <= 4; run++ {
+		got, err := w.flow(w.queue).Run(short, s, load.Options{})
+		if err != nil || len(got) != 1 || got[0].Resumed != int64(run-1)*100 || s.opened["customers.csv"] != run+1 {
+			t.Fatalf("run %d: %+v, %v, opened %d times", run, got, err, s.opened["customers.csv"])
+		}
+		if want := map[bool]string{true: load.Later, false: load.Done}[run < 4]; got[0].Status != want {
+			t.Errorf("run %d: %+v", run, got[0])
+		}
+	}
+	if w.hear(); w.golden("customers", "C349", "name") != "Ann" {
+		t.Error("the last record is missing")
+	}
+}
+
+// stuck reads nothing until the context of its file ends.
+type stuck struct{ ctx context.Context }
+
+func (s stuck) Read([]byte) (int, error) { <-s.ctx.Done(); return 0, s.ctx.Err() }
+func (s stuck) Close() error             { return nil }
+
+// What cannot even be looked at in all the time that there is, is told; what came after it waits.
+func TestTooLarge(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	huge := load.File{Name: "customers-1.csv", Changed: at.Add(-2 * time.Hour), Same: "1", Open: func(ctx context.Context) (io.ReadCloser, error) { return stuck{ctx}, nil }}
+	got, err := w.flow(w.queue).Apply(ending(t, 50*time.Millisecond), []load.File{huge, text("customers-2.csv", header, time.Hour)}, load.Options{})
+	if err != nil || len(got) != 2 || got[0].Status != load.Refused || got[1].Status != load.Later || !strings.Contains(w.exceptions()["files/customers-1.csv"], "split it") {
+		t.Errorf("%+v, %v, %q", got, err, w.exceptions())
+	}
+}
+
+// rival lets another run take the same file, once, before a page is queued.
+type rival struct {
+	queue.Sender
+	run func()
+}
+
+func (r *rival) Send(ctx context.Context, msgs ...queue.Message) error {
+	if run := r.run; run != nil {
+		r.run = nil
+		run()
+	}
+	return r.Sender.Send(ctx, msgs...)
+}
+
+// Of two runs at once, the one that finds the other ahead leaves the file to it; the queue keeps each message once.
+func TestTwoRuns(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var sb strings.Builder
+	sb.WriteString(header)
+	for i := range 250 {
+		sb.WriteString(customer(fmt.Sprint("C", i), "Ann"))
+	}
+	f := text("customers.csv", sb.String(), time.Hour)
+	r := &rival{Sender: w.queue, run: func() {
+		if got := w.load(load.Options{}, f); got[0].Status != load.Done || got[0].Queued != 250 {
+			t.Errorf("the other run: %+v", got)
+		}
+	}}
+	got, err := w.flow(r).Apply(t.Context(), []load.File{f}, load.Options{})
+	if err != nil || got[0].Status != load.Later || got[0].Queued != 0 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if d, err := w.queue.Depth(t.Context()); err != nil || d.Visible != 250 {
+		t.Errorf("%+v, %v", d, err)
+	}
+}
