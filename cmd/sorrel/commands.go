@@ -45,6 +45,7 @@ type commands struct {
 	Exceptions  exceptionsCommand  `cmd:"" help:"List what a person must look at, and act on it."`
 	Deadletters deadlettersCommand `cmd:"" help:"List messages that were given up, redrive or discard them."`
 	Replay      replayCommand      `cmd:"" help:"Do again what was done: plan first, then run."`
+	Reconcile   reconcileCommand   `cmd:"" help:"Compare platforms with what is known of them, and certify that."`
 	Subscribers subscribersCommand `cmd:"" help:"List who is told of changes and business events, and have them told again."`
 	Schemas     schemasCommand     `cmd:"" help:"Print the JSON Schemas of the events that subscribers are told."`
 	Override    overrideCommand    `cmd:"" help:"Set a field to a value that wins over every rule, until its end."`
