@@ -103,6 +103,7 @@ func (d *demo) story() []chapter {
 		{"Three opportunities are won: one is clean, finance corrects one, and rejects one", d.activated},
 		{"NetSuite goes down in the middle of an activation; the process is killed in the middle of another", d.interrupted},
 		{"A ticket is escalated, and a bill is paid", d.escalated},
+		{"Tickets show whether service is owed, also with the ERP down", d.entitled},
 		{"Nobody decides for five days", d.undecided},
 		{"Sales works on an account: the desks see it, and a subscriber is told, twice if it asks", d.listened},
 		{"No loops, and nothing forgotten", d.noLoops},

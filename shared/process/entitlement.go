@@ -77,10 +77,42 @@ func (e service) wants(f workflow.Facts) bool {
 	return ok && err == nil
 }
 
-// asks reports whether the owner is to be asked now: nobody has, or could not.
+// asks reports whether the owner is to be asked now: nobody has, or it could not be and there is news, or time has passed.
 func asks(f workflow.Facts) bool {
 	asked, err := time.Parse(time.RFC3339, f.Run.Kept["asked"])
-	return err != nil || f.Run.Kept["stale"] != "" && !f.Now.Before(asked.Add(askAgain))
+	return err != nil || f.Run.Kept["stale"] != "" && (!f.Now.Before(asked.Add(askAgain)) || judge(f).why != f.Run.Kept["judged"])
+}
+
+// verdict is what a case is marked with.
+type verdict struct{ tier, until, why string }
+
+func judge(f workflow.Facts) verdict {
+	c, some := f.Others["customer"]
+	if !some {
+		return verdict{unentitled, "", "The case belongs to no known customer."}
+	}
+	is := entitlement.Judge(text(c, "creditHold") == "on", text(c, "supportTier"), terms(f), "", entitlement.Day(f.Now))
+	if vanished(c) {
+		is = entitlement.Entitled{Reason: entitlement.CustomerDeleted}
+	}
+	number := ""
+	for _, k := range f.Lists["contracts"] {
+		if k.ID == is.Contract {
+			number = text(k, "number")
+		}
+	}
+	if !is.Entitled {
+		return verdict{unentitled, "", judged(is, number)}
+	}
+	return verdict{is.Tier, is.Until, judged(is, number)}
+}
+
+func terms(f workflow.Facts) []entitlement.Terms {
+	var out []entitlement.Terms
+	for _, k := range f.Lists["contracts"] {
+		out = append(out, entitlement.TermsOf(k))
+	}
+	return out
 }
 
 // mark keeps the case as the judgement is. It ends with the case, whose last mark stays.
@@ -88,37 +120,21 @@ func (e service) mark(f workflow.Facts) workflow.Move {
 	if over(f.Subject) {
 		return workflow.Move{Done: true}
 	}
-	var terms []entitlement.Terms
-	numbers := map[record.ID]string{}
-	for _, k := range f.Lists["contracts"] {
-		terms = append(terms, entitlement.TermsOf(k))
-		numbers[k.ID] = text(k, "number")
-	}
-	m := workflow.Move{Wait: "the end of the case", Look: entitlement.Changes(terms, f.Now)}
+	m := workflow.Move{Wait: "the end of the case", Look: entitlement.Changes(terms(f), f.Now)}
 	asked, _ := time.Parse(time.RFC3339, f.Run.Kept["asked"])
 	stale := f.Run.Kept["stale"]
-	if asks(f) {
+	v := judge(f)
+	if f.Asked {
 		asked, stale = f.Now, staleSince(f.Words)
-		m.Keep = keep("asked", f.Now.UTC().Format(time.RFC3339), "stale", stale)
+		m.Keep = keep("asked", f.Now.UTC().Format(time.RFC3339), "stale", stale, "judged", v.why)
 	}
-	if again := asked.Add(askAgain); stale != "" && (m.Look.IsZero() || again.Before(m.Look)) {
-		m.Look = again
-	}
-	tier, until, why := unentitled, "", "The case belongs to no known customer."
-	if c, some := f.Others["customer"]; some {
-		is := entitlement.Judge(text(c, "creditHold") == "on", text(c, "supportTier"), terms, "", entitlement.Day(f.Now))
-		if vanished(c) {
-			is = entitlement.Entitled{Reason: entitlement.CustomerDeleted}
-		}
-		if is.Entitled {
-			tier, until = is.Tier, is.Until
-		}
-		why = judged(is, numbers[is.Contract])
-		if stale != "" {
-			why += " As known at " + stale + ": the owner could not be asked."
+	if stale != "" {
+		v.why += " As known at " + stale + ": the owner could not be asked."
+		if again := asked.Add(askAgain); m.Look.IsZero() || again.Before(m.Look) {
+			m.Look = again
 		}
 	}
-	m.Set = []workflow.Set{set(f.Subject.ID, "entitledTier", tier), set(f.Subject.ID, "entitledUntil", until), set(f.Subject.ID, "entitlementReason", clip(why, 255))}
+	m.Set = []workflow.Set{set(f.Subject.ID, "entitledTier", v.tier), set(f.Subject.ID, "entitledUntil", v.until), set(f.Subject.ID, "entitlementReason", clip(v.why, 255))}
 	return m
 }
 

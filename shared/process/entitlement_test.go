@@ -53,6 +53,7 @@ func TestEntitlement(t *testing.T) {
 	}
 
 	// The owner does not answer: what is known, as of the oldest word, and it is asked again.
+	f.Asked = true
 	f.Words = map[record.ID]workflow.Word{"customer/c1": {AsOf: start.Add(-time.Hour)}, "contract/a": {AsOf: start.Add(-26 * time.Hour), Why: "no answer"}, "contract/b": {AsOf: start.Add(-30 * time.Hour)}}
 	marked("no answer", "premium", "2026-11-04", "contract K-1, last day 2026-11-04. As known at 2026-11-01 06:00 UTC: the owner could not be asked.")
 	if !run.Look.Equal(start.Add(askAgain)) || run.State != workflow.Running {
@@ -61,6 +62,11 @@ func TestEntitlement(t *testing.T) {
 	f.Run, f.Now = run, start.Add(time.Minute)
 	if d.Fresh(f).Live {
 		t.Error("it is asked again at once")
+	}
+	news := f
+	news.Lists = map[string][]record.Record{"contracts": {f.Lists["contracts"][1]}}
+	if !d.Fresh(news).Live {
+		t.Error("it is not asked again although there is news")
 	}
 	f.Run, f.Now = run, start.Add(askAgain)
 	if !d.Fresh(f).Live {
@@ -71,7 +77,7 @@ func TestEntitlement(t *testing.T) {
 	if want := time.Date(2026, 11, 5, 0, 0, 0, 0, time.UTC); !run.Look.Equal(want) {
 		t.Errorf("looked at again at %s, want %s", run.Look, want)
 	}
-	f.Run, f.Words = run, nil
+	f.Run, f.Words, f.Asked = run, nil, false
 	if d.Fresh(f).Live {
 		t.Error("it is asked although it has answered")
 	}

@@ -85,6 +85,7 @@ type Facts struct {
 	Others  map[string]record.Record   // by the names that the definition's steps know them by; what does not exist is missing
 	Lists   map[string][]record.Record // by the names of Definition.Lists
 	Words   map[record.ID]Word         // of Definition.Fresh, while a run is moved on
+	Asked   bool                       // their owners were asked for it
 	Due     map[record.ID][]string     // platforms that are still to be told something, sorted, by record
 	Now     time.Time
 }

@@ -331,7 +331,7 @@ func (f *Flow) freshen(ctx context.Context, d workflow.Definition, about *facts)
 			states = append(states, s)
 		}
 	}
-	about.Words = map[record.ID]workflow.Word{}
+	about.Words, about.Asked = map[record.ID]workflow.Word{}, want.Live
 	for _, w := range f.d.Owners.Look(ctx, about.Run.Trace, want.Live, states...) {
 		about.Words[w.Record.ID] = w
 	}
