@@ -37,6 +37,9 @@ import (
 //	1 run <definition> <record id>  <number>                  workflow.Run, about that record
 //	1 openrun <shard>               <run id>                  RunHead: a run that has not ended
 //	1 budget <platform>             state                     budget.State
+//	1 certificate <run id>          file                      the certificate of a run of reconciliation, as signed
+//	1 certified                     last                      Certified: the newest of them
+//	1 certificatekey                <key id>                  CertificateKey: one that they were signed with
 //	1 operation <kind> <digest>     once                      Operation: something that is done once
 const schema = "1"
 

@@ -48,6 +48,10 @@
 //	Run                      1         ⌈m/4⌉                           -
 //	LatestRun                1 e       ⌈listed/4⌉                      -
 //	OpenRuns                 8 e       ⌈listed/4⌉, at least 8          -
+//	SaveCertificate          2         1                               2·(m + 1), of m KB; 2 more for the first under a key
+//	LastCertified            1         1                               -
+//	Certificate              1         ⌈m/4⌉                           -
+//	CertificateKeys          1 e       ⌈listed/4⌉                      -
 //	Replays, Replaying       1 e       ⌈listed/4⌉                      -
 //	Scan, Records            8 e       ⌈log/4⌉, of an entity or all    -
 //	Verify                   8 e f     ⌈log/4⌉ + ⌈n/4⌉ per chain       -

@@ -743,6 +743,12 @@ func TestPrices(t *testing.T) {
 		{"changes", func() error { _, err := l.Changes(t.Context(), id); return err }, 1, 1, 0},
 		{"verify", func() error { _, err := l.Verify(t.Context(), nil); return err }, shards + 1, shards + 3, 0}, // three heads
 		{"cursor", func() error { _, err := l.Cursor(t.Context(), "p", "o"); return err }, 1, 1, 0},
+		{"save certificate, the first under its key", func() error {
+			return l.SaveCertificate(t.Context(), "r", []byte("file"), "h", Certified{}, CertificateKey{ID: "k"})
+		}, 2, 1, 2 * (1 + 1 + 1)},
+		{"last certified", func() error { _, err := l.LastCertified(t.Context()); return err }, 1, 1, 0},
+		{"certificate", func() error { _, err := l.Certificate(t.Context(), "r"); return err }, 1, 1, 0},
+		{"certificate keys", func() error { _, err := l.CertificateKeys(t.Context()); return err }, 1, 1, 0},
 		{"save cursor", func() error { return l.SaveCursor(t.Context(), "p", "o", "c") }, 1, 0, 1},
 		{"budget", func() error { _, err := l.Budget(t.Context(), "p"); return err }, 1, 1, 0},
 		{"save budget", func() error { return l.SaveBudget(t.Context(), "p", budget.Saved{State: []byte("{}")}) }, 1, 0, 1},

@@ -38,6 +38,16 @@ func TestStatementOfAReport(t *testing.T) {
 	if open := c.Statement.Open(); len(open) != 3 {
 		t.Errorf("open: %q", open)
 	}
+	for range 4 {
+		r.Sets = append(r.Sets, r.Sets[0])
+	}
+	listed, unlisted := 0, 0
+	for _, set := range r.Statement("").Sets {
+		listed, unlisted = listed+len(set.Exceptions), unlisted+set.Unlisted
+	}
+	if listed != maxListed || listed+unlisted != 5*(certificate.MaxExceptions+1) {
+		t.Errorf("%d exceptions are listed and %d are not", listed, unlisted)
+	}
 	if bytes.Contains(file, []byte("never told")) {
 		t.Error("a certificate holds a native id")
 	}
