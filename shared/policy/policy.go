@@ -92,7 +92,8 @@ type Set struct {
 	entities map[string]*entity
 	objects  map[[2]string]*mapping.Mapping // by platform, native object
 	staff    staff
-	told     []Subscriber // by name
+	told     []Subscriber  // by name
+	heard    []source.Node // the business events that these are to be told of
 	lookups  Lookups
 	runs     source.Node // workflows.yaml
 }

@@ -141,12 +141,22 @@ func (s *Set) readSubscriber(ps *source.Problems, x source.Entry) Subscriber {
 			ps.Add(e, fmt.Sprintf("%q names no business event", e.Text), "write it as customer.activated, customer.* or *")
 		}
 		out.Events = append(out.Events, e.Text)
+		s.heard = append(s.heard, e)
 	}
 	if len(out.Events) == 0 && len(n.Get("entities").Entries) == 0 {
 		ps.Add(x.Key, "subscriber "+out.Name+" is told of nothing", "name entities, events or both")
 	}
 	s.readEnrich(ps, n, &out)
 	return out
+}
+
+// Unsaid reports what subscribers are to be told of although nothing says it; says are all business events that there are.
+func (s *Set) Unsaid(says []string, ps *source.Problems) {
+	for _, e := range s.heard {
+		if !slices.ContainsFunc(says, Subscriber{Events: []string{e.Text}}.Hears) {
+			ps.Add(e, fmt.Sprintf("nothing says %q", e.Text), source.Suggest(e.Text, says))
+		}
+	}
 }
 
 // BadAddress says what is wrong with the address of a subscriber of a kind, or "".

@@ -51,7 +51,7 @@ func activationProcess() process {
 		"opportunity": {"activationStatus": assigned, "activationNote": assigned},
 		"customer": {"activation": assigned, "activationNote": assigned, "activationFor": assigned, "creditHold": owned, "taxId": owned,
 			"billingAddress.street": owned, "billingAddress.city": owned, "billingAddress.postalCode": owned, "billingAddress.country": owned},
-	}, define: func(s settings) []workflow.Definition {
+	}, says: []string{"customer.activated", "customer.rejected", "customer.withdrawn"}, define: func(s settings) []workflow.Definition {
 		s.known("review", "remind", "expire", "late", "since")
 		a := activation{since: s.node.String(s.ps, "since", false), remind: s.durations("remind", day, 3*day), expire: s.duration("expire", 14*day), late: s.duration("late", 2*day)}
 		review := s.node.Get("review")

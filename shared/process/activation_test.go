@@ -209,7 +209,9 @@ func (w *world) bring(out workflow.Outcome) {
 		w.records[s.Record] = r
 	}
 	for _, s := range out.Say {
-		w.says = append(w.says, s.What)
+		if w.says = append(w.says, s.What); !slices.Contains(Says(), s.What) {
+			w.t.Errorf("%s is no business event that anybody may be told of", s.What)
+		}
 	}
 }
 

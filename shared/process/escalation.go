@@ -25,7 +25,7 @@ func escalationProcess() process {
 	return process{starts: []string{"escalation", "calm"}, about: []string{"case", "customer"}, needs: needs{
 		"case": {"escalation": assigned, "erpContext": assigned, "crmContext": assigned},
 		"task": {"subject": assigned, "description": assigned, "customer": assigned, "owner": assigned, "priority": assigned, "dueOn": assigned},
-	}, define: func(s settings) []workflow.Definition {
+	}, says: []string{"case.escalated", "case.unowned"}, define: func(s settings) []workflow.Definition {
 		s.known("when", "notify")
 		e := escalation{notify: s.duration("notify", 4*time.Hour)}
 		if s.node.Has("when") {

@@ -55,6 +55,11 @@ func moves(t *testing.T, d workflow.Definition, r *workflow.Run, f workflow.Fact
 		rests := reflect.DeepEqual(next, *r)
 		*r = next
 		says = append(says, out.Say...)
+		for _, s := range out.Say {
+			if !slices.Contains(Says(), s.What) {
+				t.Errorf("%s is no business event that anybody may be told of", s.What)
+			}
+		}
 		if rests && len(out.Set) == 0 {
 			return set, says
 		}
@@ -226,8 +231,13 @@ payments: {}
 		}
 	}
 	delete(fsys, "workflows.yaml")
+	fsys["subscribers.yaml"] = &fstest.MapFile{Data: []byte("subscribers:\n  crm: {to: print, events: [invoice.payed, 'case.*', \"*\", 'bill.*']}\n")}
+	if got := book(); len(got) != 2 || !strings.Contains(got[0], `subscribers.yaml:2:29: nothing says "invoice.payed"; did you mean "invoice.paid"?`) || !strings.Contains(got[1], `nothing says "bill.*"`) {
+		t.Errorf("%q", got)
+	}
+	delete(fsys, "subscribers.yaml")
 	if got := book(); len(got) > 0 {
-		t.Errorf("the file is optional: %v", got)
+		t.Errorf("both files are optional: %v", got)
 	}
 	customers := string(fsys["policy/customer.yaml"].Data)
 	fsys["policy/customer.yaml"] = &fstest.MapFile{Data: []byte(strings.NewReplacer("[activation, activationNote, activationFor]", "[activation, activationFor]",

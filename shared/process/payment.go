@@ -15,7 +15,7 @@ type payment struct {
 }
 
 func paymentProcess() process {
-	return process{starts: []string{"payment"}, about: []string{"invoice", "customer"}, needs: needs{"customer": {"creditHold": record.Owner}}, define: func(s settings) []workflow.Definition {
+	return process{starts: []string{"payment"}, about: []string{"invoice", "customer"}, needs: needs{"customer": {"creditHold": record.Owner}}, says: []string{"customer.released", "invoice.paid"}, define: func(s settings) []workflow.Definition {
 		s.known("lift", "patience")
 		p := payment{patience: s.duration("patience", day)}
 		if s.node.Has("lift") {

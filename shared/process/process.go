@@ -46,6 +46,7 @@ type process struct {
 	starts []string // workflows, the first of which names its settings
 	about  []string // entities: the first is the subject
 	needs  needs
+	says   []string // business events
 	define func(settings) []workflow.Definition
 }
 
@@ -65,8 +66,19 @@ func Starts(entity string) []string {
 	return out
 }
 
+// Says lists the business events that there are, sorted.
+func Says() []string {
+	out := workflow.Says()
+	for _, p := range all() {
+		out = append(out, p.says...)
+	}
+	slices.Sort(out)
+	return out
+}
+
 // Book compiles the definitions for a configuration: those about entities that it has, with their old versions of which runs
-// may be open. That a policy does not give a workflow which it names the fields that this one sets is a problem.
+// may be open. That a policy does not give a workflow which it names the fields that this one sets is a problem,
+// and so is a subscriber who is to be told of what nothing says.
 func Book(set *policy.Set) (*workflow.Book, []policy.Problem) {
 	var ps source.Problems
 	var names []string
@@ -89,6 +101,7 @@ func Book(set *policy.Set) (*workflow.Book, []policy.Problem) {
 		}
 		defs = append(defs, p.define(settings{ps: &ps, node: root.Get(p.starts[0]), set: set, about: p.about})...)
 	}
+	set.Unsaid(Says(), &ps)
 	if ps.Len() > 0 {
 		return nil, ps.Sorted()
 	}

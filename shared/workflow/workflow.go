@@ -389,12 +389,18 @@ func (r *Run) stick(why string, now time.Time, out *Outcome) {
 // resume lets a stuck run go on as what it was before.
 func (r *Run) resume() { r.State, r.Back, r.Reason, r.Undid = r.Back, "", r.Undid, "" }
 
+// Business events about people that a run waits for, whatever its definition.
+const requested, reminder, escalation = "approval.requested", "workflow.reminder", "workflow.escalation"
+
+// Says lists the business events that runs of every definition may say, beside those of their moves.
+func Says() []string { return []string{requested, reminder, escalation} }
+
 // asks tells people of a question that they have not been asked yet.
 func (r *Run) asks(ask *Ask, out *Outcome) {
 	if ask == nil || r.Ask != nil && r.Ask.Version() == ask.Version() {
 		return
 	}
-	out.Say = append(out.Say, Saying{What: "approval.requested", Record: r.Subject, Detail: map[string]string{"run": r.ID(), "step": r.Step,
+	out.Say = append(out.Say, Saying{What: requested, Record: r.Subject, Detail: map[string]string{"run": r.ID(), "step": r.Step,
 		"roles": strings.Join(ask.Roles, ", "), "reasons": strings.Join(ask.Reasons, "; ")}})
 	out.Events = append(out.Events, r.event("workflow-asks", r.Step, strings.Join(ask.Reasons, "; ")))
 }
@@ -403,9 +409,9 @@ func (r *Run) asks(ask *Ask, out *Outcome) {
 func (r *Run) remind(step Step, at *Progress, now time.Time, out *Outcome) {
 	for at.Reminded < len(step.Remind) && !now.Before(at.Began.Add(step.Remind[at.Reminded])) {
 		at.Reminded++
-		what := "workflow.reminder"
+		what := reminder
 		if at.Reminded == len(step.Remind) {
-			what = "workflow.escalation"
+			what = escalation
 		}
 		out.Say = append(out.Say, Saying{What: what, Record: r.Subject, Detail: map[string]string{"run": r.ID(), "step": step.Name, "waitsFor": r.Wait}})
 		out.Events = append(out.Events, r.event("workflow-"+strings.TrimPrefix(what, "workflow."), step.Name, r.Wait))
