@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -62,11 +64,31 @@ func connect(endpoints map[string]Endpoint, set *policy.Set, w *World) (map[stri
 			continue
 		}
 		out[name] = c
+		if account := accountOf(e.URL); account != "" {
+			if w.accounts == nil {
+				w.accounts = map[string]string{}
+			}
+			w.accounts[name] = account
+		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
 	return out, nil
+}
+
+// accountOf names the account behind an address: all four vendors give each one a host of its own. What listens on this machine is
+// a stand-in, whose address says nothing.
+func accountOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	host := strings.ToLower(u.Hostname())
+	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
+		return ""
+	}
+	return host
 }
 
 // connectOne makes a connector, and tells the platform's gate its limits.

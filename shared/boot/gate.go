@@ -16,7 +16,8 @@ const forATurn = 5 * time.Second
 // share makes the gates of the platforms, over the ledger: their budgets and breakers are those of all workers. place is
 // that of budget.Options.
 func (w *World) share(place string) {
-	w.gates = budget.NewShared(w.Ledger, budget.Options{Worker: w.newID(), Place: place, Now: w.Now, Rand: newRand()(), Patience: forATurn, Watch: w.watch})
+	w.life, w.place = w.newID(), place
+	w.gates = budget.NewShared(w.Ledger, budget.Options{Worker: w.life, Place: place, Now: w.Now, Rand: newRand()(), Patience: forATurn, Watch: w.watch})
 	w.Look = w.gates
 }
 

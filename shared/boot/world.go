@@ -91,6 +91,9 @@ type World struct {
 
 	account   *cloud.Account
 	stack     string                                  // that events come from
+	life      string                                  // names this process …
+	place     string                                  // … in the place that it lives in, see budget.Options
+	accounts  map[string]string                       // that the connectors call, by platform
 	addresses map[string]string                       // of subscribers, by name
 	gates     *budget.Shared                          // nil without a ledger
 	transport func(platform string) http.RoundTripper // nil = connectors have connections of their own
@@ -482,7 +485,9 @@ func (w *World) wakes() map[string]queue.Sender {
 
 // Batch makes the batch function.
 func (w *World) Batch() *batch.Flow {
-	d := batch.Deps{Ledger: w.Ledger, Sources: map[string]batch.Source{}, Objects: map[string][]string{}, Inbound: w.Inbound, Now: w.Now, NewID: w.newID, Telemetry: w.Telemetry}
+	d := batch.Deps{Ledger: w.Ledger, Sources: map[string]batch.Source{}, Accounts: w.accounts, Objects: map[string][]string{}, Inbound: w.Inbound, Now: w.Now, NewID: w.newID,
+		Life: w.life, Place: w.place, Telemetry: w.Telemetry}
+	d.Matched = func(entity string) bool { return len(w.Config.Match(entity)) > 0 }
 	d.EntityOf = func(platform, object string) string {
 		m, _ := w.Config.ByObject(platform, object) // Objects are mapped
 		return m.Entity

@@ -30,7 +30,7 @@ import (
 //	1 recheck <shard>               <platform> <object> <id>  Recheck: a native record to be read (again)
 //	1 trace <correlation id>        <time> <n>                Step
 //	1 exception                     <exception id>            Exception
-//	1 cursor                        <platform> <object>       Cursor
+//	1 cursor                        <platform> <object>       Listing; of files, a bare cursor
 //	1 replay                        <replay id>               Replay
 //	1 replay <replay id>            <page>                    []PlanEntry: a part of its plan
 //	1 replaying                     <replay id>               {}: the sweep moves it on

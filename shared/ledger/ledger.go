@@ -34,6 +34,8 @@
 //	Postpone, Rechecked      1         -                               1
 //	Cursor, Proposal         1         1                               -
 //	SaveCursor               1         -                               1
+//	Listing                  1         1                               -
+//	MoveListing              2         1                               1
 //	Budget                   1         1                               -
 //	SaveBudget               1         -                               1 per KB, about 1 and 0.1 per worker
 //	Begin                    1 (2 g)   - (1 g)                         1
@@ -41,7 +43,7 @@
 //	DueFor, Timers, Rechecks 8 e       ⌈listed/4⌉, at least 8          -
 //	ReferringTo              1 j e     ⌈listed/4⌉                       -
 //	Referrers                2 j e     ⌈n/4⌉ + ⌈listed/4⌉               -
-//	Trace, Changes, Log…     1 e       ⌈listed/4⌉                      -
+//	Trace, Log, Listings…    1 e       ⌈listed/4⌉                      -
 //	Exceptions, Proposals    1 e       ⌈listed/4⌉, open or not         -
 //	SaveReplay               2 (3 i)   ⌈n/4⌉                           n (i: 2·(n + page + 3))
 //	Replay, PlanPage         1         ⌈n/4⌉                           -

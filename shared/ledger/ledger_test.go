@@ -750,6 +750,11 @@ func TestPrices(t *testing.T) {
 		{"certificate", func() error { _, err := l.Certificate(t.Context(), "r"); return err }, 1, 1, 0},
 		{"certificate keys", func() error { _, err := l.CertificateKeys(t.Context()); return err }, 1, 1, 0},
 		{"save cursor", func() error { return l.SaveCursor(t.Context(), "p", "o", "c") }, 1, 0, 1},
+		{"listing", func() error { _, err := l.Listing(t.Context(), "p", "o"); return err }, 1, 1, 0},
+		{"move listing", func() error {
+			_, err := l.MoveListing(t.Context(), Listing{Platform: "p", Object: "new", Cursor: "c", Holder: &Holder{Run: "1", Until: epoch}})
+			return err
+		}, 2, 1, 1},
 		{"budget", func() error { _, err := l.Budget(t.Context(), "p"); return err }, 1, 1, 0},
 		{"save budget", func() error { return l.SaveBudget(t.Context(), "p", budget.Saved{State: []byte("{}")}) }, 1, 0, 1},
 		{"begin, the first", func() error {

@@ -25,6 +25,7 @@ type Source string
 const (
 	Webhook Source = "webhook"
 	Batch   Source = "batch"
+	Load    Source = "load" // as Batch, of a first load: nobody waits for it
 	Recheck Source = "recheck"
 	Replay  Source = "replay" // as Recheck, for a replay
 	Lookup  Source = "lookup" // read because somebody asked for it

@@ -43,7 +43,7 @@ func (c *Connector) Changes(ctx context.Context, object, from string) (platform.
 	}
 	at, err := parseCursor(object, from)
 	if err != nil {
-		return platform.Page{}, &fault.Error{Class: fault.Contract, Op: "netsuite.changes", ID: object, Detail: "cursor: " + err.Error(), Remedy: "start from an empty cursor"}
+		return platform.Page{}, &fault.Error{Class: fault.Contract, Op: "netsuite.changes", ID: object, Code: platform.BadCursor, Detail: "cursor: " + err.Error(), Remedy: "start from an empty cursor"}
 	}
 	page, err := c.list(ctx, l, at)
 	if err != nil {

@@ -97,6 +97,9 @@ type Page struct {
 	More    bool   // another page is there now
 }
 
+// BadCursor is the Code of the answer that a cursor is none of the listing's.
+const BadCursor = "cursor"
+
 // Write is one desired change to one native record. An empty Ref.ID means: create it, or update the one
 // that carries External (upsert).
 type Write struct {

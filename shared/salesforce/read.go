@@ -171,7 +171,7 @@ func (c *Connector) Changes(ctx context.Context, name, from string) (platform.Pa
 	cur := cursor{V: cursorVersion}
 	if from != "" {
 		if err := json.Unmarshal([]byte(from), &cur); err != nil || cur.V != cursorVersion || (cur.After != "" && cur.At.IsZero()) {
-			return platform.Page{}, &fault.Error{Class: fault.Contract, Op: "salesforce.changes", ID: name, Detail: "the cursor is none of this connector's", Remedy: "start again with an empty one"}
+			return platform.Page{}, &fault.Error{Class: fault.Contract, Op: "salesforce.changes", ID: name, Code: platform.BadCursor, Detail: "the cursor is none of this connector's", Remedy: "start again with an empty one"}
 		}
 	}
 	var only []string

@@ -56,7 +56,7 @@ func (c *Connector) Changes(ctx context.Context, object, cursor string) (platfor
 	if cursor != "" {
 		at = position{}
 		if err := json.Unmarshal([]byte(cursor), &at); err != nil || !at.valid() {
-			return platform.Page{}, &fault.Error{Class: fault.Contract, Op: "servicenow." + op, Fields: []string{"cursor"}, Err: err,
+			return platform.Page{}, &fault.Error{Class: fault.Contract, Op: "servicenow." + op, Code: platform.BadCursor, Fields: []string{"cursor"}, Err: err,
 				Detail: "not a cursor of this listing", Remedy: "start again with an empty cursor"}
 		}
 	}

@@ -208,10 +208,7 @@ func (o port) call(ctx context.Context, kind, what string, do func() error) erro
 	}
 	leave, err := p.gates.Gate(o.name).Enter(context.WithoutCancel(ctx), budget.Call{Write: kind == "write"})
 	p.alive()
-	if err != nil {
-		if f != slow {
-			delete(w.fired, Edge{name, n})
-		}
+	if err != nil { // what was to go wrong stays on the list although it did not come to pass: the history tells of it
 		e := *fault.Outermost(err)
 		e.Op = name
 		w.note(p.name, name, "→ "+e.Error(), none)

@@ -87,7 +87,7 @@ func newProcess(w *world, kind string) *process {
 	case "sweep":
 		p.sweep = sweep.New(sweep.Deps{Ledger: p.ledger, Wake: wake, Inbound: in, Look: look, Now: w.clock, Grace: 3 * time.Second, Telemetry: w.telemetry})
 	case "batch":
-		p.batch = batch.New(batch.Deps{Ledger: p.ledger, Sources: sources, Objects: listed, Inbound: in, Now: w.clock, NewID: w.id, Telemetry: w.telemetry})
+		p.batch = batch.New(batch.Deps{Ledger: p.ledger, Sources: sources, Objects: listed, EntityOf: func(string, string) string { return "" }, Inbound: in, Now: w.clock, NewID: w.id, Telemetry: w.telemetry})
 	case "steward":
 		p.steward = steward.New(steward.Deps{Ledger: p.ledger, Config: w.set, Wake: wake, Inbound: in, Now: w.clock, NewID: w.id, Telemetry: w.telemetry})
 	case "intake":

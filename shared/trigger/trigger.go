@@ -137,9 +137,12 @@ func SQS(apply func(context.Context, []queue.Received) []string, done func()) fu
 	}
 }
 
-// BatchInput is the input of a batch schedule.
+// BatchInput is the input of a batch schedule, or asks for a first load.
 type BatchInput struct {
 	Platform string `json:"platform"`
+	Load     string `json:"load,omitempty"`     // the entity to load, as far as there is time for; empty: list what changed
+	Unlinked bool   `json:"unlinked,omitempty"` // of a load: see batch.LoadOptions
+	Again    bool   `json:"again,omitempty"`
 }
 
 // Batch handles a schedule that lists one platform.
@@ -152,7 +155,11 @@ func Batch(f *batch.Flow, done func()) func(context.Context, json.RawMessage) (b
 		}
 		ctx, cancel := within(ctx)
 		defer cancel()
-		return f.Apply(ctx, in.Platform)
+		if in.Load == "" {
+			return f.Apply(ctx, in.Platform)
+		}
+		loaded, err := f.Load(ctx, in.Platform, in.Load, batch.LoadOptions{By: "batch", Unlinked: in.Unlinked, Again: in.Again})
+		return batch.Listed{Platform: in.Platform, Records: loaded.Queued, Pages: loaded.Pages, Complete: loaded.Complete, Load: &loaded}, err
 	}
 }
 

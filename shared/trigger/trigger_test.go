@@ -246,7 +246,7 @@ func TestSchedulesTakeOnlyTheirInput(t *testing.T) {
 	l := ledger.New(store.NewMemory(now), now)
 	tele, inbound := telemetry.New(nil, now, nil), queue.NewMemory(queue.Settings{}, nil, now)
 	flushed := 0
-	list := trigger.Batch(batch.New(batch.Deps{Ledger: l, Sources: map[string]batch.Source{record.Zendesk: empty{}}, Inbound: inbound, Now: now, NewID: func() string { return "t" }, Telemetry: tele}), func() { flushed++ })
+	list := trigger.Batch(batch.New(batch.Deps{Ledger: l, Sources: map[string]batch.Source{record.Zendesk: empty{}}, EntityOf: func(_, object string) string { return object }, Inbound: inbound, Now: now, NewID: func() string { return "t" }, Telemetry: tele}), func() { flushed++ })
 	if got, err := list(t.Context(), []byte(`{"platform":"zendesk"}`)); err != nil || got.Platform != "zendesk" || !got.Complete {
 		t.Errorf("%+v (%v)", got, err)
 	}

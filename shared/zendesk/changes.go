@@ -47,7 +47,7 @@ func (c *Connector) Changes(ctx context.Context, object, cursor string) (platfor
 	at := position{V: 1, Start: 1}
 	if cursor != "" {
 		if err := json.Unmarshal([]byte(cursor), &at); err != nil || at.V != 1 {
-			return platform.Page{}, &fault.Error{Class: fault.Contract, Op: "zendesk." + op, Fields: []string{"cursor"}, Err: err,
+			return platform.Page{}, &fault.Error{Class: fault.Contract, Op: "zendesk." + op, Code: platform.BadCursor, Fields: []string{"cursor"}, Err: err,
 				Detail: "not a cursor of this listing", Remedy: "start again with an empty cursor"}
 		}
 	}

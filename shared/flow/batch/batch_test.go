@@ -55,7 +55,7 @@ func native(id string, second int, final bool) record.Native {
 func flowOf(src *pages, q queue.Sender) (*batch.Flow, *ledger.Ledger) {
 	l := ledger.New(store.NewMemory(now), now)
 	n := 0
-	return batch.New(batch.Deps{Ledger: l, Sources: map[string]batch.Source{"zendesk": src}, Objects: map[string][]string{"zendesk": {"organization"}}, Inbound: q,
+	return batch.New(batch.Deps{Ledger: l, Sources: map[string]batch.Source{"zendesk": src}, Objects: map[string][]string{"zendesk": {"organization"}}, EntityOf: func(string, string) string { return "customer" }, Inbound: q,
 		Now: now, NewID: func() string { n++; return fmt.Sprint("t", n) }, Telemetry: telemetry.New(nil, now, nil)}), l
 }
 
@@ -96,8 +96,8 @@ func TestListsToTheEndAndGoesOnFromThere(t *testing.T) {
 	if len(in) != 3 || in[0].Source != message.Batch || in[0].CorrelationID == in[1].CorrelationID || in[0].Native.Hint() {
 		t.Errorf("queued %+v", in)
 	}
-	if c, _ := l.Cursor(t.Context(), "zendesk", "organization"); c != "2" {
-		t.Errorf("cursor %q", c)
+	if c, _ := l.Listing(t.Context(), "zendesk", "organization"); c.Cursor != "2" {
+		t.Errorf("cursor %q", c.Cursor)
 	}
 	// The same row again, final now: a tie may hide behind an equal time, so it is no repeat; the others are.
 	src.list = append(src.list, []record.Native{native("2", 2, true), native("3", 3, true)})
@@ -124,8 +124,8 @@ func TestCursorStaysWhenQueueingFails(t *testing.T) {
 	if _, err := f.Apply(t.Context(), "zendesk"); err == nil {
 		t.Error("no error")
 	}
-	if c, _ := l.Cursor(t.Context(), "zendesk", "organization"); c != "" {
-		t.Errorf("cursor %q", c)
+	if c, _ := l.Listing(t.Context(), "zendesk", "organization"); c.Cursor != "" {
+		t.Errorf("cursor %q", c.Cursor)
 	}
 	src.err = fault.New(fault.Throttled, "zendesk.changes", "slow down")
 	if _, err := f.Apply(t.Context(), "zendesk"); !fault.Is(err, fault.Throttled) {
@@ -155,12 +155,12 @@ func TestRecordOfTheFarFuture(t *testing.T) {
 		q := queue.NewMemory(queue.Settings{Name: "inbound"}, nil, now)
 		f, l := flowOf(&pages{list: [][]record.Native{{native("1", 0, true)}, {native("2", 0, true), native("3", int(ahead/time.Second), true)}}}, q)
 		_, err := f.Apply(t.Context(), "zendesk")
-		cursor, err2 := l.Cursor(t.Context(), "zendesk", "organization")
+		cursor, err2 := l.Listing(t.Context(), "zendesk", "organization")
 		if err2 != nil {
 			t.Fatal(err2)
 		}
-		if want := map[bool]string{true: "2", false: "1"}[taken]; cursor != want || (err == nil) != taken || err != nil && !fault.Is(err, fault.Contract) {
-			t.Errorf("%v ahead: cursor %q, want %q; %v", ahead, cursor, want, err)
+		if want := map[bool]string{true: "2", false: "1"}[taken]; cursor.Cursor != want || (err == nil) != taken || err != nil && !fault.Is(err, fault.Contract) {
+			t.Errorf("%v ahead: cursor %q, want %q; %v", ahead, cursor.Cursor, want, err)
 		}
 	}
 }

@@ -273,8 +273,11 @@ func (f *Flow) known(ctx context.Context, m *mapping.Mapping, ref record.Ref, in
 
 // classOf is how urgent what comes from a source is.
 func classOf(s message.Source) budget.Class {
-	if s == message.Replay {
+	switch s {
+	case message.Replay:
 		return budget.Replay
+	case message.Load: // live changes go first, there and on the way out
+		return budget.Reconcile
 	}
 	return budget.Live
 }
