@@ -24,6 +24,7 @@ type benchCommand struct {
 	Link     benchLink     `cmd:"" help:"sorrel link over customers of which it is known who is who: precision, recall."`
 	Cost     benchCost     `cmd:"" help:"What each kind of change costs in DynamoDB, SQS and provider requests."`
 	Waiting  benchWaiting  `cmd:"" help:"What runs of workflows cost while they wait: nothing in the sweeps of an hour."`
+	Lookup   benchLookup   `cmd:"" help:"Answers to programs against a bare handler, and with an ERP that is slow or down."`
 	Simulate benchSimulate `cmd:"" help:"Whole histories from seeds, with faults at every edge: the end is as policy says."`
 	Child    benchChild    `cmd:"" hidden:"" help:"One measured peer."`
 }
@@ -198,6 +199,38 @@ func (c benchWaiting) Validate() error {
 func (c benchWaiting) Run(ctx binding, s screen) error {
 	r, err := bench.Wait(ctx, bench.WaitingOptions{Runs: c.Runs, Progress: s.err})
 	if len(r.Legs) == 0 {
+		return err
+	}
+	return s.report(r, c.JSON, err)
+}
+
+type benchLookup struct {
+	Customers   int           `default:"1000" help:"With a contract each."`
+	Pairs       int           `default:"5" help:"Interleaved legs of each kind."`
+	Duration    time.Duration `default:"2s" help:"Of one leg."`
+	Connections int           `default:"8" help:"That ask at once; latency is measured with one as well."`
+	Questions   int           `default:"400" help:"While the ERP is slow, and while it is down."`
+	Own         time.Duration `default:"100ms" help:"What an answer may take beside the time that it waits for the owner."`
+	Seed        uint64        `default:"1" help:"Of who is asked about."`
+	JSON        bool          `help:"Print JSON."`
+}
+
+// Validate refuses what cannot be measured.
+func (c benchLookup) Validate() error {
+	var b bounds
+	b.whole("customers", c.Customers, 1)
+	b.whole("pairs", c.Pairs, 1)
+	b.whole("connections", c.Connections, 1)
+	b.whole("questions", c.Questions, 1)
+	b.time("duration", c.Duration, time.Millisecond)
+	b.time("own", c.Own, time.Millisecond)
+	return b.err()
+}
+
+// Run fails where an answer takes longer than it may.
+func (c benchLookup) Run(ctx binding, s screen) error {
+	r, err := bench.Lookup(ctx, bench.LookupOptions{Customers: c.Customers, Pairs: c.Pairs, Duration: c.Duration, Connections: c.Connections, Questions: c.Questions, Own: c.Own, Seed: c.Seed, Progress: s.err})
+	if len(r.Medians) == 0 {
 		return err
 	}
 	return s.report(r, c.JSON, err)
