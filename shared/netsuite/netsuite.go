@@ -212,7 +212,7 @@ func (c *Connector) Declaration() platform.Declaration {
 		Errors:     errorTable(),
 	}
 	for _, name := range objects() {
-		d.Objects = append(d.Objects, platform.Object{Name: name, External: "externalId", Batch: true, Census: platform.Grouped, Sum: platform.SumIDs, Numeric: true})
+		d.Objects = append(d.Objects, platform.Object{Name: name, External: "externalId", Batch: true, Census: platform.Grouped, Sum: platform.SumIDs, Numeric: true, Settles: c.cfg.Overlap})
 	}
 	return d
 }

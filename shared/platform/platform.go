@@ -47,6 +47,8 @@ type Object struct {
 	Sum     string // what Count.Sum adds up: SumIDs, SumSeqs or "" (nothing)
 	Numeric bool   // its native ids are ordered as numbers, otherwise bytewise
 	Deleted bool   // Deleted lists its deletions
+
+	Settles time.Duration // how long after a change until counts and listings surely show it
 }
 
 // ErrorRow is one line of the connector's error table: the first row that matches decides.

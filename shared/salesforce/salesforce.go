@@ -442,7 +442,7 @@ func (c *Connector) Declaration() platform.Declaration {
 		Resolution: Resolution,
 	}
 	for name, o := range c.objects {
-		d.Objects = append(d.Objects, platform.Object{Name: name, External: o.external, Batch: true, Census: platform.Grouped, Deleted: true})
+		d.Objects = append(d.Objects, platform.Object{Name: name, External: o.external, Batch: true, Census: platform.Grouped, Deleted: true, Settles: c.cfg.Overlap})
 	}
 	slices.SortFunc(d.Objects, func(a, b platform.Object) int { return strings.Compare(a.Name, b.Name) })
 	for _, r := range errorTable() {

@@ -217,7 +217,7 @@ func (c *Connector) Declaration() platform.Declaration {
 }
 
 func declared(object string) platform.Object {
-	return platform.Object{Name: object, External: external, Batch: true, Census: platform.Ranges, Sum: platform.SumSeqs, Deleted: true}
+	return platform.Object{Name: object, External: external, Batch: true, Census: platform.Ranges, Sum: platform.SumSeqs, Deleted: true, Settles: overlap}
 }
 
 func known(object string) bool { return object == Account || object == Contact || object == Case }

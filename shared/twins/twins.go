@@ -32,7 +32,7 @@ type Options struct {
 	Seed     uint64
 	First    int64 // native ids begin after it: twins that start anew beside an old store must not repeat ids
 	// Roomy lifts the limits that a load would meet at once (Zendesk's per-minute and per-record budgets), and
-	// shows Zendesk's exports without their lag.
+	// shows Zendesk's exports and searches without their lag.
 	Roomy bool
 	// Normalise is what an account makes of a value that anybody saves there; see the twins' own options. ServiceNow's
 	// has business rules for that: servicenowtwin's AddRule.
@@ -101,7 +101,7 @@ func New(o Options) (*Twins, error) {
 		Limits map[string]int `json:"limits,omitempty"` // what Sorrel keeps to
 	}{}
 	if o.Roomy {
-		z.Limits, z.ExportLag = zendesktwin.NoLimits(), time.Nanosecond
+		z.Limits, z.ExportLag, z.SearchLag = zendesktwin.NoLimits(), time.Nanosecond, time.Nanosecond
 		desk.Limits = map[string]int{}
 		for _, l := range zendesk.Limits() {
 			desk.Limits[l.Name] = 1_000_000

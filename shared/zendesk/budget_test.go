@@ -67,6 +67,10 @@ func aBitOfEverything(t *testing.T, tw *zendesktwin.Twin, connectors ...*zendesk
 			err = write(ctx, platform.Write{Ref: record.Ref{Object: zendesk.Ticket, ID: tickets[100+i/20]}, External: "gone", Delete: true})
 		case n < 8:
 			err = write(ctx, platform.Write{Ref: record.Ref{Object: zendesk.Ticket, ID: tickets[i%100]}, External: fmt.Sprint("old-", i%100), Fields: map[string]any{"status": "open"}})
+		case n == 8:
+			_, err = c.Within(ctx, zendesk.Ticket, []platform.Span{{From: time.Unix(int64(i), 0)}}, "")
+		case n == 9:
+			_, err = c.Census(ctx, zendesk.Ticket, nil, 0)
 		default:
 			_, err = c.Find(ctx, zendesk.Organization, "nobody")
 			if fault.Is(err, fault.NotFound) {

@@ -22,6 +22,9 @@ const (
 	back = 2 * time.Minute
 	// overlap is read again at the start of each listing of organizations.
 	overlap = time.Minute
+	// indexed is how far the search index may be behind: "a few minutes".
+	// https://developer.zendesk.com/api-reference/ticketing/ticket-management/search/
+	indexed = 10 * time.Minute
 )
 
 // position is where a listing goes on. The vendor compares its own generated_timestamp, not updated_at: a record

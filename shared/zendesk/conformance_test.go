@@ -31,6 +31,7 @@ const lag = 3 * time.Minute // exports withhold a minute, and the connector stay
 // suites runs what every object passes.
 func suites(t *testing.T, h platformtest.Harness) {
 	platformtest.Run(t, h)
+	census := h
 	build := h.New
 	h.New = func(t *testing.T, now func() time.Time) platformtest.World {
 		w := build(t, now)
@@ -46,6 +47,7 @@ func suites(t *testing.T, h platformtest.Harness) {
 	}
 	platformtest.Unknown(t, h)
 	platformtest.Abandoned(t, h)
+	platformtest.Census(t, census)
 }
 
 func TestConformance(t *testing.T) {

@@ -9,14 +9,15 @@ import (
 	"sorrel/shared/vendorhttp"
 )
 
-// The limits of endpoints have the names of the vendor's headers Zendesk-RateLimit-NAME. That of ticketDeletions is
-// UNCONFIRMED.
+// The limits of endpoints have the names of the vendor's headers Zendesk-RateLimit-NAME. Those of ticketDeletions and
+// searchExports are UNCONFIRMED.
 const (
 	exports         = "incremental-exports"
 	userWrites      = "create-update-user"
 	ticketUpdates   = "tickets-update"
 	ticketDeletions = "tickets-delete"
 	ticketLists     = "tickets-index"
+	searchExports   = "search-export"
 )
 
 // Limits are those of the smallest plan that is sold, Team, without the High Volume add-on: the headers of the answers
@@ -32,6 +33,7 @@ func Limits() []budget.Limit {
 		{Name: ticketUpdates, Max: 100, Window: time.Minute},
 		{Name: ticketDeletions, Max: 400, Window: time.Minute},
 		{Name: ticketLists, Max: 100, Window: time.Minute},
+		{Name: searchExports, Max: 100, Window: time.Minute},
 	}
 }
 
@@ -57,6 +59,8 @@ func countsAgainst(method, path string) []string {
 	switch {
 	case parts[0] == "incremental":
 		return []string{exports}
+	case len(parts) == 2 && parts[0] == "search" && parts[1] == "export":
+		return []string{searchExports}
 	case parts[0] == "users" && (method == http.MethodPut && len(parts) == 2 || method == http.MethodPost && len(parts) <= 2):
 		return []string{userWrites}
 	case parts[0] == "tickets" && method == http.MethodPut:

@@ -287,13 +287,13 @@ func (c *Connector) Declaration() platform.Declaration {
 		Webhook:    "X-Zendesk-Webhook-Signature: base64(HMAC-SHA256(secret, timestamp + body)), ±5 minutes",
 		Resolution: resolution,
 		Objects: []platform.Object{
-			{Name: Organization, External: "external_id", Batch: true},
-			{Name: User, External: "external_id", Batch: true},
-			{Name: Ticket, External: "external_id", Batch: true},
+			{Name: Organization, External: "external_id", Batch: true, Census: platform.Ranges, Numeric: true, Deleted: true, Settles: indexed},
+			{Name: User, External: "external_id", Batch: true, Census: platform.Ranges, Numeric: true, Deleted: true, Settles: indexed},
+			{Name: Ticket, External: "external_id", Batch: true, Census: platform.Ranges, Numeric: true, Deleted: true, Settles: indexed},
 		},
 	}
 	for _, k := range c.cfg.CustomObjects {
-		d.Objects = append(d.Objects, platform.Object{Name: custom + k, External: "external_id", Batch: true})
+		d.Objects = append(d.Objects, platform.Object{Name: custom + k, External: "external_id", Batch: true, Deleted: true, Settles: back})
 	}
 	d.Errors = errorTable()
 	return d
@@ -317,11 +317,21 @@ func (c *Connector) place(op, object string) (place, error) {
 	return place{"/api/v2/" + object + "s", object, object + "s"}, nil
 }
 
+// lists tells operations that answer with many records.
+func lists(op string) bool {
+	for _, s := range []string{".changes", ".within", ".deleted", ".among"} {
+		if strings.HasSuffix(op, s) {
+			return true
+		}
+	}
+	return false
+}
+
 // call sends one request and decodes the answer's object. A write whose answer cannot be understood is Unknown:
 // it was done or not.
 func (c *Connector) call(ctx context.Context, op, method, path string, query url.Values, header http.Header, body any) (map[string]any, vendorhttp.Response, error) {
 	write := method != http.MethodGet
-	r := vendorhttp.Request{Op: op, Method: method, Path: path, Query: query, Header: header, Write: write, Page: strings.HasSuffix(op, ".changes"), Limits: countsAgainst(method, path)}
+	r := vendorhttp.Request{Op: op, Method: method, Path: path, Query: query, Header: header, Write: write, Page: lists(op), Limits: countsAgainst(method, path)}
 	if body != nil {
 		raw, err := json.Marshal(body)
 		if err != nil {

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"regexp"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -131,15 +133,9 @@ func (t *Twin) exportRoutes(mux *http.ServeMux) {
 		c.answer(http.StatusOK, map[string]any{"count": len(t.hits(c.r.URL.Query().Get("query"), ""))})
 	})
 	t.route(mux, "GET /api/v2/search/export", func(c *call) {
-		if !t.within(c, "search-export", t.opt.Limits.SearchExport, time.Minute, "Number of allowed API requests per minute exceeded") {
-			return
+		if t.within(c, "search-export", t.opt.Limits.SearchExport, time.Minute, "Number of allowed API requests per minute exceeded") {
+			t.searchExport(c)
 		}
-		query, kind := c.r.URL.Query().Get("query"), c.r.URL.Query().Get("filter[type]")
-		if kind == "" || strings.Contains(query, "type:") {
-			c.bad("ParameterMissing", "filter[type] is required, and the query must not contain type:")
-			return
-		}
-		c.list("results", t.hits(query, kind), true)
 	})
 	t.route(mux, "GET /api/v2/users/me", func(c *call) {
 		c.answer(http.StatusOK, map[string]any{"user": map[string]any{"id": integrator, "name": "Sorrel", "email": t.opt.Credentials.Email, "role": "admin", "active": true}})
@@ -271,12 +267,100 @@ func (t *Twin) search(c *call) {
 	c.answer(http.StatusOK, map[string]any{"results": out, "count": len(hits), "next_page": next, "previous_page": nil, "facets": nil})
 }
 
-// hits finds organizations, users and tickets. It knows type:, external_id:, name:, status: and plain words.
+// dated is a search term about a time.
+type dated struct{ field, op, at string }
+
+var datedTerm = regexp.MustCompile(`^(created|updated)(>=|<=|>|<|:)(\d{4}-\d\d-\d\d(?:T\d\d:\d\d:\d\d(?:Z|[+-]\d\d:\d\d))?)$`)
+
+// parseDated reads a term such as updated>=2026-11-02T08:15:20Z.
+func parseDated(word string) (dated, bool) {
+	m := datedTerm.FindStringSubmatch(word)
+	if m == nil {
+		return dated{}, false
+	}
+	at, err := time.Parse(time.RFC3339, m[3])
+	if err != nil {
+		if at, err = time.Parse(time.DateOnly, m[3]); err != nil {
+			return dated{}, false
+		}
+	}
+	return dated{m[1] + "_at", m[2], stamp(at)}, true
+}
+
+func (d dated) holds(r *row) bool {
+	at, _ := r.data[d.field].(string)
+	switch d.op {
+	case ">=":
+		return at >= d.at
+	case ">":
+		return at > d.at
+	case "<=":
+		return at <= d.at
+	case "<":
+		return at < d.at
+	}
+	return strings.HasPrefix(at, d.at[:len(time.DateOnly)])
+}
+
+// searchExport lists all hits in the order in which they were made. Its cursors live an hour.
+func (t *Twin) searchExport(c *call) {
+	q := c.r.URL.Query()
+	query, kind, size, after := q.Get("query"), q.Get("filter[type]"), 100, 0
+	if kind == "" || strings.Contains(query, "type:") {
+		c.bad("ParameterMissing", "filter[type] is required, and the query must not contain type:")
+		return
+	}
+	if s := q.Get("page[size]"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 || n > 1000 {
+			c.bad("InvalidPaginationParameter", "page[size] must be 1 to 1000")
+			return
+		}
+		size = n
+	}
+	if s := q.Get("page[after]"); s != "" {
+		given, when, _ := strings.Cut(s, ".")
+		n, ok := position(given)
+		issued, err := strconv.ParseInt(when, 10, 64)
+		if !ok || err != nil || t.opt.Now().Sub(time.Unix(issued, 0)) > time.Hour {
+			c.answer(http.StatusUnprocessableEntity, map[string]any{"error": "InvalidCursor", "description": "The cursor has expired"}) // its form is a guess
+			return
+		}
+		after = n
+	}
+	out, more, last := []any{}, false, after
+	for _, r := range t.hits(query, kind) {
+		if r.made <= after {
+			continue
+		}
+		if more = len(out) == size; more {
+			break
+		}
+		m := clone(r.data).(map[string]any)
+		m["result_type"] = kind
+		out, last = append(out, m), r.made
+	}
+	meta, links := map[string]any{"has_more": more, "after_cursor": nil, "before_cursor": nil}, map[string]any{"next": nil, "prev": nil}
+	if more {
+		next := cursor(last) + "." + strconv.FormatInt(t.opt.Now().Unix(), 10)
+		meta["after_cursor"] = next
+		q.Set("page[after]", next)
+		links["next"] = "http://" + c.r.Host + c.r.URL.Path + ".json?" + q.Encode()
+	}
+	c.answer(http.StatusOK, map[string]any{"results": out, "meta": meta, "links": links, "facets": nil})
+}
+
+// hits finds organizations, users and tickets, in the order in which they were made. It knows type:, external_id:, name:,
+// status:, role:, created and updated with a comparison, and plain words. What changed less than Options.SearchLag ago is
+// not found by a time yet; by all else it is, sooner than at the vendor's.
 func (t *Twin) hits(query, kind string) []*row {
 	var words []string
+	var times []dated
 	want := map[string]string{}
 	for _, w := range strings.Fields(query) {
-		if k, v, ok := strings.Cut(w, ":"); ok {
+		if d, ok := parseDated(w); ok {
+			times = append(times, d)
+		} else if k, v, ok := strings.Cut(w, ":"); ok {
 			want[k] = strings.ToLower(strings.Trim(v, `"`))
 		} else {
 			words = append(words, strings.ToLower(strings.Trim(w, `"*`)))
@@ -286,15 +370,22 @@ func (t *Twin) hits(query, kind string) []*row {
 		kind = want["type"]
 	}
 	delete(want, "type")
+	horizon := t.opt.Now().Add(-t.opt.SearchLag)
 	var out []*row
 	for _, object := range []string{zendesk.Organization, zendesk.User, zendesk.Ticket} {
 		if kind != "" && kind != object {
 			continue
 		}
+		tb := t.tables[object]
 	rows:
-		for _, r := range t.tables[object].order {
-			if r.gone {
+		for _, r := range tb.since(times) {
+			if r.gone || len(times) > 0 && tb.log[r.seq-1].at.After(horizon) {
 				continue
+			}
+			for _, d := range times {
+				if !d.holds(r) {
+					continue rows
+				}
 			}
 			for k, v := range want {
 				s, _ := r.data[k].(string)
@@ -302,14 +393,42 @@ func (t *Twin) hits(query, kind string) []*row {
 					continue rows
 				}
 			}
-			all, err := json.Marshal(r.data)
-			for _, w := range words {
-				if err != nil || !strings.Contains(strings.ToLower(string(all)), w) {
-					continue rows
+			if len(words) > 0 {
+				all, err := json.Marshal(r.data)
+				for _, w := range words {
+					if err != nil || !strings.Contains(strings.ToLower(string(all)), w) {
+						continue rows
+					}
 				}
 			}
 			out = append(out, r)
 		}
 	}
+	return out
+}
+
+// since are the rows that may be updated as late as times ask for, in the order in which they were made.
+func (tb *table) since(times []dated) []*row {
+	from := ""
+	for _, d := range times {
+		if d.field == "updated_at" && (d.op == ">=" || d.op == ">") {
+			from = max(from, d.at)
+		}
+	}
+	at, err := time.Parse(time.RFC3339, from)
+	if err != nil {
+		return tb.order
+	}
+	first := sort.Search(len(tb.log), func(i int) bool { return !tb.log[i].at.Before(at) })
+	if len(tb.log)-first > len(tb.order)/4 {
+		return tb.order
+	}
+	var out []*row
+	for i := first; i < len(tb.log); i++ {
+		if r := tb.log[i].row; r.seq == i+1 {
+			out = append(out, r)
+		}
+	}
+	slices.SortFunc(out, func(a, b *row) int { return a.made - b.made })
 	return out
 }

@@ -102,7 +102,7 @@ func (t *Twin) save(object string, r *row, in map[string]any, by saver) (*row, i
 			data["id"] = json.Number(id)
 		}
 		data["url"] = t.url(object, tb, id)
-		r = &row{id: id}
+		r = &row{id: id, made: len(tb.order) + 1}
 		tb.rows[id] = r
 		tb.order = append(tb.order, r)
 	}

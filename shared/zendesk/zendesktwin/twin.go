@@ -67,6 +67,7 @@ type Options struct {
 	Credentials zendesk.Credentials // that it accepts; empty ones get defaults
 	TokenLife   time.Duration       // when no expires_in is asked for; 0 = 2 h
 	ExportLag   time.Duration       // what exports withhold; 0 = 1 min, the vendor's
+	SearchLag   time.Duration       // what searches do not find yet; 0 = 1 min ("a few minutes")
 	RetryWait   time.Duration       // between webhook attempts; 0 = 1 s
 	// Normalise is what the account makes of a value that is saved, by anybody: it gets the field as REST names it
 	// ("phone", "organization_fields.erp_phone") and the value, and returns what is kept. nil = keep it.
@@ -137,6 +138,7 @@ type table struct {
 
 type row struct {
 	id    string
+	made  int            // how many were made before it, and it
 	data  map[string]any // REST's shape
 	seq   int
 	gone  bool
@@ -173,7 +175,7 @@ func New(opt Options) *Twin {
 	if len(cr.WebhookSecrets) == 0 {
 		cr.WebhookSecrets = []string{"dHdpbi13ZWJob29rLXNlY3JldA=="}
 	}
-	for p, d := range map[*time.Duration]time.Duration{&opt.TokenLife: 2 * time.Hour, &opt.ExportLag: time.Minute, &opt.RetryWait: time.Second} {
+	for p, d := range map[*time.Duration]time.Duration{&opt.TokenLife: 2 * time.Hour, &opt.ExportLag: time.Minute, &opt.SearchLag: time.Minute, &opt.RetryWait: time.Second} {
 		if *p == 0 {
 			*p = d
 		}
@@ -330,11 +332,11 @@ func (t *Twin) ulid() string {
 	const digits = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 	t.last++
 	b := []byte("01K9")
+	for shift := 45; shift >= 0; shift -= 5 { // the vendor's begin with the time, so that they ascend as these do
+		b = append(b, digits[t.last>>shift&31])
+	}
 	for range 12 {
 		b = append(b, digits[t.rng.IntN(32)])
-	}
-	for shift := 45; shift >= 0; shift -= 5 {
-		b = append(b, digits[t.last>>shift&31])
 	}
 	return string(b)
 }
