@@ -36,6 +36,10 @@ type Connector interface {
 	Find(ctx context.Context, object, external string) (record.Native, error)
 	Write(ctx context.Context, writes []platform.Write) []platform.Written
 	Changes(ctx context.Context, object, cursor string) (platform.Page, error)
+	Census(ctx context.Context, object string, within []platform.Span, width time.Duration) ([]platform.Count, error)
+	Within(ctx context.Context, object string, within []platform.Span, cursor string) (platform.Page, error)
+	Deleted(ctx context.Context, object string, since time.Time, cursor string) (platform.Page, error)
+	Among(ctx context.Context, object string, ids []string) ([]record.Native, error)
 }
 
 // Connect makes connectors for a caller that keeps all the rest of a world itself. transport is how they reach a platform
@@ -389,6 +393,26 @@ func (r *rotating) Write(ctx context.Context, writes []platform.Write) (out []pl
 func (r *rotating) Changes(ctx context.Context, object, cursor string) (p platform.Page, err error) {
 	err = r.retry(ctx, func(c Connector) error { p, err = c.Changes(ctx, object, cursor); return err })
 	return p, err
+}
+
+func (r *rotating) Census(ctx context.Context, object string, within []platform.Span, width time.Duration) (n []platform.Count, err error) {
+	err = r.retry(ctx, func(c Connector) error { n, err = c.Census(ctx, object, within, width); return err })
+	return n, err
+}
+
+func (r *rotating) Within(ctx context.Context, object string, within []platform.Span, cursor string) (p platform.Page, err error) {
+	err = r.retry(ctx, func(c Connector) error { p, err = c.Within(ctx, object, within, cursor); return err })
+	return p, err
+}
+
+func (r *rotating) Deleted(ctx context.Context, object string, since time.Time, cursor string) (p platform.Page, err error) {
+	err = r.retry(ctx, func(c Connector) error { p, err = c.Deleted(ctx, object, since, cursor); return err })
+	return p, err
+}
+
+func (r *rotating) Among(ctx context.Context, object string, ids []string) (n []record.Native, err error) {
+	err = r.retry(ctx, func(c Connector) error { n, err = c.Among(ctx, object, ids); return err })
+	return n, err
 }
 
 // rotatingEvents is a rotating connector that also takes events of an event bus.

@@ -41,11 +41,7 @@ func Census(t *testing.T, h Harness) {
 			t.Parallel()
 			clock := NewClock()
 			b := &bench{World: h.New(t, clock.Now), clock: clock, ctx: t.Context()}
-			c, ok := b.Connector.(Counter)
-			if !ok {
-				t.Fatal("the connector cannot count")
-			}
-			s := &set{bench: b, counter: c, alive: map[string]bool{}}
+			s := &set{bench: b, counter: b.Connector, alive: map[string]bool{}}
 			for _, o := range b.Connector.Declaration().Objects {
 				if o.Name == b.Object {
 					s.declared = o

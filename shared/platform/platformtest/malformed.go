@@ -26,15 +26,16 @@ import (
 // Suspect is a connector whose vendor's answers are spoiled on their way. The clock of Open's twin and connectors is
 // the given one.
 type Suspect struct {
-	Name    string
-	Object  string
-	Open    func(t *testing.T, now func() time.Time) Vendor
-	Fields  func(n int) map[string]any     // of a new record; differs by n
-	Change  map[string]any                 // a valid update
-	Refusal func(code, text string) string // the body of an answer that refuses, in the vendor's shape
-	Accepts string                         // a field whose list of values the vendor is asked for; "" = none
-	Lag     time.Duration                  // how old a change is before Changes lists it
-	Whole   bool                           // also what is the same for all objects: statuses, redirects, pauses
+	Name      string
+	Object    string
+	Open      func(t *testing.T, now func() time.Time) Vendor
+	Fields    func(n int) map[string]any     // of a new record; differs by n
+	Change    map[string]any                 // a valid update
+	Refusal   func(code, text string) string // the body of an answer that refuses, in the vendor's shape
+	Accepts   string                         // a field whose list of values the vendor is asked for; "" = none
+	Lag       time.Duration                  // how old a change is before Changes lists it
+	Uncounted bool                           // Census counts none of Object
+	Whole     bool                           // also what is the same for all objects: statuses, redirects, pauses
 }
 
 // Vendor is one twin with the way to connect to it at another address.
@@ -49,6 +50,9 @@ type Vendor struct {
 // error shows a secret or is of any length, every pause is bounded, and the next good answer is understood.
 func Malformed(t *testing.T, s Suspect) {
 	for _, o := range operations(s) {
+		if s.Uncounted && o.name == "census" {
+			continue
+		}
 		t.Run(s.Name+"/"+o.name, func(t *testing.T) {
 			t.Parallel()
 			p := newPlace(t, s)
@@ -127,6 +131,18 @@ func operations(s Suspect) []operation {
 		}},
 		{name: "changes", do: func(ctx context.Context, s Suspect, c Connector, _ target) []error {
 			_, err := c.Changes(ctx, s.Object, "")
+			return []error{err}
+		}},
+		{name: "census", do: func(ctx context.Context, s Suspect, c Connector, _ target) []error {
+			_, err := c.Census(ctx, s.Object, nil, 0)
+			return []error{err}
+		}},
+		{name: "within", do: func(ctx context.Context, s Suspect, c Connector, _ target) []error {
+			_, err := c.Within(ctx, s.Object, nil, "")
+			return []error{err}
+		}},
+		{name: "among", name1: id, do: func(ctx context.Context, s Suspect, c Connector, on target) []error {
+			_, err := c.Among(ctx, s.Object, []string{on.ref.ID})
 			return []error{err}
 		}},
 		{name: "sign-in", token: true, do: read},

@@ -35,6 +35,7 @@ type Connector interface {
 	Find(ctx context.Context, object, external string) (record.Native, error)
 	Write(ctx context.Context, writes []platform.Write) []platform.Written
 	Changes(ctx context.Context, object, cursor string) (platform.Page, error)
+	Counter
 }
 
 // Twin is what the suite needs from a vendor's twin to act as a person there.
