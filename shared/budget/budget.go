@@ -20,6 +20,7 @@ package budget
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"sorrel/shared/fault"
@@ -74,7 +75,15 @@ func Urgent(a, b Class) Class {
 // platform.
 type Purpose struct {
 	Class  Class
-	Entity string // what scarce calls are shared out between evenly; "" = none in particular
+	Entity string        // what scarce calls are shared out between evenly; "" = none in particular
+	Made   *atomic.Int64 // counts the calls that are made; nil = nobody asks
+}
+
+// Note counts a call that was let through.
+func (p Purpose) Note() {
+	if p.Made != nil {
+		p.Made.Add(1)
+	}
 }
 
 type purposeKey struct{}

@@ -34,6 +34,10 @@ import (
 //	1 replay                        <replay id>               Replay
 //	1 replay <replay id>            <page>                    []PlanEntry: a part of its plan
 //	1 replaying                     <replay id>               {}: the sweep moves it on
+//	1 reconciliation                <run id>                  the head of a run of reconciliation
+//	1 reconciliation <run id>       <n>                       what it says about one set
+//	1 reconciling                   <run id>                  {}: somebody has to move it on
+//	1 reconciled                    <platform> <object>       Reconciled: the last run over it
 //	1 run <definition> <record id>  <number>                  workflow.Run, about that record
 //	1 openrun <shard>               <run id>                  RunHead: a run that has not ended
 //	1 budget <platform>             state                     budget.State

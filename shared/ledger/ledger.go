@@ -55,6 +55,10 @@
 //	Certificate              1         ⌈m/4⌉                           -
 //	CertificateKeys          1 e       ⌈listed/4⌉                      -
 //	Replays, Replaying       1 e       ⌈listed/4⌉                      -
+//	SaveReconciliation       2         ⌈n/4⌉                           n (2·(n + 1) where it begins or ends)
+//	Part, LastReconciled     1         ⌈n/4⌉                           -
+//	SavePart                 2         ⌈n/4⌉                           n (2·(n + 1) where its set ends)
+//	Reconciliations          1 e       ⌈listed/4⌉                      -
 //	Scan, Records            8 e       ⌈log/4⌉, of an entity or all    -
 //	Verify                   8 e f     ⌈log/4⌉ + ⌈n/4⌉ per chain       -
 //

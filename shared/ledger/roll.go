@@ -19,7 +19,7 @@ import (
 // that is known of it (never Final). That is zero where none was told yet, as after a write whose answer names none.
 type Rolled struct {
 	ID      string
-	Record  record.ID
+	Record  record.ID // empty for a stranger: a native record that belongs to no record
 	Version record.Version
 }
 
@@ -144,6 +144,15 @@ func (b *batch) roll(entries []Entry) (after []store.Op) {
 // Enrol says in the roll that a native record of a record was heard of in a version that says nothing new, or mends its line.
 func (l *Ledger) Enrol(ctx context.Context, ref record.Ref, id record.ID, v record.Version) error {
 	return classify("ledger.enrol", ref.String(), l.store.Commit(ctx, store.Op{Kind: store.Put, Key: rollKey(ref), Value: rollValue(id, v)}))
+}
+
+// EnrolStranger says in the roll that a native record exists that belongs to no record, unless the roll knows of it by now.
+func (l *Ledger) EnrolStranger(ctx context.Context, ref record.Ref, v record.Version) error {
+	err := l.store.Commit(ctx, store.Op{Kind: store.Put, Key: rollKey(ref), Value: rollValue("", v), Absent: true})
+	if store.IsConflict(err) {
+		return nil
+	}
+	return classify("ledger.enrol", ref.String(), err)
 }
 
 // Strike takes a line from the roll that no record stands for.

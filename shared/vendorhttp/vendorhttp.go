@@ -200,6 +200,7 @@ func (c *Client) guarded(ctx context.Context, r Request, refused string) (resp R
 		}
 		return Response{}, "", err
 	}
+	budget.PurposeOf(ctx).Note()
 	var said []budget.Reading
 	if resp, used, err = c.once(context.WithValue(ctx, readingsKey{}, &said), r, refused); err == nil {
 		err = c.classify(r, resp)
