@@ -356,6 +356,13 @@ func TestScheduleSamples(t *testing.T) {
 	}
 	var nothing struct{}
 	sample(t, "sweep/minute.json", &nothing)
+	sample(t, "reconcile/tick.json", &nothing)
+	for name, want := range map[string]reconcile.Wish{"platform": {Platform: "netsuite"}, "full": {Full: true}} {
+		var wish reconcile.Wish
+		if sample(t, "reconcile/"+name+".json", &wish); wish != want {
+			t.Errorf("reconcile/%s.json asks for %+v", name, wish)
+		}
+	}
 }
 
 func TestStrictDecodingRefuses(t *testing.T) {

@@ -224,7 +224,7 @@ func statements(policy node) []node {
 func rights(s stack) []string {
 	var p problems
 	// Who changes the table. Intake has none at all.
-	writes := []string{"hub", "deliver", "workflow", "publish", "batch", "sweep", "lookup", "operate"}
+	writes := []string{"hub", "deliver", "workflow", "publish", "batch", "reconcile", "sweep", "lookup", "operate"}
 	for _, id := range s.functions() {
 		need := map[string]bool{}
 		add := func(on string, actions ...string) {
@@ -459,6 +459,7 @@ func table(s stack) []string {
 func schedules(s stack) []string {
 	var p problems
 	started := map[string]bool{}
+	compared := map[string]bool{}
 	seen := func(id, function string, props, name node) {
 		input := props.at("Input")
 		if !input.is() {
@@ -469,12 +470,15 @@ func schedules(s stack) []string {
 		p.unless(s.kind(props.at("GroupName").target()) == "AWS::Scheduler::ScheduleGroup", "%s: not in the stack's schedule group", id)
 		p.unless(s.kind(role) == "AWS::IAM::Role", "%s: no role", id)
 		every, timeout := props.at("ScheduleExpression").text(), s.setting(function, "Timeout").number()
-		period := map[string]float64{"rate(1 minute)": 60, "rate(5 minutes)": 300}[every]
+		period := map[string]float64{"rate(1 minute)": 60, "rate(5 minutes)": 300, "rate(6 hours)": 21600, "rate(7 days)": 604800}[every]
 		p.unless(timeout < period, "%s: %s may run for %v s, which is not below %s", id, function, timeout, every)
 		var in struct{ Platform string }
 		p.unless(json.Unmarshal([]byte(input.text()), &in) == nil, "%s: input is not JSON", id)
-		if folder(function) == "batch" {
+		switch {
+		case folder(function) == "batch":
 			started[in.Platform] = true
+		case folder(function) == "reconcile" && in.Platform != "":
+			compared[in.Platform] = true
 		}
 	}
 	for _, f := range s.functions() {
@@ -495,6 +499,8 @@ func schedules(s stack) []string {
 	}
 	got := slices.Sorted(maps.Keys(started))
 	p.unless(slices.Equal(got, platforms), "batch is scheduled for %v, want %v", got, platforms)
+	got = slices.Sorted(maps.Keys(compared))
+	p.unless(slices.Equal(got, platforms), "reconcile is scheduled for %v, want %v", got, platforms)
 	return p
 }
 
@@ -555,7 +561,7 @@ func alarms(s stack) []string {
 	for _, metric := range []string{"WorkflowsStuck", "WorkflowsLate"} {
 		want("Sorrel", metric, "Stage")
 	}
-	for _, metric := range []string{"WebhooksRefused", "PlatformDown", "DueOldestAge"} {
+	for _, metric := range []string{"WebhooksRefused", "PlatformDown", "DueOldestAge", "DriftExcepted", "ReconcileFailures"} {
 		for _, platform := range platforms {
 			want("Sorrel", metric, platform)
 		}

@@ -21,6 +21,7 @@ type Rolled struct {
 	ID      string
 	Record  record.ID // empty for a stranger: a native record that belongs to no record
 	Version record.Version
+	rev     store.Rev
 }
 
 // rollSort is the sort of a native id. Ids that are plain numbers of at most 18 digits sort by their value, before all others;
@@ -77,7 +78,7 @@ func readRolled(e store.Entry) (Rolled, error) {
 	var out Rolled
 	id, ok := unrollSort(e.Sort)
 	parts := strings.Split(string(e.Value), " ")
-	out.ID, out.Record = id, record.ID(parts[0])
+	out.ID, out.Record, out.rev = id, record.ID(parts[0]), e.Rev
 	ok = ok && len(parts) <= 3
 	if ok && len(parts) > 1 {
 		at, err := strconv.ParseInt(parts[1], 36, 64)
@@ -99,7 +100,7 @@ func rolls(s State, into map[record.Ref]Rolled) {
 		if v.Exists() {
 			newest := v.Newest()
 			newest.Final = false // it is of the moment that it is of, however surely
-			into[v.Ref] = Rolled{v.ID, s.Record.ID, newest}
+			into[v.Ref] = Rolled{ID: v.ID, Record: s.Record.ID, Version: newest}
 		}
 	}
 }
@@ -146,9 +147,10 @@ func (l *Ledger) Enrol(ctx context.Context, ref record.Ref, id record.ID, v reco
 	return classify("ledger.enrol", ref.String(), l.store.Commit(ctx, store.Op{Kind: store.Put, Key: rollKey(ref), Value: rollValue(id, v)}))
 }
 
-// EnrolStranger says in the roll that a native record exists that belongs to no record, unless the roll knows of it by now.
-func (l *Ledger) EnrolStranger(ctx context.Context, ref record.Ref, v record.Version) error {
-	err := l.store.Commit(ctx, store.Op{Kind: store.Put, Key: rollKey(ref), Value: rollValue("", v), Absent: true})
+// EnrolStranger says in the roll that a native record exists that belongs to no record, unless its line has become another than
+// was, which may be none.
+func (l *Ledger) EnrolStranger(ctx context.Context, ref record.Ref, v record.Version, was Rolled) error {
+	err := l.store.Commit(ctx, store.Op{Kind: store.Put, Key: rollKey(ref), Value: rollValue("", v), IfRev: was.rev, Absent: was.rev == ""})
 	if store.IsConflict(err) {
 		return nil
 	}

@@ -23,13 +23,14 @@ const version = 1
 type Source string
 
 const (
-	Webhook Source = "webhook"
-	Batch   Source = "batch"
-	Load    Source = "load" // as Batch, of a first load: nobody waits for it
-	Recheck Source = "recheck"
-	Replay  Source = "replay" // as Recheck, for a replay
-	Lookup  Source = "lookup" // read because somebody asked for it
-	Timer   Source = "timer"  // of a record, not a native one: Ref is record.Sorrel, the entity and the rest of the record id
+	Webhook   Source = "webhook"
+	Batch     Source = "batch"
+	Load      Source = "load" // as Batch, of a first load: nobody waits for it
+	Recheck   Source = "recheck"
+	Replay    Source = "replay"    // as Recheck, for a replay
+	Reconcile Source = "reconcile" // found by a comparison
+	Lookup    Source = "lookup"    // read because somebody asked for it
+	Timer     Source = "timer"     // of a record, not a native one: Ref is record.Sorrel, the entity and the rest of the record id
 )
 
 // Inbound carries one native record, or a hint at one, from intake, batch or sweep to the hub.

@@ -50,6 +50,7 @@
 //	  fiona@northwind.example: {roles: [finance], netsuite: ["1001"], aws: ["arn:aws:iam::123456789012:user/fiona"]}
 //
 // An optional subscribers.yaml at the root says who is told of changes and business events; see Subscriber.
+// An optional reconcile.yaml says when platforms and the hub differ, and what is done about it; see Reconciling.
 // An optional lookups.yaml says who may look records up, and how old an answer may be; see Lookups.
 //
 //	subscribers:
@@ -88,14 +89,16 @@ type Problem = source.Problem
 
 // Set is a loaded configuration. It is immutable and safe for concurrent use.
 type Set struct {
-	version  string
-	entities map[string]*entity
-	objects  map[[2]string]*mapping.Mapping // by platform, native object
-	staff    staff
-	told     []Subscriber  // by name
-	heard    []source.Node // the business events that these are to be told of
-	lookups  Lookups
-	runs     source.Node // workflows.yaml
+	version            string
+	entities           map[string]*entity
+	objects            map[[2]string]*mapping.Mapping // by platform, native object
+	staff              staff
+	told               []Subscriber  // by name
+	heard              []source.Node // the business events that these are to be told of
+	lookups            Lookups
+	reconciling        map[string]Reconciling // by entity; "" is what counts for others
+	reconcilingVersion string
+	runs               source.Node // workflows.yaml
 }
 
 // entity is everything about one kind of record.
@@ -458,7 +461,8 @@ func load(fsys fs.FS, ps *source.Problems) *Set {
 	if told := s.readSubscribers(fsys, ps); told != "" {
 		texts = append(texts, told)
 	}
-	s.readLookups(fsys, ps) // who asks changes nothing about what is governed: it is not part of the version
+	s.readLookups(fsys, ps)     // who asks changes nothing about what is governed: it is not part of the version
+	s.readReconciling(fsys, ps) // nor does this
 	s.version = hash(texts)
 	s.references(ps)
 	return s

@@ -206,7 +206,7 @@ func editorSchema(t *testing.T, name string) func([]byte) error {
 // Editors check the YAML files against these schemas: they must accept what Load accepts, and name every key.
 func TestEditorSchemas(t *testing.T) {
 	t.Parallel()
-	for _, dir := range []string{"policy", "mapping", "people", "subscribers", "workflows", "lookups"} {
+	for _, dir := range []string{"policy", "mapping", "people", "subscribers", "workflows", "lookups", "reconcile"} {
 		check := editorSchema(t, dir)
 		pattern, place := dir+"/*.yaml", "../schema/"
 		if dir != "policy" && dir != "mapping" {

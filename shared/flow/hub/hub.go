@@ -276,7 +276,7 @@ func classOf(s message.Source) budget.Class {
 	switch s {
 	case message.Replay:
 		return budget.Replay
-	case message.Load: // live changes go first, there and on the way out
+	case message.Load, message.Reconcile: // live changes go first, there and on the way out
 		return budget.Reconcile
 	}
 	return budget.Live

@@ -64,7 +64,6 @@ type comparison struct {
 	heal     []finding
 	drifted  []time.Time // when what differs was modified
 	healable int
-	calls    *atomic.Int64
 }
 
 // sight is what the platform was found to hold, where the roll says otherwise.
@@ -75,8 +74,10 @@ type sight struct {
 
 // finding is a native record that differs, and that policy wants healed.
 type finding struct {
-	ID     string
-	Kind   Kind
+	ID     string        `json:"id"`
+	Kind   Kind          `json:"kind"`
+	Ask    bool          `json:"ask,omitempty"` // people are asked
+	Detail string        `json:"detail,omitempty"`
 	native record.Native // as it was listed; empty when it has to be read again
 }
 
@@ -290,7 +291,6 @@ func (c *comparison) byCounts(ctx context.Context) error {
 	}
 	root := tree.Root()
 	c.set.Roots.Hub = Root{Records: root.Records, Hash: root.Hash}
-	young := 0
 	if err := c.list(ctx, []platform.Span{{From: c.edge}}, recent); err != nil {
 		return err
 	}
@@ -310,13 +310,10 @@ func (c *comparison) byCounts(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, s := range c.book.count(platform.Span{From: c.edge}) {
-		young = s.records
-	}
 	for _, b := range buckets {
 		c.set.There += b.there.records
 	}
-	c.set.There += young - c.youngOnes()
+	c.set.There += c.book.count(platform.Span{From: c.edge})[0].records - c.youngOnes()
 	c.chart(buckets)
 	if buckets, err = c.settle(ctx, buckets); err != nil {
 		return err
@@ -352,7 +349,8 @@ func (c *comparison) first(ctx context.Context) ([]bucket, error) {
 	return c.census(ctx, spans, width)
 }
 
-// census counts both sides in spans. What the platform leaves out of its answer it has nothing in.
+// census has the platform count in spans, which have an end. What it leaves out of its answer it has nothing in: that is asked
+// about in one piece, and no more finely.
 func (c *comparison) census(ctx context.Context, spans []platform.Span, width time.Duration) ([]bucket, error) {
 	var counts []platform.Count
 	err := c.call(ctx, "census", &c.set.Calls.Census, func(ctx context.Context) (err error) {
@@ -370,21 +368,20 @@ func (c *comparison) census(ctx context.Context, spans []platform.Span, width ti
 				continue
 			}
 			if n.From.After(at) {
-				out = append(out, c.holes(platform.Span{From: at, To: n.From}, width)...)
+				out = append(out, bucket{Span: platform.Span{From: at, To: n.From}, fine: true})
 			}
-			out = append(out, bucket{Span: n.Span, there: cell{n.Records, n.Sum}, fine: width == platform.Hour || width == 0 && short(n.Span)})
+			there := cell{records: n.Records}
+			if c.object.Sum != "" {
+				there.sum = n.Sum
+			}
+			out = append(out, bucket{Span: n.Span, there: there, fine: width == platform.Hour || width == 0 && short(n.Span)})
 			at = n.To
 		}
-		if s.To.IsZero() || at.Before(s.To) {
-			out = append(out, c.holes(platform.Span{From: at, To: s.To}, width)...)
+		if at.Before(s.To) {
+			out = append(out, bucket{Span: platform.Span{From: at, To: s.To}, fine: true})
 		}
 	}
 	return out, nil
-}
-
-// holes are what a platform counted nothing in: in one piece, and asked about no more.
-func (c *comparison) holes(s platform.Span, width time.Duration) []bucket {
-	return []bucket{{Span: s, fine: true}}
 }
 
 func short(s platform.Span) bool {
@@ -463,10 +460,11 @@ func (c *comparison) guesses(buckets []bucket, here []cell, differ []int) (ids [
 		}
 		b.guessed = true
 		if id := int64(one) * (b.there.sum - h.sum); id > 0 {
-			ids = append(ids, strconv.FormatInt(id, 10))
+			ids = append(ids, strconv.FormatInt(id, 10)) // one that moved is told by the bucket that it left, and by the one where it is
 		}
 	}
-	return ids
+	slices.Sort(ids)
+	return slices.Compact(ids)
 }
 
 // refine counts coarse buckets by hours, or lists fine ones, all at once.

@@ -192,7 +192,7 @@ func (c *comparison) take(ctx context.Context, v verdict) error {
 	if c.healable++; len(c.heal) <= policy.MostHealed {
 		f := finding{ID: n.ID, Kind: v.kind, Ask: what == policy.HealAsk, native: n}
 		if f.Ask {
-			f.Detail = strings.TrimSpace(string(v.kind) + ": " + v.detail)
+			f.Detail = strings.TrimSuffix(string(v.kind)+": "+v.detail, ": ")
 		}
 		c.heal = append(c.heal, f)
 	}

@@ -71,13 +71,15 @@ type Set struct {
 	State    string `json:"state"` // "" = not begun
 	Reason   string `json:"reason,omitempty"`
 	// AsOf is the moment up to which modifications count: what changed later is left to the next run.
-	AsOf     time.Time `json:"asOf,omitzero"`
-	Ended    time.Time `json:"ended,omitzero"`
-	There    int       `json:"there"`    // native records that the platform says it has, as of then
-	Here     int       `json:"here"`     // native records that the hub knows to exist there, as of then, before healing
-	Compared int       `json:"compared"` // There, and those known that are not there
-	Equal    int       `json:"equal"`    // of Compared
-	Drift    []Tally   `json:"drift"`    // those that differ, by kind, in the order of Kinds
+	AsOf  time.Time `json:"asOf,omitzero"`
+	Ended time.Time `json:"ended,omitzero"`
+	There int       `json:"there"` // native records that the platform says it has, as of then
+	Here  int       `json:"here"`  // native records that the hub knows to exist there, as of then, before healing
+	// Strangers are those among Here that belong to no record, and are known to.
+	Strangers int     `json:"strangers,omitempty"`
+	Compared  int     `json:"compared"` // There, and those known that are not there
+	Equal     int     `json:"equal"`    // of Compared
+	Drift     []Tally `json:"drift"`    // those that differ, by kind, in the order of Kinds
 	// Capped says that more differed than policy lets a run heal by itself: nothing was healed, and people are asked.
 	Capped bool `json:"capped,omitempty"`
 	// Unexplained is by how many records counts still differ although all buckets were listed, as when the platform's own

@@ -1,0 +1,119 @@
+package reconcile
+
+import (
+	"context"
+	"iter"
+	"slices"
+
+	"sorrel/shared/certificate"
+	"sorrel/shared/fault"
+	"sorrel/shared/ledger"
+	"sorrel/shared/platform"
+	"sorrel/shared/record"
+)
+
+// mark is how far a full comparison has got.
+type mark struct {
+	Cursor string           `json:"cursor"`
+	After  string           `json:"after"` // the id listed last
+	Hub    certificate.Tree `json:"hub"`
+	There  certificate.Tree `json:"there"`
+	Over   bool             `json:"over,omitempty"` // everything was listed
+}
+
+// full compares everything, in one pass over the platform's listing and the roll side by side, both in order of id. What it keeps
+// does not grow with them. It goes on where it was interrupted, a page at a time.
+func (c *comparison) full(ctx context.Context, g *progress, save func() error) error {
+	if g.Mark == nil {
+		g.Mark = &mark{}
+	}
+	m := g.Mark
+	if m.Over {
+		return nil
+	}
+	next, stop := iter.Pull2(c.f.d.Ledger.Roll(ctx, c.set.Platform, c.set.Object, m.After))
+	defer stop()
+	row, err, some := next()
+	for !m.Over {
+		var p platform.Page
+		calls := &c.set.Calls.List
+		if err := c.call(ctx, "within", calls, func(ctx context.Context) (err error) {
+			p, err = c.src.Within(ctx, c.set.Object, nil, m.Cursor)
+			return err
+		}); err != nil {
+			return err
+		}
+		if p.More && p.Cursor == m.Cursor {
+			return &fault.Error{Class: fault.Contract, Op: "reconcile.full", ID: c.set.Platform + "/" + c.set.Object, Detail: "the listing does not move on", Remedy: "run it again when less is changing"}
+		}
+		var odd []string // known, and not listed
+		upTo := func(id string) error {
+			for ; some && err == nil && (id == "" || ledger.CompareIDs(row.ID, id) < 0); row, err, some = next() {
+				c.here(m, row)
+				odd = append(odd, row.ID)
+			}
+			return err
+		}
+		differ := make([]record.Native, 0, len(p.Natives))
+		for _, n := range p.Natives {
+			if m.After != "" && ledger.CompareIDs(m.After, n.ID) >= 0 {
+				return &fault.Error{Class: fault.Contract, Op: "reconcile.full", ID: n.Ref.String(), Detail: "is listed after " + m.After + ": the platform does not list in order of id",
+					Remedy: "run it again; compare by counts if it happens again"}
+			}
+			if err := upTo(n.ID); err != nil {
+				return err
+			}
+			m.After = n.ID
+			known := some && row.ID == n.ID
+			if known {
+				c.here(m, row)
+			}
+			if !n.Hint() && !c.young(n.Version) {
+				c.set.There++
+				m.There.Add(n.ID, record.Version{At: n.Version.At.UTC()})
+			}
+			if !known || !same(n.Version, row.Version) {
+				differ = append(differ, n)
+			}
+			if known {
+				row, err, some = next()
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if !p.More {
+			if err := upTo(""); err != nil {
+				return err
+			}
+		}
+		if err := c.listed(ctx, differ); err != nil {
+			return err
+		}
+		if err := c.ask(ctx, odd); err != nil {
+			return err
+		}
+		c.seen = map[string]sight{} // each id is met once
+		m.Cursor, m.Over = p.Cursor, !p.More
+		g.Heal = slices.Clone(c.heal)
+		c.set.Rounds++
+		if err := save(); err != nil {
+			return err
+		}
+	}
+	hub, there := m.Hub.Root(), m.There.Root()
+	c.set.Roots = Roots{Hub: Root{Records: hub.Records, Hash: hub.Hash}, Platform: Root{Records: there.Records, Hash: there.Hash}}
+	return nil
+}
+
+// here counts a line of the roll.
+func (c *comparison) here(m *mark, r ledger.Rolled) {
+	if c.young(r.Version) {
+		return
+	}
+	c.set.Here++
+	if r.Record == "" {
+		c.set.Strangers++
+	}
+	m.Hub.Add(r.ID, record.Version{At: r.Version.At.UTC()})
+}
