@@ -84,7 +84,7 @@ func (a asking) stack(ctx context.Context) (address string, stop func() error, e
 	if err != nil {
 		return "", nil, err
 	}
-	return serve(trigger.Desk{Config: set, Ask: w.Operate(), Act: w.Steward(), Once: w.Once(), Again: w.Replay(), Runs: w.Workflow(), Tell: w.Publish(), Who: trigger.Trusted(set), Telemetry: w.Telemetry})
+	return serve(trigger.Desk{Config: set, Ask: w.Operate(), Act: w.Steward(), Once: w.Once(), Again: w.Replay(), Compare: w.Reconcile(), Runs: w.Workflow(), Tell: w.Publish(), Who: trigger.Trusted(set), Telemetry: w.Telemetry})
 }
 
 // serve serves a desk to this process alone.

@@ -59,7 +59,7 @@ func (a lettersAt) ask(ctx context.Context, s screen, q question, out any) (bool
 		if err := w.Reach(ctx, account, a.Stack); err != nil {
 			return false, err
 		}
-		address, stop, err := serve(trigger.Desk{Config: set, Ask: w.Operate(), Act: w.Steward(), Once: w.Once(), Again: w.Replay(), Runs: w.Workflow(), Tell: w.Publish(), Dead: w.DeadLetters(), Who: trigger.Trusted(set), Telemetry: w.Telemetry})
+		address, stop, err := serve(trigger.Desk{Config: set, Ask: w.Operate(), Act: w.Steward(), Once: w.Once(), Again: w.Replay(), Compare: w.Reconcile(), Runs: w.Workflow(), Tell: w.Publish(), Dead: w.DeadLetters(), Who: trigger.Trusted(set), Telemetry: w.Telemetry})
 		if err != nil {
 			return false, err
 		}

@@ -18,6 +18,6 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	desk := trigger.Desk{Config: w.Config, Ask: w.Operate(), Act: w.Steward(), Once: w.Once(), Again: w.Replay(), Runs: w.Workflow(), Tell: w.Publish(), Dead: w.DeadLetters(), Who: trigger.Signed(w.Config), Telemetry: w.Telemetry}
+	desk := trigger.Desk{Config: w.Config, Ask: w.Operate(), Act: w.Steward(), Once: w.Once(), Again: w.Replay(), Compare: w.Reconcile(), Runs: w.Workflow(), Tell: w.Publish(), Dead: w.DeadLetters(), Who: trigger.Signed(w.Config), Telemetry: w.Telemetry}
 	lambda.Start(trigger.Operate(desk.Routes(), w.Flush))
 }

@@ -39,15 +39,16 @@ type needs struct{ table, secret, inbound, outbound, workflow, publish, tells, v
 
 func functions() map[string]needs {
 	return map[string]needs{
-		"intake":   {secret: true, inbound: true, rules: true},
-		"hub":      {table: true, secret: true, outbound: true, workflow: true, publish: true, vendors: true, rules: true},
-		"deliver":  {table: true, secret: true, workflow: true, publish: true, vendors: true, rules: true},
-		"workflow": {table: true, secret: true, inbound: true, outbound: true, workflow: true, publish: true, vendors: true, rules: true},
-		"publish":  {table: true, tells: true, rules: true},
-		"batch":    {table: true, secret: true, inbound: true, vendors: true, rules: true},
-		"sweep":    {table: true, inbound: true, outbound: true, workflow: true, publish: true, rules: true},
-		"lookup":   {table: true, secret: true, inbound: true, vendors: true, rules: true},
-		"operate":  {table: true, inbound: true, outbound: true, workflow: true, publish: true, rules: true},
+		"intake":    {secret: true, inbound: true, rules: true},
+		"hub":       {table: true, secret: true, outbound: true, workflow: true, publish: true, vendors: true, rules: true},
+		"deliver":   {table: true, secret: true, workflow: true, publish: true, vendors: true, rules: true},
+		"workflow":  {table: true, secret: true, inbound: true, outbound: true, workflow: true, publish: true, vendors: true, rules: true},
+		"publish":   {table: true, tells: true, rules: true},
+		"batch":     {table: true, secret: true, inbound: true, vendors: true, rules: true},
+		"reconcile": {table: true, secret: true, inbound: true, vendors: true, rules: true},
+		"sweep":     {table: true, inbound: true, outbound: true, workflow: true, publish: true, rules: true},
+		"lookup":    {table: true, secret: true, inbound: true, vendors: true, rules: true},
+		"operate":   {table: true, inbound: true, outbound: true, workflow: true, publish: true, rules: true},
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"sorrel/shared/fault"
 	"sorrel/shared/flow/intake"
 	"sorrel/shared/flow/load"
+	"sorrel/shared/flow/reconcile"
 	"sorrel/shared/telemetry"
 	"sorrel/shared/trigger"
 )
@@ -29,6 +30,7 @@ type Options struct {
 	Endpoints      map[string]boot.Endpoint // shown at /v1/dev, nil = not shown
 	BatchEvery     time.Duration            // default 30 s; negative = never
 	SweepEvery     time.Duration            // default 1 s; negative = never
+	ReconcileEvery time.Duration            // how often runs begin by themselves; default 1 h; negative = never
 	Files          load.Source              // where files come; nil = nowhere
 	FilesEvery     time.Duration            // default 5 s
 	HubWorkers     int                      // batches handled at once per queue; default 8; negative = none
@@ -64,6 +66,7 @@ func Start(w *boot.World, o Options) (*Host, error) {
 	}
 	orElse(&o.BatchEvery, 30*time.Second)
 	orElse(&o.SweepEvery, time.Second)
+	orElse(&o.ReconcileEvery, time.Hour)
 	orElse(&o.FilesEvery, 5*time.Second)
 	if o.HubWorkers == 0 {
 		o.HubWorkers = 8
@@ -102,6 +105,13 @@ func Start(w *boot.World, o Options) (*Host, error) {
 	sweep := trigger.Sweep(w.Sweep(), w.Replay(), func() {})
 	h.every(ctx, o.SweepEvery, func(ctx context.Context) { _, err := sweep(ctx, []byte("{}")); h.note("sweep", err) })
 	h.every(ctx, time.Minute, func(ctx context.Context) { h.note("tidying", w.Tidy(ctx)) })
+	comparing := w.Reconcile()
+	advance := trigger.Reconcile(comparing, func() {})
+	h.every(ctx, o.SweepEvery, func(ctx context.Context) { _, err := advance(ctx, []byte("{}")); h.note("reconcile", err) })
+	h.every(ctx, o.ReconcileEvery, func(ctx context.Context) {
+		_, err := comparing.Schedule(ctx, reconcile.Wish{})
+		h.note("reconcile", err)
+	})
 	for p := range w.Connectors {
 		h.every(ctx, o.BatchEvery, func(ctx context.Context) { h.note("batch", h.List(ctx, p)) })
 	}

@@ -20,6 +20,7 @@ import (
 	"sorrel/shared/flow/intake"
 	"sorrel/shared/flow/operate"
 	"sorrel/shared/flow/publish"
+	"sorrel/shared/flow/reconcile"
 	"sorrel/shared/flow/replay"
 	"sorrel/shared/flow/steward"
 	"sorrel/shared/flow/workflow"
@@ -38,6 +39,7 @@ type Desk struct {
 	Act       *steward.Flow
 	Dead      *deadletters.Flow // nil where no queues can be reached
 	Again     *replay.Flow
+	Compare   *reconcile.Flow
 	Runs      *workflow.Flow // of workflows
 	Tell      *publish.Flow  // subscribers
 	Once      once.Guard     // of decisions that carry a key
@@ -109,6 +111,7 @@ func (d Desk) Routes() *http.ServeMux {
 	d.decisions(mux)
 	d.deadLetters(mux)
 	d.replays(mux)
+	d.reconciliations(mux)
 	d.subscribers(mux)
 	d.workflows(mux)
 	mux.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {

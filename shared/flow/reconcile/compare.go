@@ -33,13 +33,13 @@ const (
 	lookupAtOnce = 100 // lines of the roll, or states, read at once
 	readAtOnce   = 500 // natives read by id at once
 	// cheap is how many records are listed rather than counted more finely, on a platform that counts one bucket per call.
-	cheap       = 100
-	maxSteps    = 400
-	callTime    = deadline.Call + 5*time.Second // must be left of the function's time to begin another call
-	overlap     = time.Hour                     // before the last comparison, deletions are listed again
-	oldDeaths   = 30 * 24 * time.Hour           // deletions are listed so far back at the first comparison
-	recentDays  = 8                             // days since the last comparison that are counted by hours in any case
-	expireAfter = 2                             // growth of the first buckets on a platform of ranges
+	cheap      = 100
+	maxSteps   = 400
+	callTime   = deadline.Call + 5*time.Second // must be left of the function's time to begin another call
+	overlap    = time.Hour                     // before the last comparison, deletions are listed again
+	oldDeaths  = 30 * 24 * time.Hour           // deletions are listed so far back at the first comparison
+	recentDays = 8                             // days since the last comparison that are counted by hours in any case
+	mostFirst  = 16                            // buckets of the first round on a platform of ranges, each twice as long as the one after it
 )
 
 // errUnfinished says that the function's time is over, or the platform has no room: the next tick goes on.
@@ -335,11 +335,15 @@ func (c *comparison) youngOnes() (n int) {
 func (c *comparison) first(ctx context.Context) ([]bucket, error) {
 	spans, width := []platform.Span{{To: c.edge}}, platform.Day
 	if c.object.Census == platform.Ranges {
-		// Records that were modified behind our back have left an old bucket for a young one. So the younger, the finer.
+		// Records that were modified behind our back have left an old bucket for a young one. So the younger, the finer, and what
+		// was modified before the last comparison is apart from what was modified since.
 		width, spans = 0, nil
-		to := c.edge
-		for step := time.Hour; to.After(c.last.AsOf) && len(spans) < 16; step *= expireAfter {
+		to, last := c.edge, c.last.AsOf.Truncate(quarter)
+		for step := time.Hour; to.After(last) && len(spans) < mostFirst; step *= 2 {
 			from := to.Add(-step)
+			if from.Before(last) {
+				from = last
+			}
 			spans = append(spans, platform.Span{From: from, To: to})
 			to = from
 		}
@@ -374,7 +378,7 @@ func (c *comparison) census(ctx context.Context, spans []platform.Span, width ti
 			if c.object.Sum != "" {
 				there.sum = n.Sum
 			}
-			out = append(out, bucket{Span: n.Span, there: there, fine: width == platform.Hour || width == 0 && short(n.Span)})
+			out = append(out, bucket{Span: n.Span, there: there, fine: width == platform.Hour || width == 0 && brief(n.Span)})
 			at = n.To
 		}
 		if at.Before(s.To) {
@@ -384,7 +388,7 @@ func (c *comparison) census(ctx context.Context, spans []platform.Span, width ti
 	return out, nil
 }
 
-func short(s platform.Span) bool {
+func brief(s platform.Span) bool {
 	return !s.From.IsZero() && !s.To.IsZero() && s.To.Sub(s.From) < 2*quarter
 }
 
@@ -511,7 +515,7 @@ func (c *comparison) narrow(ctx context.Context, buckets []bucket, here []cell, 
 		older.there.records -= y.there.records
 		older.there.sum -= y.there.sum
 	}
-	older.fine = short(older.Span)
+	older.fine = brief(older.Span)
 	return slices.Replace(buckets, at, at+1, append([]bucket{older}, younger...)...), nil
 }
 

@@ -79,7 +79,7 @@ func (f *Flow) Schedule(ctx context.Context, w Wish) (Report, error) {
 		if err != nil {
 			return Report{}, err
 		}
-		if slices.ContainsFunc(r.Sets, func(s Set) bool { return w.Platform == "" || s.Platform == w.Platform }) {
+		if r.Wish.Platform == "" || w.Platform == "" || r.Wish.Platform == w.Platform {
 			return r, nil
 		}
 	}
@@ -97,23 +97,14 @@ func (f *Flow) begin(ctx context.Context, by string, w Wish) (Report, error) {
 		return Report{}, bad("platform", fmt.Sprintf("no platform is called %.40q", w.Platform), fmt.Sprintf("known: %v", f.d.Config.Platforms()))
 	}
 	now := f.d.Now().UTC()
-	r := Report{ID: f.d.NewID(), State: Running, Mode: ByCounts, DryRun: w.DryRun, By: by, Started: now, Config: f.d.Config.Version(), Policy: f.d.Config.ReconcilingVersion()}
+	r := Report{ID: f.d.NewID(), State: Running, Mode: ByCounts, DryRun: w.DryRun, By: by, Started: now, Config: f.d.Config.Version(), Policy: f.d.Config.ReconcilingVersion(), Wish: w}
 	if w.Full {
 		r.Mode = Full
 	}
-	for _, p := range f.d.Config.Platforms() {
-		if w.Platform != "" && w.Platform != p {
-			continue
+	if f.d.Sources != nil { // else the process that has them says which sets there are
+		if r.Sets = f.sets(w); len(r.Sets) == 0 {
+			return r, bad("platform", "nothing can be compared", "name a platform that is connected and an entity that it has; infra/runbooks/reconciliation.md says what can be counted")
 		}
-		for _, o := range f.d.Objects[p] {
-			m, mapped := f.d.Config.ByObject(p, o.Name)
-			if mapped && (w.Entity == "" || w.Entity == m.Entity) {
-				r.Sets = append(r.Sets, Set{Platform: p, Object: o.Name, Entity: m.Entity})
-			}
-		}
-	}
-	if len(r.Sets) == 0 {
-		return r, bad("platform", "nothing can be compared", "name a platform that is connected and an entity that it has; objects that cannot be counted are in infra/runbooks/reconciliation.md")
 	}
 	if err := f.d.Ledger.Note(ctx, f.line(r, "reconciliation-began", by)); err != nil {
 		return r, err
@@ -123,6 +114,22 @@ func (f *Flow) begin(ctx context.Context, by string, w Wish) (Report, error) {
 		return r, err
 	}
 	return reportOf(head)
+}
+
+// sets are what a wish is about, those that others refer to first.
+func (f *Flow) sets(w Wish) (out []Set) {
+	for _, p := range f.d.Config.Platforms() {
+		if w.Platform != "" && w.Platform != p {
+			continue
+		}
+		for _, o := range f.d.Objects[p] {
+			m, mapped := f.d.Config.ByObject(p, o.Name)
+			if mapped && (w.Entity == "" || w.Entity == m.Entity) {
+				out = append(out, Set{Platform: p, Object: o.Name, Entity: m.Entity})
+			}
+		}
+	}
+	return out
 }
 
 // line is what the general audit log says of a run.
@@ -236,6 +243,9 @@ func (f *Flow) advance(ctx context.Context, id string, out *Advanced) (bool, err
 	r, err := reportOf(h)
 	if err != nil {
 		return false, err
+	}
+	if len(r.Sets) == 0 {
+		r.Sets = f.sets(r.Wish)
 	}
 	over := true
 	for i := range r.Sets {

@@ -35,7 +35,7 @@ func TestFindsAllAndInventsNone(t *testing.T) {
 			w.tell(w.save(strconv.Itoa(i+1), fmt.Sprint("Customer ", i+1), old()))
 		}
 		w.hear()
-		if rapid.Bool().Draw(t, "compared before") {
+		if ranges || rapid.Bool().Draw(t, "compared before") { // where counts are coarse, the first comparison sees less
 			w.now = noon.Add(-9 * 24 * time.Hour)
 			if r := w.run(reconcile.Wish{}); r.Sets[0].Found() != 0 || r.Sets[0].Equal != n {
 				t.Fatalf("at first: %+v", r.Sets[0])

@@ -55,7 +55,8 @@ type Report struct {
 	Reason  string    `json:"reason,omitempty"` // why it failed, or stands
 	Mode    Mode      `json:"mode"`
 	DryRun  bool      `json:"dryRun"`
-	By      string    `json:"by"` // a person, or "schedule"
+	By      string    `json:"by"`   // a person, or "schedule"
+	Wish    Wish      `json:"wish"` // what was asked for
 	Started time.Time `json:"started"`
 	Ended   time.Time `json:"ended,omitzero"`
 	Config  string    `json:"configVersion"` // of policies and mappings

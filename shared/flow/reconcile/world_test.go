@@ -37,7 +37,6 @@ type account struct {
 	tombs   map[string]record.Native
 	page    int
 	ranges  bool
-	full    int // listed without spans
 	calls   int
 	asked   []string
 	before  func(method string) error // is called before each call; may change the account
