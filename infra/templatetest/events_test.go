@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 
 	"sorrel/shared/boot"
+	"sorrel/shared/flow/reconcile"
 	"sorrel/shared/message"
 	"sorrel/shared/queue"
 	"sorrel/shared/record"
@@ -357,7 +358,7 @@ func TestScheduleSamples(t *testing.T) {
 	var nothing struct{}
 	sample(t, "sweep/minute.json", &nothing)
 	sample(t, "reconcile/tick.json", &nothing)
-	for name, want := range map[string]reconcile.Wish{"platform": {Platform: "netsuite"}, "full": {Full: true}} {
+	for name, want := range map[string]reconcile.Wish{"zendesk": {Platform: "zendesk"}, "full": {Full: true}} {
 		var wish reconcile.Wish
 		if sample(t, "reconcile/"+name+".json", &wish); wish != want {
 			t.Errorf("reconcile/%s.json asks for %+v", name, wish)

@@ -41,8 +41,8 @@ func TestTemplateAsWritten(t *testing.T) {
 
 func obeys(t *testing.T, s stack) {
 	t.Helper()
-	if n := len(s.functions()); n != 9 {
-		t.Errorf("%d functions, want 9", n)
+	if n := len(s.functions()); n != 10 {
+		t.Errorf("%d functions, want 10", n)
 	}
 	for _, r := range rules(expected) {
 		for _, problem := range r.check(s) {

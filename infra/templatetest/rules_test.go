@@ -458,8 +458,7 @@ func table(s stack) []string {
 
 func schedules(s stack) []string {
 	var p problems
-	started := map[string]bool{}
-	compared := map[string]bool{}
+	started, compared := map[string]bool{}, map[string]bool{}
 	seen := func(id, function string, props, name node) {
 		input := props.at("Input")
 		if !input.is() {
