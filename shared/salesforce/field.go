@@ -35,7 +35,7 @@ func knownKinds(object string) map[string]Kind {
 	}
 	switch object {
 	case "Account":
-		add(Number, "AnnualRevenue NumberOfEmployees BillingLatitude BillingLongitude ShippingLatitude ShippingLongitude ERP_Credit_Limit__c ERP_Balance__c")
+		add(Number, "AnnualRevenue NumberOfEmployees BillingLatitude BillingLongitude ShippingLatitude ShippingLongitude ERP_Credit_Limit__c ERP_Balance__c ERP_Overdue_Balance__c")
 		add(Bool, "ERP_Active__c")
 	case "Order":
 		add(Number, "TotalAmount ERP_Total__c ERP_Subtotal__c ERP_Tax__c ERP_Freight__c")

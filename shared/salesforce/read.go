@@ -154,6 +154,7 @@ type cursor struct {
 	At    time.Time `json:"at,omitzero"`
 	After string    `json:"after,omitempty"` // id at At that was read last; "" = At itself is still to be read
 	Walk  time.Time `json:"walk,omitzero"`
+	Bulk  *inBulk   `json:"bulk,omitempty"` // everything is listed by a job, made at At
 }
 
 const cursorVersion = 1
@@ -173,6 +174,9 @@ func (c *Connector) Changes(ctx context.Context, name, from string) (platform.Pa
 		if err := json.Unmarshal([]byte(from), &cur); err != nil || cur.V != cursorVersion || (cur.After != "" && cur.At.IsZero()) {
 			return platform.Page{}, &fault.Error{Class: fault.Contract, Op: "salesforce.changes", ID: name, Code: platform.BadCursor, Detail: "the cursor is none of this connector's", Remedy: "start again with an empty one"}
 		}
+	}
+	if cur.Bulk != nil {
+		return c.bulk(ctx, name, o, cur)
 	}
 	var only []string
 	if o.own {

@@ -413,7 +413,9 @@ func (c *Connector) do(ctx context.Context, r vendorhttp.Request) (vendorhttp.Re
 	// Left out it means TRUE: every write of a case would give it to the default owner, whoever has it.
 	// https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/headers_autoassign.htm
 	r.Header.Set("Sforce-Auto-Assign", "FALSE")
-	r.Header.Set("Accept", "application/json")
+	if r.Header.Get("Accept") == "" {
+		r.Header.Set("Accept", "application/json")
+	}
 	return c.client.Do(ctx, r)
 }
 

@@ -39,7 +39,7 @@ type Bulk interface {
 
 // Counter is a Source that can say how many there are, for those who watch a load.
 type Counter interface {
-	Count(ctx context.Context, object string) (int, error)
+	Census(ctx context.Context, object string, within []platform.Span, width time.Duration) ([]platform.Count, error)
 }
 
 // Deps are what batch needs. Accounts, Matched, Life and Place may be missing.

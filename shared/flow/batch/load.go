@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"sorrel/shared/budget"
 	"sorrel/shared/fault"
 	"sorrel/shared/ledger"
 )
@@ -79,7 +80,12 @@ func (f *Flow) Load(ctx context.Context, platform, entity string, o LoadOptions)
 		before = r.at.Loading.Records
 	}
 	if c, is := src.(Counter); is && o.Progress != nil { // for those who watch; a load does without
-		out.Total, _ = c.Count(ctx, out.Object)
+		counts, err := c.Census(budget.For(ctx, budget.Purpose{Class: budget.Reconcile, Entity: entity}), out.Object, nil, 0)
+		for _, n := range counts {
+			if err == nil {
+				out.Total += n.Records
+			}
+		}
 	}
 	stand := func() Loaded {
 		out.Queued, out.Resumed, out.Pages, out.Complete = r.records, before, r.pages, r.complete

@@ -354,8 +354,10 @@ func (b *brittle) Send(ctx context.Context, msgs ...queue.Message) error {
 // bulk begins its load elsewhere than its listing.
 type bulk struct{ *pages }
 
-func (bulk) Bulk(string) string                         { return "1" }
-func (bulk) Count(context.Context, string) (int, error) { return 2, nil }
+func (bulk) Bulk(string) string { return "1" }
+func (bulk) Census(context.Context, string, []platform.Span, time.Duration) ([]platform.Count, error) {
+	return []platform.Count{{Records: 2}}, nil
+}
 
 func TestLoad(t *testing.T) {
 	t.Parallel()

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -33,6 +34,7 @@ type call struct {
 type reply struct {
 	status int
 	body   any
+	csv    *table // in place of a body
 }
 
 type errorBody struct {
@@ -43,9 +45,9 @@ type errorBody struct {
 
 func failed(e *apiError) reply {
 	if e.status == http.StatusMultipleChoices {
-		return reply{e.status, e.choices}
+		return reply{status: e.status, body: e.choices}
 	}
-	return reply{e.status, []errorBody{{e.message, e.code, e.fields}}}
+	return reply{status: e.status, body: []errorBody{{e.message, e.code, e.fields}}}
 }
 
 func (t *Twin) api() http.Handler {
@@ -94,6 +96,11 @@ func (t *Twin) serve(w http.ResponseWriter, r *http.Request) {
 	c.header = r.Header
 	answer, limitInfo := t.answer(c)
 	w.Header().Set("Sforce-Limit-Info", limitInfo)
+	if answer.csv != nil {
+		maps.Copy(w.Header(), answer.csv.header)
+		_, _ = w.Write(answer.csv.body) // who asked may have gone
+		return
+	}
 	if answer.body == nil {
 		w.WriteHeader(answer.status)
 		return
@@ -190,20 +197,22 @@ func newCall(method, escaped string, query url.Values, body []byte) (*call, *api
 func (t *Twin) dispatch(c *call) reply {
 	name := strings.ToLower(c.path[0])
 	operation := name
-	if len(c.path) > 1 && (name == "sobjects" || name == "composite") {
+	if len(c.path) > 1 && (name == "sobjects" || name == "composite" || name == "jobs") {
 		operation += "/" + c.path[1]
 	}
 	t.kit.Called(c.method + " " + operation)
 	switch {
 	case c.is("GET", "") && len(c.path) == 1:
-		return reply{200, map[string]string{"sobjects": c.base + "/sobjects", "query": c.base + "/query", "queryAll": c.base + "/queryAll",
+		return reply{status: 200, body: map[string]string{"sobjects": c.base + "/sobjects", "query": c.base + "/query", "queryAll": c.base + "/queryAll",
 			"limits": c.base + "/limits", "composite": c.base + "/composite", "identity": "https://login.salesforce.com/id/" + t.opts.OrgID + "/" + IntegrationUser}}
 	case c.is("GET", "limits"):
 		used, most := t.used()
 		type limit struct{ Max, Remaining int }
-		return reply{200, map[string]limit{"DailyApiRequests": {most, max(0, most-used)}}}
+		return reply{status: 200, body: map[string]limit{"DailyApiRequests": {most, max(0, most-used)}}}
 	case c.is("GET", "query") || c.is("GET", "queryall"):
 		return t.queryResource(c, name == "queryall")
+	case name == "jobs":
+		return t.jobsResource(c)
 	case name == "sobjects":
 		return t.sobjects(c)
 	case name == "composite" && len(c.path) > 1 && c.path[1] == "sobjects":
@@ -243,7 +252,7 @@ func (t *Twin) queryResource(c *call, deleted bool) reply {
 		if err != nil || i < 0 || from <= 0 || from >= len(t.cursors[i].rows) {
 			return failed(bad("INVALID_QUERY_LOCATOR", "invalid query locator"))
 		}
-		return reply{200, t.page(t.cursors[i], from)}
+		return reply{status: 200, body: t.page(t.cursors[i], from)}
 	}
 	s, e := t.parse(c.query.Get("q"))
 	if e != nil {
@@ -261,11 +270,11 @@ func (t *Twin) queryResource(c *call, deleted bool) reply {
 		if len(groups) > size {
 			return failed(bad("EXCEEDED_ID_LIMIT", "Aggregate query does not support queryMore(), use LIMIT to restrict the results to a single batch"))
 		}
-		return reply{200, page{TotalSize: len(groups), Done: true, Records: groups}}
+		return reply{status: 200, body: page{TotalSize: len(groups), Done: true, Records: groups}}
 	}
 	rows := t.run(s, deleted)
 	if s.count {
-		return reply{200, page{TotalSize: len(rows), Done: true, Records: []map[string]any{}}}
+		return reply{status: 200, body: page{TotalSize: len(rows), Done: true, Records: []map[string]any{}}}
 	}
 	t.serial++
 	l := &locator{id: fullID("01g", t.serial), s: s, rows: rows, size: size, base: c.base}
@@ -273,7 +282,7 @@ func (t *Twin) queryResource(c *call, deleted bool) reply {
 		t.cursors = append(t.cursors, l)
 		t.cursors = t.cursors[max(0, len(t.cursors)-t.opts.Cursors):]
 	}
-	return reply{200, t.page(l, 0)}
+	return reply{status: 200, body: t.page(l, 0)}
 }
 
 func (t *Twin) page(l *locator, from int) page {
@@ -326,7 +335,7 @@ func (t *Twin) sobjects(c *call) reply {
 			all = append(all, o.describe(c.base, false))
 		}
 		slices.SortFunc(all, func(a, b described) int { return strings.Compare(a.Name, b.Name) })
-		return reply{200, map[string]any{"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": all}}
+		return reply{status: 200, body: map[string]any{"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": all}}
 	}
 	o := t.objects[strings.ToLower(c.path[1])]
 	if o == nil {
@@ -334,19 +343,19 @@ func (t *Twin) sobjects(c *call) reply {
 	}
 	switch {
 	case len(c.path) == 2 && c.method == "GET":
-		return reply{200, map[string]any{"objectDescribe": o.describe(c.base, false), "recentItems": []string{}}}
+		return reply{status: 200, body: map[string]any{"objectDescribe": o.describe(c.base, false), "recentItems": []string{}}}
 	case len(c.path) == 2 && c.method == "POST":
 		given, e := c.fields()
 		if e == nil {
 			var r *row
 			if r, e = c.x.create(o, given, nil, ""); e == nil {
 				t.kit.Wrote(o.name, r.id)
-				return reply{201, ok(r.id)}
+				return reply{status: 201, body: ok(r.id)}
 			}
 		}
 		return failed(e)
 	case len(c.path) == 3 && c.path[2] == "describe" && c.method == "GET":
-		return reply{200, o.describe(c.base, true)}
+		return reply{status: 200, body: o.describe(c.base, true)}
 	case len(c.path) == 3:
 		key, valid := short(c.path[2])
 		r := o.rows[key]
@@ -382,7 +391,7 @@ func (t *Twin) record(c *call, r *row) reply {
 			}
 			m = only
 		}
-		return reply{200, m}
+		return reply{status: 200, body: m}
 	case "PATCH":
 		given, e := c.fields()
 		if e == nil {
@@ -451,13 +460,13 @@ func (t *Twin) byExternal(c *call, o *object, f *Field, value string) reply {
 	case created:
 		s := ok(r.id)
 		s.Created = &created
-		return reply{201, s}
+		return reply{status: 201, body: s}
 	case c.version < 46:
 		return reply{status: 204}
 	}
 	s := ok(r.id)
 	s.Created = &created
-	return reply{200, s}
+	return reply{status: 200, body: s}
 }
 
 func several(base string, rows []*row) *apiError {
@@ -658,7 +667,7 @@ func eachOf[T any](c *call, items []T, allOrNone bool, do func(T) (saved, *apiEr
 			}
 		}
 	}
-	return reply{200, rows}
+	return reply{status: 200, body: rows}
 }
 
 // retrieve reads many records by id: null for one that is not there.
@@ -688,7 +697,7 @@ func (t *Twin) retrieve(c *call) reply {
 			out[i][f.Name] = r.value(f)
 		}
 	}
-	return reply{200, out}
+	return reply{status: 200, body: out}
 }
 
 // composite serves up to 25 requests in one. Of references only @{name.id} is known.
@@ -747,5 +756,5 @@ func (t *Twin) composite(c *call) reply {
 			}
 		}
 	}
-	return reply{200, map[string]any{"compositeResponse": out}}
+	return reply{status: 200, body: map[string]any{"compositeResponse": out}}
 }

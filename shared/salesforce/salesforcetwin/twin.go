@@ -17,7 +17,7 @@
 //	POST /_twin/field    {"object","field"}               an administrator adds a custom field (see Field)
 //	POST /_twin/picklist {"object","field","value"}       … adds a value to a picklist
 //
-// Not there: Bulk API, describe layouts, SOSL, aggregates but COUNT(), date literals, conditional requests,
+// Not there: Bulk API 1.0 and the ingest jobs of 2.0, describe layouts, SOSL, aggregates but COUNT(), date literals, conditional requests,
 // compound addresses in REST, triggers, validation and duplicate rules, SOAP (a merge is a person's act), the deletion with
 // their parent of anything but opportunities and tasks, and the end of the recycle bin's 15 days.
 package salesforcetwin
@@ -85,6 +85,7 @@ type Twin struct {
 	inactive map[string]bool // users, by id of 15 characters
 	sessions map[string]time.Time
 	cursors  []*locator
+	jobs     []*bulkJob
 	hours    [24]int // calls of the last 24 hours, by hour
 	hour     int64   // newest of them, in hours since 1970
 	commit   int64
@@ -301,7 +302,7 @@ func (t *Twin) reset() {
 	}
 	clear(t.sessions)
 	clear(t.inactive)
-	t.cursors, t.hours = nil, [24]int{}
+	t.cursors, t.jobs, t.hours = nil, nil, [24]int{}
 }
 
 func (t *Twin) state() any {
