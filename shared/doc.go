@@ -67,7 +67,7 @@
 // match claims, the audit log's line. The idea: there is one way to end a change, and it is one commit.
 //
 // flow/intake verifies, decodes, queues and answers. flow/hub hears: one commit per record. flow/deliver projects,
-// writes and confirms. flow/batch lists what changed, as webhooks would have told it. flow/load takes in files, likewise;
+// writes and confirms. flow/batch lists what changed, as webhooks would have told it, and loads what there is. flow/load takes in files, likewise;
 // flow/export writes them, by the same mappings. flow/sweep wakes what is due, and
 // what time alone changes. flow/steward is everything that people do: approve, override, merge, resolve.
 // flow/deadletters shows what was given up, and sends it again. flow/replay does again what was done, after a plan.

@@ -22,6 +22,7 @@ type benchCommand struct {
 	Backlog  benchBacklog  `cmd:"" help:"A start with webhooks waiting: until it accepts again, and its memory."`
 	Replay   benchReplay   `cmd:"" help:"How fresh live changes are while 50,000 records are replayed, at what the vendors allow."`
 	Link     benchLink     `cmd:"" help:"sorrel link over customers of which it is known who is who: precision, recall."`
+	Load     benchLoad     `cmd:"" help:"A first load that is killed again and again: nothing lost, nothing twice."`
 	Cost     benchCost     `cmd:"" help:"What each kind of change costs in DynamoDB, SQS and provider requests."`
 	Waiting  benchWaiting  `cmd:"" help:"What runs of workflows cost while they wait: nothing in the sweeps of an hour."`
 	Lookup   benchLookup   `cmd:"" help:"Answers to programs against a bare handler, and with an ERP that is slow or down."`
@@ -289,5 +290,30 @@ func (c benchReplay) Validate() error {
 // Run fails if live changes wait too long, a vendor's limit is overrun or anything is lost.
 func (c benchReplay) Run(ctx binding, s screen) error {
 	r, err := bench.Replay(ctx, bench.ReplayOptions{Records: c.Records, Rate: c.Rate, Idle: c.Idle, Factor: c.Factor, MaxRatio: c.MaxRatio, Seed: c.Seed, Progress: s.err})
+	return s.report(r, c.JSON, err)
+}
+
+type benchLoad struct {
+	Records int    `default:"100000" help:"Items in NetSuite."`
+	Kills   int    `default:"20" help:"SIGKILLs at random moments of the load."`
+	Seed    uint64 `default:"1" help:"Of everything random."`
+	Dir     string `help:"Where the data goes; default is a temporary folder." type:"existingdir"`
+	JSON    bool   `help:"Print JSON."`
+}
+
+// Validate refuses what cannot be played.
+func (c benchLoad) Validate() error {
+	var b bounds
+	b.whole("records", c.Records, 1)
+	b.whole("kills", c.Kills, 1)
+	return b.err()
+}
+
+// Run fails unless everything held.
+func (c benchLoad) Run(ctx binding, s screen) error {
+	r, err := bench.FirstLoad(ctx, bench.FirstLoadOptions{Records: c.Records, Kills: c.Kills, Seed: c.Seed, Dir: c.Dir, Progress: s.err})
+	if len(r.Checks) == 0 {
+		return err
+	}
 	return s.report(r, c.JSON, err)
 }

@@ -35,6 +35,7 @@ type commands struct {
 	Twins       twinsCommand       `cmd:"" help:"Run the vendors' twins alone."`
 	Validate    validateCommand    `cmd:"" help:"Check contracts, policies and mappings."`
 	Link        linkCommand        `cmd:"" help:"Match the existing records of all platforms before going live."`
+	Batch       batchCommand       `cmd:"" help:"Load what a platform has for the first time; where its listings stand."`
 	Files       filesCommand       `cmd:"" help:"Take files in, CSV and JSON Lines, like what other platforms say; write them."`
 	Status      statusCommand      `cmd:"" help:"Ask a running process how things stand."`
 	Trace       traceCommand       `cmd:"" help:"Show one business transaction by its correlation id."`

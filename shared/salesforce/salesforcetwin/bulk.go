@@ -100,7 +100,9 @@ func (t *Twin) work(j *bulkJob) {
 	}
 	j.state = complete
 	rows := t.run(j.s, j.deleted)
-	slices.SortFunc(rows, func(a, b *row) int { return strings.Compare(fmt.Sprint(a.value(j.s.o.field("Id"))), fmt.Sprint(b.value(j.s.o.field("Id")))) })
+	slices.SortFunc(rows, func(a, b *row) int {
+		return strings.Compare(fmt.Sprint(a.value(j.s.o.field("Id"))), fmt.Sprint(b.value(j.s.o.field("Id"))))
+	})
 	for _, f := range j.s.fields {
 		name := f.field.Name
 		if f.via != nil {
