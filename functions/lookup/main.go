@@ -19,6 +19,6 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	asks := trigger.Lookups{Config: w.Config, Ask: w.Lookup(), Quotas: &lookup.Quotas{}, Now: w.Now, NewID: boot.NewID(w.Now), Telemetry: w.Telemetry}
+	asks := trigger.Lookups{Config: w.Config, Ask: w.Lookup(), Quotas: &lookup.Quotas{Taker: w.Ledger}, Now: w.Now, NewID: boot.NewID(w.Now), Telemetry: w.Telemetry}
 	lambda.Start(trigger.Operate(asks.Routes(), w.Flush))
 }

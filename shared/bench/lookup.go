@@ -223,7 +223,7 @@ func (x *lookupRun) fill(ctx context.Context) error {
 // serve starts Sorrel's interface and the floor, on ports of their own.
 func (x *lookupRun) serve(ctx context.Context) (func(), error) {
 	w := x.world
-	asks := trigger.Lookups{Config: w.Config, Ask: w.Lookup(), Quotas: &lookup.Quotas{}, Now: w.Now, NewID: boot.NewID(w.Now), Telemetry: w.Telemetry}.Routes()
+	asks := trigger.Lookups{Config: w.Config, Ask: w.Lookup(), Quotas: &lookup.Quotas{Taker: w.Ledger}, Now: w.Now, NewID: boot.NewID(w.Now), Telemetry: w.Telemetry}.Routes()
 	var servers []*http.Server
 	start := func(h http.Handler) (string, error) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")

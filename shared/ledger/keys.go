@@ -44,6 +44,7 @@ import (
 //	1 certificate <run id>          file                      the certificate of a run of reconciliation, as signed
 //	1 certified                     last                      Certified: the newest of them
 //	1 certificatekey                <key id>                  CertificateKey: one that they were signed with
+//	1 quota <consumer>              <minute>                  {taken}: questions that processes may ask in it
 //	1 operation <kind> <digest>     once                      Operation: something that is done once
 const schema = "1"
 

@@ -38,6 +38,7 @@
 //	MoveListing              2         1                               1
 //	Budget                   1         1                               -
 //	SaveBudget               1         -                               1 per KB, about 1 and 0.1 per worker
+//	TakeQuota                2         1                               1 (0 where nothing is left)
 //	Begin                    1 (2 g)   - (1 g)                         1
 //	Finish, Doubt, GiveUp    2         1                               1 h
 //	DueFor, Timers, Rechecks 8 e       ⌈listed/4⌉, at least 8          -

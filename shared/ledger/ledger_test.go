@@ -757,6 +757,8 @@ func TestPrices(t *testing.T) {
 		}, 2, 1, 1},
 		{"budget", func() error { _, err := l.Budget(t.Context(), "p"); return err }, 1, 1, 0},
 		{"save budget", func() error { return l.SaveBudget(t.Context(), "p", budget.Saved{State: []byte("{}")}) }, 1, 0, 1},
+		{"take quota", func() error { _, err := l.TakeQuota(t.Context(), "c", epoch, 5, 100); return err }, 2, 1, 1},
+		{"take quota of which nothing is left", func() error { _, err := l.TakeQuota(t.Context(), "c", epoch, 5, 5); return err }, 1, 1, 0},
 		{"begin, the first", func() error {
 			_, err := l.Begin(t.Context(), Beginning{Key: thing, Owner: "a", Lease: lease})
 			return err

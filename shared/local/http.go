@@ -23,7 +23,7 @@ import (
 func (h *Host) routes() http.Handler {
 	w := h.world
 	mux := trigger.Desk{Config: w.Config, Ask: w.Operate(), Act: w.Steward(), Once: w.Once(), Again: w.Replay(), Compare: w.Reconcile(), Runs: w.Workflow(), Tell: w.Publish(), Dead: w.DeadLetters(), Who: trigger.Trusted(w.Config), Telemetry: w.Telemetry}.Routes()
-	asks := trigger.Lookups{Config: w.Config, Ask: w.Lookup(), Quotas: &lookup.Quotas{}, Now: w.Now, NewID: boot.NewID(w.Now), Telemetry: w.Telemetry}.Routes()
+	asks := trigger.Lookups{Config: w.Config, Ask: w.Lookup(), Quotas: &lookup.Quotas{Taker: w.Ledger}, Now: w.Now, NewID: boot.NewID(w.Now), Telemetry: w.Telemetry}.Routes()
 	for _, path := range []string{"records", "customers/{id}/context", "invoices", "entitlements", "openapi.json"} {
 		mux.Handle("GET /v1/"+path, asks)
 	}

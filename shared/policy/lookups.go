@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -47,6 +48,20 @@ type Lookups struct {
 	Budget    time.Duration // that an answer may wait for owners
 	Uses      map[string]Use
 	Consumers []Consumer // by name
+
+	Deprecated map[string]Deprecation // by path
+}
+
+// Deprecation is how a path ends. Days begin at midnight, UTC.
+type Deprecation struct {
+	Since  time.Time // when it is, or was, deprecated
+	Sunset time.Time // when it may be gone; zero is not known
+	See    string    // where people read about it; "" = nowhere
+}
+
+// LookupPaths lists the paths of the interface.
+func LookupPaths() []string {
+	return []string{"/v1/customers/{id}/context", "/v1/entitlements", "/v1/invoices", "/v1/records", "/v1/records/{entity}/{id}"}
 }
 
 // Use is how one kind of question is answered.
@@ -127,7 +142,7 @@ func (s *Set) readLookups(fsys fs.FS, ps *source.Problems) {
 		return
 	}
 	root, ok := source.Parse(lookupsFile, data, ps)
-	if !ok || !root.Known(ps, "the lookups file", "budget", "uses", "consumers") {
+	if !ok || !root.Known(ps, "the lookups file", "budget", "uses", "deprecated", "consumers") {
 		return
 	}
 	if root.Has("budget") {
@@ -140,6 +155,7 @@ func (s *Set) readLookups(fsys fs.FS, ps *source.Problems) {
 	} else if uses.Kind != source.None {
 		ps.Add(root.Key("uses"), "uses must be a block of use: {maxAge: …}", "write it as entitlements: {maxAge: 15m, ownerDown: answer}")
 	}
+	s.lookups.Deprecated = readDeprecated(ps, root)
 	block := root.Get("consumers")
 	if block.Kind != source.None && block.Kind != source.Map {
 		ps.Add(root.Key("consumers"), "consumers must be a block of name: {uses: …}", "write it as portal: {uses: [records], entities: {customer: [name]}, quota: 600, jwt: [client]}, or {} for none")
@@ -181,6 +197,40 @@ func readUse(ps *source.Problems, x source.Entry, u Use) Use {
 		}
 	}
 	return u
+}
+
+// readDeprecated reads what paths end.
+func readDeprecated(ps *source.Problems, root source.Node) map[string]Deprecation {
+	out := map[string]Deprecation{}
+	block := root.Get("deprecated")
+	if block.Kind != source.None && block.Kind != source.Map {
+		ps.Add(root.Key("deprecated"), "deprecated must be a block of path: {since: …}", "write it as /v1/invoices: {since: 2027-01-31, sunset: 2027-07-31}, or leave it out")
+	}
+	for _, x := range block.Entries {
+		if !slices.Contains(LookupPaths(), x.Key.Text) {
+			ps.Add(x.Key, fmt.Sprintf("unknown path %q", x.Key.Text), source.Suggest(x.Key.Text, LookupPaths()))
+		}
+		if !x.Value.Known(ps, "deprecated path "+x.Key.Text, "since", "sunset", "see") {
+			continue
+		}
+		day := func(key string, must bool) time.Time {
+			text := x.Value.String(ps, key, must)
+			at, err := time.Parse(time.DateOnly, text)
+			if err != nil && text != "" {
+				ps.Add(x.Value.Get(key), fmt.Sprintf("%s: %.40q is no day", key, text), "write it as 2027-01-31")
+			}
+			return at
+		}
+		d := Deprecation{Since: day("since", true), Sunset: day("sunset", false), See: x.Value.String(ps, "see", false)}
+		if !d.Sunset.IsZero() && d.Sunset.Before(d.Since) { // https://www.rfc-editor.org/rfc/rfc9745#name-sunset
+			ps.Add(x.Value.Get("sunset"), "it is gone before it is deprecated", "let sunset be since, or later")
+		}
+		if u, err := url.Parse(d.See); d.See != "" && (err != nil || u.Scheme != "https" || u.Host == "" || strings.ContainsAny(d.See, "<>\" ")) {
+			ps.Add(x.Value.Get("see"), fmt.Sprintf("see: %.80q is no https address", d.See), "write the address of a page, such as https://docs.example.com/lookups")
+		}
+		out[x.Key.Text] = d
+	}
+	return out
 }
 
 func (s *Set) readConsumer(ps *source.Problems, x source.Entry, who map[string]string) Consumer {

@@ -37,6 +37,12 @@ const (
 	FreshnessHeader   = "Sorrel-Freshness"
 )
 
+// Headers of every answer at a path that is deprecated.
+const (
+	DeprecationHeader = "Deprecation" // @ and seconds since 1970
+	SunsetHeader      = "Sunset"      // an HTTP date
+)
+
 // maxAgeBound is a year: more is a mistake.
 const maxAgeBound = 365 * 24 * 60 * 60
 
@@ -152,10 +158,11 @@ func (l Lookups) Routes() *http.ServeMux {
 	for _, route := range l.table() {
 		mux.HandleFunc("GET "+route.path, func(w http.ResponseWriter, r *http.Request) { l.serve(w, r, route) })
 	}
+	description := l.description()
 	mux.HandleFunc("GET /v1/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/openapi+json;version=3.1")
 		w.Header().Set("Cache-Control", "public, max-age=300")
-		_, _ = w.Write(openAPI) // the caller hung up
+		_, _ = w.Write(description) // the caller hung up
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		Refuse(w, &fault.Error{Class: fault.NotFound, Op: "lookup", Detail: "nothing answers " + r.Method + " at this path", Remedy: "GET /v1/openapi.json lists the paths"})
@@ -164,8 +171,52 @@ func (l Lookups) Routes() *http.ServeMux {
 	return mux
 }
 
+// ends says in an answer's headers that its path is deprecated, since when, and when it may be gone.
+// https://www.rfc-editor.org/rfc/rfc9745 https://www.rfc-editor.org/rfc/rfc8594
+func (l Lookups) ends(w http.ResponseWriter, path string) {
+	d, deprecated := l.Config.Lookups().Deprecated[path]
+	if !deprecated {
+		return
+	}
+	w.Header().Set(DeprecationHeader, fmt.Sprintf("@%d", d.Since.Unix()))
+	if !d.Sunset.IsZero() {
+		w.Header().Set(SunsetHeader, d.Sunset.UTC().Format(http.TimeFormat))
+	}
+	if d.See != "" {
+		w.Header().Set("Link", "<"+d.See+`>; rel="deprecation"`)
+	}
+}
+
+// description is openapi.json, in which the paths are marked that are deprecated.
+func (l Lookups) description() []byte {
+	ends := l.Config.Lookups().Deprecated
+	if len(ends) == 0 {
+		return openAPI
+	}
+	var doc map[string]json.RawMessage
+	var paths map[string]map[string]map[string]json.RawMessage
+	if json.Unmarshal(openAPI, &doc) != nil || json.Unmarshal(doc["paths"], &paths) != nil {
+		return openAPI // it is part of the program, and tested
+	}
+	for path := range ends {
+		for _, operation := range paths[path] {
+			operation["deprecated"] = json.RawMessage("true")
+		}
+	}
+	var err error
+	if doc["paths"], err = json.Marshal(paths); err != nil {
+		return openAPI
+	}
+	out, err := json.Marshal(doc)
+	if err != nil {
+		return openAPI
+	}
+	return out
+}
+
 func (l Lookups) serve(w http.ResponseWriter, r *http.Request, route lookupRoute) {
 	began, trace := l.Now(), l.NewID()
+	l.ends(w, route.path)
 	w.Header().Set(CorrelationHeader, trace)
 	w.Header().Set("Cache-Control", "private, no-cache") // ask again with If-None-Match
 	w.Header().Set("Vary", "Authorization, "+APIKeyHeader)
@@ -197,7 +248,7 @@ func (l Lookups) answer(r *http.Request, route lookupRoute, trace string) (told,
 	if err != nil {
 		return nil, err
 	}
-	if err := l.Quotas.Take(c, l.Now()); err != nil {
+	if err := l.Quotas.Take(r.Context(), c, l.Now()); err != nil {
 		l.Telemetry.Count("LookupsOverQuota", "", 1)
 		return nil, err
 	}

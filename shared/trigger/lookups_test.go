@@ -78,7 +78,9 @@ type interfaceOf struct {
 			Ref, Name, In string
 			Required      bool
 		}
-		Responses map[string]struct {
+		Deprecated bool
+		Responses  map[string]struct {
+			Headers map[string]any
 			Content map[string]struct {
 				Schema struct {
 					Ref string `json:"$ref"`
@@ -93,7 +95,9 @@ type interfaceOf struct {
 func TestTheDescriptionIsWhatTheHandlersDo(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, trigger.Trusted)
-	h := asks(t, d, nil)
+	h := asks(t, d, func(l *policy.Lookups) {
+		l.Deprecated = map[string]policy.Deprecation{"/v1/invoices": {Since: now(), Sunset: now(), See: "https://docs.example.com/x"}}
+	})
 	served := ask(t, h, "/v1/openapi.json", trigger.APIKeyHeader, "") // needs nobody
 	var doc interfaceOf
 	if err := json.Unmarshal(served.Body.Bytes(), &doc); err != nil || served.Code != http.StatusOK {
@@ -152,6 +156,11 @@ func TestTheDescriptionIsWhatTheHandlersDo(t *testing.T) {
 		}
 		if path == "/v1/openapi.json" {
 			return
+		}
+		for name := range w.Header() {
+			if _, said := described.Headers[name]; !said && !slices.Contains([]string{"Content-Type", "Cache-Control", "Vary"}, name) && !strings.EqualFold(name, "ETag") {
+				t.Errorf("%s %s has the header %s, which is not described", path, status, name)
+			}
 		}
 		if w.Header().Get(trigger.CorrelationHeader) == "" {
 			t.Errorf("%s %s has no correlation id", path, status)
@@ -226,6 +235,10 @@ func TestTheDescriptionIsWhatTheHandlersDo(t *testing.T) {
 	for _, path := range []string{"/v1/customers/{id}/context", "/v1/invoices", "/v1/entitlements"} {
 		query := map[string]string{"/v1/customers/{id}/context": "/v1/customers/cccccccccccccccc/context", "/v1/invoices": "/v1/invoices?customer=customer/cccccccccccccccc", "/v1/entitlements": "/v1/entitlements?customer=customer/cccccccccccccccc"}[path]
 		hold(path, ask(t, many, query))
+	}
+	paths := slices.Sorted(maps.Keys(doc.Paths)) // lookups.yaml may deprecate each but the description
+	if paths = slices.DeleteFunc(paths, func(p string) bool { return p == "/v1/openapi.json" }); !slices.Equal(paths, policy.LookupPaths()) {
+		t.Errorf("described are %q, and policy knows %q", paths, policy.LookupPaths())
 	}
 	for path, methods := range doc.Paths {
 		if !slices.Equal(slices.Collect(maps.Keys(methods)), []string{"get"}) {
@@ -317,6 +330,40 @@ func TestTokens(t *testing.T) {
 		out, err := f(t.Context(), e)
 		if err != nil || out.StatusCode != c.want {
 			t.Errorf("%s: %d %v %s", name, out.StatusCode, err, out.Body)
+		}
+	}
+}
+
+// TestDeprecatedPaths: every answer there says so, whatever it is, and the description does; at others nothing is said.
+func TestDeprecatedPaths(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, trigger.Trusted)
+	since, sunset := time.Date(2027, 1, 31, 0, 0, 0, 0, time.UTC), time.Date(2027, 7, 31, 0, 0, 0, 0, time.UTC)
+	h := asks(t, d, func(l *policy.Lookups) {
+		l.Deprecated = map[string]policy.Deprecation{"/v1/records/{entity}/{id}": {Since: since, Sunset: sunset, See: "https://docs.example.com/records"}, "/v1/records": {Since: since}}
+	})
+	for path, c := range map[string]struct {
+		status                  int
+		deprecated, sunset, see string
+	}{
+		"/v1/records/" + string(one):                              {200, "@1801353600", "Sat, 31 Jul 2027 00:00:00 GMT", `<https://docs.example.com/records>; rel="deprecation"`},
+		trigger.KeyedPath + "/v1/records/" + string(one):          {200, "@1801353600", "Sat, 31 Jul 2027 00:00:00 GMT", `<https://docs.example.com/records>; rel="deprecation"`},
+		"/v1/records/customer/zzzzzzzzzzzzzzzz":                   {404, "@1801353600", "Sat, 31 Jul 2027 00:00:00 GMT", `<https://docs.example.com/records>; rel="deprecation"`},
+		"/v1/records?platform=netsuite&object=customer&id=85":     {200, "@1801353600", "", ""},
+		"/v1/entitlements?platform=netsuite&account=85&product=x": {200, "", "", ""},
+	} {
+		w := ask(t, h, path)
+		if w.Code != c.status || w.Header().Get(trigger.DeprecationHeader) != c.deprecated || w.Header().Get(trigger.SunsetHeader) != c.sunset || w.Header().Get("Link") != c.see {
+			t.Errorf("%s: %d %v", path, w.Code, w.Header())
+		}
+	}
+	var doc interfaceOf
+	if err := json.Unmarshal(ask(t, h, "/v1/openapi.json").Body.Bytes(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	for path, methods := range doc.Paths {
+		if got, want := methods["get"].Deprecated, strings.HasPrefix(path, "/v1/records"); got != want {
+			t.Errorf("%s is described as deprecated: %v", path, got)
 		}
 	}
 }

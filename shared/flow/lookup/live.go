@@ -193,10 +193,29 @@ func (a *asking) known(s ledger.State) seen {
 		entity := r.ID.Entity()
 		v.record, _ = record.Fold(r, a.f.d.Config.Rules(entity), a.f.d.Config.On(entity), a.now.UTC())
 	}
-	if gone := slices.Collect(maps.Values(s.Record.Views)); len(gone) > 0 && !slices.ContainsFunc(gone, record.View.Exists) {
+	if deleted(v.record) {
 		v.state = Deleted
 	}
 	return v
+}
+
+// deleted reports whether no platform has a record any more that it has values of; a copy elsewhere may remain.
+func deleted(r record.Record) bool {
+	gone := false
+	for _, g := range r.Golden {
+		if v, platform := r.Views[g.From]; platform {
+			if v.Exists() {
+				return false
+			}
+			gone = true
+		}
+	}
+	for _, v := range r.Views {
+		if !gone && v.Exists() {
+			return false
+		}
+	}
+	return len(r.Views) > 0
 }
 
 func latest(a, b time.Time) time.Time {

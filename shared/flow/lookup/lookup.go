@@ -83,7 +83,7 @@ const (
 const (
 	Present = "present"
 	Merged  = "merged"  // into another one, which is answered in its place
-	Deleted = "deleted" // on all platforms that it was on
+	Deleted = "deleted" // on all platforms that it has values of; a copy elsewhere may remain
 )
 
 // Told is what every answer says about itself.

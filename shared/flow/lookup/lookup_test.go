@@ -395,23 +395,85 @@ func TestEntitlement(t *testing.T) {
 	}
 }
 
+// takers count for all processes, in a ledger, and fail when they are told to.
+type takers struct {
+	*ledger.Ledger
+	asked int
+	fail  error
+}
+
+func (k *takers) TakeQuota(ctx context.Context, consumer string, minute time.Time, want, quota int) (int, error) {
+	k.asked++
+	if k.fail != nil {
+		return 0, k.fail
+	}
+	return k.Ledger.TakeQuota(ctx, consumer, minute, want, quota)
+}
+
 func TestQuota(t *testing.T) {
 	t.Parallel()
-	var k lookup.Quotas
-	c := policy.Consumer{Name: "portal", Quota: 2}
-	for i, want := range []bool{true, true, false} {
-		if err := k.Take(c, began.Add(time.Duration(i)*time.Second)); (err == nil) != want {
-			t.Errorf("%d: %v", i, err)
+	memory := func() *takers {
+		return &takers{Ledger: ledger.New(store.NewMemory(func() time.Time { return began }), func() time.Time { return began })}
+	}
+	for name, taker := range map[string]lookup.Taker{"alone": nil, "for all": memory(), "while nobody counts for all": &takers{fail: fault.New(fault.Down, "store", "no answer")}} {
+		k := lookup.Quotas{Taker: taker}
+		c := policy.Consumer{Name: "portal", Quota: 2}
+		for i, want := range []bool{true, true, false} {
+			if err := k.Take(t.Context(), c, began.Add(time.Duration(i)*time.Second)); (err == nil) != want {
+				t.Errorf("%s, %d: %v", name, i, err)
+			}
+		}
+		err := k.Take(t.Context(), c, began)
+		if !fault.Is(err, fault.OverQuota) || !fault.RetryAt(err).Equal(began.Add(time.Minute)) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := k.Take(t.Context(), policy.Consumer{Name: "other", Quota: 1}, began); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := k.Take(t.Context(), c, began.Add(time.Minute)); err != nil {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
-	err := k.Take(c, began)
-	if !fault.Is(err, fault.OverQuota) || !fault.RetryAt(err).Equal(began.Add(time.Minute)) {
-		t.Error(err)
+
+	// Five processes share one quota, whoever of them is asked, for a few requests to the store each.
+	for name, asked := range map[string]func(i int) int{"all alike": func(i int) int { return i % 5 }, "one": func(int) int { return 3 }, "one after the other": func(i int) int { return min(i/150, 4) }} {
+		shared := memory()
+		var all [5]lookup.Quotas
+		for i := range all {
+			all[i].Taker = shared
+		}
+		c := policy.Consumer{Name: "portal", Quota: 600}
+		answered := 0
+		for i := range 2000 {
+			if all[asked(i)].Take(t.Context(), c, began) == nil {
+				answered++
+			}
+		}
+		if answered > 600 || answered < 520 || shared.asked > 100 {
+			t.Errorf("%s: %d of 600 questions were answered, for %d requests", name, answered, shared.asked)
+		}
+		t.Logf("%s: %d of 600 questions for %d takes", name, answered, shared.asked)
 	}
-	if err := k.Take(policy.Consumer{Name: "other", Quota: 1}, began); err != nil {
-		t.Error(err)
+
+	// At once: never more than the quota.
+	shared := memory()
+	var all [4]lookup.Quotas
+	var answered atomic.Int32
+	var askers sync.WaitGroup
+	for i := range all {
+		all[i].Taker = shared.Ledger
+		for range 3 {
+			askers.Go(func() {
+				for range 100 {
+					if all[i].Take(t.Context(), policy.Consumer{Name: "portal", Quota: 200}, began) == nil {
+						answered.Add(1)
+					}
+				}
+			})
+		}
 	}
-	if err := k.Take(c, began.Add(time.Minute)); err != nil {
-		t.Error(err)
+	askers.Wait()
+	if n := answered.Load(); n > 200 || n < 100 {
+		t.Errorf("%d of 200 questions were answered", n)
 	}
 }
