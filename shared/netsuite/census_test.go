@@ -1,6 +1,7 @@
 package netsuite_test
 
 import (
+	"net/http"
 	"slices"
 	"testing"
 	"time"
@@ -139,4 +140,63 @@ func TestCensusInTheWrongZone(t *testing.T) {
 	if _, err := a.Within(t.Context(), "contact", nil, ""); !fault.Is(err, fault.Contract) {
 		t.Errorf("listing: %v, want a broken contract", err)
 	}
+}
+
+func TestCensusAnswersAreChecked(t *testing.T) {
+	t.Parallel()
+	clock := platformtest.NewClock()
+	tw, err := netsuitetwin.New(netsuitetwin.Options{Now: clock.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	within := []platform.Span{{From: clock.Now().Add(-72 * time.Hour).Truncate(platform.Day), To: clock.Now()}}
+	for name, items := range map[string]string{
+		"negative": `{"d":"2026-11-01","n":"-1","s":"5"}`, "a fraction": `{"d":"2026-11-01","n":"1.5","s":"5"}`, "text": `{"d":"2026-11-01","n":"many","s":"5"}`, "no number": `{"d":"2026-11-01","s":"5"}`,
+		"no sum of ids": `{"d":"2026-11-01","n":"1","s":"x"}`, "a negative sum": `{"d":"2026-11-01","n":"1","s":"-5"}`, "no day": `{"d":"01.11.2026","n":"1","s":"5"}`,
+		"twice": `{"d":"2026-11-01","n":"1","s":"5"},{"d":"2026-11-01","n":"1","s":"5"}`, "out of order": `{"d":"2026-11-01","n":"1","s":"5"},{"d":"2026-10-31","n":"1","s":"5"}`,
+		"not asked for": `{"d":"2026-10-01","n":"1","s":"5"}`,
+	} {
+		c, err := netsuite.New(netsuite.Config{URL: "https://netsuite.test", Now: clock.Now, Credentials: tw.Credentials(), Transport: canned{[]byte(`{"hasMore":false,"items":[` + items + `]}`), 200}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := c.Census(t.Context(), "customer", within, platform.Day); !fault.Is(err, fault.Contract) {
+			t.Errorf("%s: %v, %v; want a broken contract", name, got, err)
+		}
+	}
+}
+
+// A result has 1,000 rows a page: the next query goes on behind the last bucket.
+func TestCensusOfManyHours(t *testing.T) {
+	t.Parallel()
+	clock := platformtest.NewClock()
+	a := open(t, netsuitetwin.Options{Now: clock.Now, Zone: "Europe/Zurich"}, nil)
+	const hours = 1100
+	for range hours {
+		mustEdit(t, a.twin, "contact", "", map[string]any{"lastName": "Anders"})
+		clock.Advance(time.Hour)
+	}
+	got, err := a.Census(t.Context(), "contact", nil, platform.Hour)
+	if err != nil || len(got) != hours {
+		t.Fatalf("%d hours, %v; want %d", len(got), err, hours)
+	}
+	for _, n := range got {
+		if n.Records != 1 {
+			t.Errorf("%d of %s", n.Records, n.From)
+		}
+	}
+}
+
+func FuzzCensus(f *testing.F) {
+	now := platformtest.NewClock().Now
+	tw, err := netsuitetwin.New(netsuitetwin.Options{Now: now})
+	if err != nil {
+		f.Fatal(err)
+	}
+	const account = "https://netsuite.test"
+	platformtest.FuzzCensus(f, account, "contact", "7", func(transport http.RoundTripper) (platformtest.Connector, error) {
+		return netsuite.New(netsuite.Config{URL: account, Now: now, AccountZone: "Europe/Zurich", Credentials: tw.Credentials(), Transport: transport})
+	}, `{"hasMore":false,"items":[{"d":"2026-11-01","n":"5","s":"60"},{"d":"2026-11-02","n":"1","s":"7"}]}`, `{"hasMore":false,"items":[{"n":"5","s":"60"}]}`, `{"hasMore":true,"items":[{"d":"2026-11-01T05","n":"5","s":"60"}]}`,
+		`{"hasMore":false,"items":[{"id":"7","modified":"2026-11-02T00:00:00","rev":"1"}]}`, `{"hasMore":true,"items":[{"id":"8","modified":"2026-11-02T00:00:00"},{"id":"7","modified":"2026-11-02T00:00:00"}]}`,
+		`{"hasMore":false,"items":[{"id":"7","modified":"2026-10-25T02:30:00"}]}`)
 }

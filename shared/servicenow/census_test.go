@@ -154,3 +154,14 @@ func TestCensusAnswersAreChecked(t *testing.T) {
 		}
 	}
 }
+
+func FuzzCensus(f *testing.F) {
+	now := platformtest.NewClock().Now
+	const instance = "https://acme.service-now.com"
+	platformtest.FuzzCensus(f, instance, servicenow.Account, "ba325dbe64f01300964fae39b050e9a6", func(transport http.RoundTripper) (platformtest.Connector, error) {
+		return servicenow.New(servicenow.Config{URL: instance, Now: now, Credentials: servicenow.Credentials{Username: "u", Password: "p"}, Transport: transport})
+	}, `{"result":{"stats":{"count":"5","sum":{"sys_mod_count":"12"}}}}`, `{"result":{"stats":{"count":"-5"}}}`, `{"result":[]}`,
+		`{"result":[{"sys_id":"ba325dbe64f01300964fae39b050e9a6","sys_updated_on":"2026-11-02 00:00:00","sys_mod_count":"0"}]}`,
+		`{"result":[{"sys_id":"ba325dbe64f01300964fae39b050e9a6","sys_updated_on":"2026-12-02 00:00:00","sys_mod_count":"0"}]}`,
+		`{"result":[{"sys_id":"ba325dbe64f01300964fae39b050e9a6","tablename":"customer_account","documentkey":"ba325dbe64f01300964fae39b050e9a7","sys_created_on":"2026-11-02 00:00:00","sys_updated_on":"2026-11-02 00:00:00","sys_mod_count":"0"}]}`)
+}

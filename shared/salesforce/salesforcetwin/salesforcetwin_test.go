@@ -245,7 +245,10 @@ func TestSOQL(t *testing.T) {
 		"SELECT Id FROM Account WHERE Name = 'a' AND Name = 'b' OR Name = 'c'": "MALFORMED_QUERY", "SELECT Id FROM Account WHERE Name = 'a": "MALFORMED_QUERY",
 		"SELECT Id FROM Account WHERE SystemModstamp > '2026-11-02T00:00:00Z'": "should not be enclosed in quotes", "SELECT Id FROM Account WHERE CreatedDate = TODAY": "MALFORMED_QUERY",
 		"SELECT Id FROM Account WHERE Name = 5": "INVALID_FIELD", "SELECT Id FROM Account WHERE Description = 'x'": "can not be filtered", "SELECT MAX(Name) FROM Account": "MALFORMED_QUERY",
-		"SELECT Owner.Name FROM Account": "Didn't understand relationship", "SELECT Id FROM Account LIMIT x": "MALFORMED_QUERY", "SELECT Id FROM Account FOR UPDATE": "MALFORMED_QUERY", "": "MALFORMED_QUERY",
+		"SELECT Name, COUNT(Id) FROM Account": "MALFORMED_QUERY", "SELECT DAY_ONLY(CreatedDate) FROM Account GROUP BY DAY_ONLY(CreatedDate)": "MALFORMED_QUERY", "SELECT COUNT(Id) n FROM Account LIMIT 5": "MALFORMED_QUERY",
+		"SELECT DAY_ONLY(CreatedDate) d, COUNT(Id) n FROM Account": "MALFORMED_QUERY", "SELECT DAY_ONLY(Name) d, COUNT(Id) n FROM Account GROUP BY DAY_ONLY(Name)": "INVALID_FIELD",
+		"SELECT COUNT(Id) n FROM Account GROUP BY HOUR_IN_DAY(CreatedDate)": "MALFORMED_QUERY",
+		"SELECT Owner.Name FROM Account":                                    "Didn't understand relationship", "SELECT Id FROM Account LIMIT x": "MALFORMED_QUERY", "SELECT Id FROM Account FOR UPDATE": "MALFORMED_QUERY", "": "MALFORMED_QUERY",
 	} {
 		o.want("GET", "/services/data/v66.0/query?q="+url.QueryEscape(q), "", 400, says)
 	}
@@ -305,6 +308,8 @@ func FuzzSOQL(f *testing.F) {
 	}
 	f.Add("SELECT Id, Parent.Name FROM Account WHERE (Name LIKE '%a' OR NOT Phone IN ('1','2')) AND CreatedDate > 2026-01-01T00:00:00Z ORDER BY Name DESC NULLS LAST LIMIT 3 OFFSET 1")
 	f.Add("SELECT COUNT() FROM Order WHERE ERP_Total__c != null")
+	f.Add("SELECT DAY_ONLY(SystemModstamp) d, HOUR_IN_DAY(SystemModstamp) h, COUNT(Id) n FROM Account WHERE (SystemModstamp >= 2026-01-01T00:00:00Z OR Id > '001xx000000000RAAQ') GROUP BY DAY_ONLY(SystemModstamp), HOUR_IN_DAY(SystemModstamp) ORDER BY HOUR_IN_DAY(SystemModstamp), DAY_ONLY(SystemModstamp) LIMIT 2000")
+	f.Add("SELECT COUNT(Id) FROM Account GROUP BY Name")
 	f.Fuzz(func(t *testing.T, q string) {
 		if len(q) > 2000 || strings.Count(q, "%") > 8 { // patterns of many wildcards are slow, as everywhere
 			return
@@ -315,7 +320,9 @@ func FuzzSOQL(f *testing.F) {
 		if (s == nil) == (e == nil) {
 			t.Fatalf("%v %v", s, e)
 		}
-		if e == nil {
+		if e == nil && s.number != "" {
+			twin.aggregate(s, true)
+		} else if e == nil {
 			for _, r := range twin.run(s, true) {
 				twin.render(s, r, "")
 			}
