@@ -25,6 +25,7 @@ const (
 	EnvLogLevel = "SORREL_LOG_LEVEL"
 	EnvStage    = "SORREL_STAGE"
 	EnvStack    = "SORREL_STACK"
+	EnvBucket   = "SORREL_FILES_BUCKET"
 	// EnvSubscribers holds the addresses of subscribers: {"name": "arn:…"}.
 	EnvSubscribers = "SORREL_SUBSCRIBERS"
 )
@@ -35,7 +36,7 @@ func Platforms() []string {
 }
 
 // needs says what each function needs.
-type needs struct{ table, secret, inbound, outbound, workflow, publish, tells, vendors, rules bool }
+type needs struct{ table, secret, inbound, outbound, workflow, publish, tells, vendors, rules, bucket bool }
 
 func functions() map[string]needs {
 	return map[string]needs{
@@ -46,6 +47,7 @@ func functions() map[string]needs {
 		"publish":   {table: true, tells: true, rules: true},
 		"batch":     {table: true, secret: true, inbound: true, vendors: true, rules: true},
 		"reconcile": {table: true, secret: true, inbound: true, vendors: true, rules: true},
+		"files":     {table: true, inbound: true, rules: true, bucket: true},
 		"sweep":     {table: true, inbound: true, outbound: true, workflow: true, publish: true, rules: true},
 		"lookup":    {table: true, secret: true, inbound: true, vendors: true, rules: true},
 		"operate":   {table: true, inbound: true, outbound: true, workflow: true, publish: true, rules: true},
@@ -59,7 +61,7 @@ func Variables(function string) []string {
 		return nil
 	}
 	out := []string{EnvLogLevel, EnvStage}
-	for name, wanted := range map[string]bool{EnvTable: n.table, EnvSecret: n.secret, EnvInbound: n.inbound, EnvWorkflow: n.workflow, EnvPublish: n.publish, EnvStack: n.tells, EnvSubscribers: n.tells} {
+	for name, wanted := range map[string]bool{EnvTable: n.table, EnvSecret: n.secret, EnvInbound: n.inbound, EnvWorkflow: n.workflow, EnvPublish: n.publish, EnvStack: n.tells, EnvSubscribers: n.tells, EnvBucket: n.bucket} {
 		if wanted {
 			out = append(out, name)
 		}
@@ -90,6 +92,7 @@ type Config struct {
 	Workflow  string // queue URL
 	Publish   string // queue URL
 	Stack     string
+	Bucket    string            // for files
 	Addresses map[string]string // of subscribers
 	Outbound  map[string]string // platform → queue URL
 	URLs      map[string]string // platform → base URL
@@ -111,7 +114,7 @@ func Load(function string, getenv func(string) string) (Config, error) {
 		return v
 	}
 	c.Table, c.SecretARN, c.Inbound, c.Workflow = need(n.table, EnvTable), need(n.secret, EnvSecret), need(n.inbound, EnvInbound), need(n.workflow, EnvWorkflow)
-	c.Publish, c.Stack = need(n.publish, EnvPublish), need(n.tells, EnvStack)
+	c.Publish, c.Stack, c.Bucket = need(n.publish, EnvPublish), need(n.tells, EnvStack), need(n.bucket, EnvBucket)
 	var err error
 	if c.Addresses, err = addresses(need(n.tells, EnvSubscribers)); err != nil {
 		wrong = append(wrong, EnvSubscribers+": "+err.Error())

@@ -13,6 +13,9 @@ import (
 	"sorrel/shared/flow/load"
 )
 
+// FilesPrefix begins the keys of the objects that are taken in, in the bucket for files.
+const FilesPrefix = "in/"
+
 // Folder is a folder that files come to. Its folders and hidden files are passed over.
 type Folder struct {
 	Dir string
@@ -46,11 +49,23 @@ func (f Folder) List(context.Context) ([]load.File, error) {
 			continue
 		}
 		path := filepath.Join(f.Dir, e.Name())
-		file := load.File{Name: e.Name(), Changed: info.ModTime(), Open: func(context.Context) (io.ReadCloser, error) { return os.Open(path) }}
+		file := load.File{Name: e.Name(), Changed: info.ModTime(), Open: func(context.Context) (io.ReadCloser, error) { return opened(path) }}
 		if f.Watched {
 			file.Same = fmt.Sprintf("%s %d %d", path, info.Size(), info.ModTime().UnixNano())
 		}
 		out = append(out, file)
 	}
 	return out, nil
+}
+
+// opened tells a file that was taken away from one that cannot be read.
+func opened(path string) (io.ReadCloser, error) {
+	f, err := os.Open(path)
+	if os.IsNotExist(err) {
+		return nil, fault.Wrap(fault.NotFound, "files", path, err)
+	}
+	if err != nil {
+		return nil, err // an *os.File that is nil is no nil reader
+	}
+	return f, nil
 }

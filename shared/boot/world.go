@@ -87,6 +87,7 @@ type World struct {
 	Now        func() time.Time
 	Stage      string
 	Grace      time.Duration // see sweep.Deps
+	Bucket     string        // for files, of the function that takes them in
 	Look       sweep.Looker  // what platforms let us call; nil = nothing is limited
 
 	account   *cloud.Account
@@ -212,7 +213,7 @@ func Lambda(ctx context.Context, function string, getenv func(string) string, ou
 	if c.Publish != "" {
 		w.Publishes = account.Queue(c.Publish, calls)
 	}
-	w.account, w.stack, w.addresses = account, c.Stack, c.Addresses
+	w.account, w.stack, w.addresses, w.Bucket = account, c.Stack, c.Addresses, c.Bucket
 	for p, url := range c.Outbound {
 		w.Outbound[p] = account.Queue(url, calls)
 	}
@@ -396,6 +397,9 @@ func (w *World) rule(set *policy.Set) error {
 	w.Config, w.Book = set, book
 	return nil
 }
+
+// Account is that of a function on AWS.
+func (w *World) Account() *cloud.Account { return w.account }
 
 // Flush ends an invocation: it hands back what is left of the platforms' budgets and writes the metrics.
 func (w *World) Flush() {

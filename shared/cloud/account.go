@@ -22,7 +22,7 @@ import (
 
 // Endpoints replace AWS's own addresses, for local servers and private endpoints. All serves every service that has
 // none of its own here.
-type Endpoints struct{ All, DynamoDB, SQS, Secrets, Events string }
+type Endpoints struct{ All, DynamoDB, SQS, Secrets, Events, Objects string }
 
 // Settings of Open. It never prints its credentials.
 type Settings struct {
@@ -55,6 +55,7 @@ func FromEnv(getenv func(string) string) Settings {
 			SQS:      getenv("AWS_ENDPOINT_URL_SQS"),
 			Secrets:  getenv("AWS_ENDPOINT_URL_SECRETS_MANAGER"),
 			Events:   getenv("AWS_ENDPOINT_URL_EVENTBRIDGE"),
+			Objects:  getenv("AWS_ENDPOINT_URL_S3"),
 		},
 	}
 }
@@ -67,6 +68,7 @@ type Account struct {
 	config  aws.Config // for clients that few need
 	queues  *string    // endpoint of SQS, if not its own
 	buses   *string    // endpoint of EventBridge, if not its own
+	objects *string    // endpoint of S3, if not its own
 }
 
 // Open builds the clients by hand, without reading files or asking metadata services. With an endpoint for all
@@ -136,10 +138,14 @@ func NewAccount(cfg aws.Config, e Endpoints) (*Account, error) {
 	if err != nil {
 		return nil, err
 	}
+	forObjects, err := base(e.Objects)
+	if err != nil {
+		return nil, err
+	}
 	if cfg.HTTPClient == nil {
 		cfg.HTTPClient = httpClient()
 	}
-	return &Account{config: cfg, queues: forSQS, buses: forEvents,
+	return &Account{config: cfg, queues: forSQS, buses: forEvents, objects: forObjects,
 		dynamo: dynamodb.NewFromConfig(cfg, func(o *dynamodb.Options) {
 			if forDynamo != nil {
 				o.BaseEndpoint = forDynamo
@@ -191,6 +197,9 @@ func (a *Account) QueueOf(arn string, c Calls) (*Queue, error) {
 	}
 	return NewQueue(api, host+"/"+parts[4]+"/"+parts[5], c), nil
 }
+
+// ForObjects is what cloud/bucket makes its client of: the configuration, and the endpoint of S3 if it is not its own.
+func (a *Account) ForObjects() (aws.Config, *string) { return a.config, a.objects }
 
 // Secrets returns the reader of one secret.
 func (a *Account) Secrets(id string, c Calls) *Secrets { return NewSecrets(a.secrets, id, c) }

@@ -31,7 +31,7 @@ func decoded(r io.Reader, declared string) (out *bufio.Reader, encoding string, 
 	in := bufio.NewReaderSize(r, 64<<10)
 	head, err := in.Peek(4)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, "", false, fault.Wrap(fault.Down, "files.read", "", err)
+		return nil, "", false, cut(err)
 	}
 	marked, size := "", 0
 	switch {
@@ -60,7 +60,7 @@ func decoded(r io.Reader, declared string) (out *bufio.Reader, encoding string, 
 	}
 	certain = declared != "" || marked != ""
 	if _, err := in.Discard(size); err != nil {
-		return nil, "", false, fault.Wrap(fault.Down, "files.read", "", err)
+		return nil, "", false, cut(err)
 	}
 	switch encoding {
 	case UTF16LE, UTF16BE:

@@ -91,6 +91,15 @@ func (l Layout) needed() []string {
 	return slices.Compact(out)
 }
 
+// cut classifies why a file could not be read on: as its reader says, if it does.
+func cut(err error) error {
+	c := fault.Down
+	if fault.ClassOf(err) != fault.Internal {
+		c = ""
+	}
+	return fault.Wrap(c, "files.read", "", err)
+}
+
 // Path is where the value of a column stands in a row's fields: a.b is a member b of a, unless a part has no name.
 func Path(column string) []string {
 	p := strings.Split(column, ".")

@@ -171,7 +171,7 @@ func (r *Reader) next() (line, error) {
 			continue
 		}
 		if err != nil && !errors.Is(err, io.EOF) {
-			r.end = fault.Wrap(fault.Down, "files.read", "", err)
+			r.end = cut(err)
 			return line{}, r.end
 		}
 		if err != nil {

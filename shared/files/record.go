@@ -189,7 +189,7 @@ func Inspect(r io.Reader, l Layout) (Inspected, error) {
 		last = rec.Key
 	}
 	if _, err := io.Copy(io.Discard, all); err != nil {
-		return out, fault.Wrap(fault.Down, "files.read", "", err)
+		return out, cut(err)
 	}
 	out.Hash, out.Size, out.Encoding, out.Ignored = hex.EncodeToString(sum.Sum(nil)), size.n, in.Encoding, in.Ignored
 	return out, nil

@@ -163,7 +163,7 @@ func (f *Flow) Apply(ctx context.Context, all []File, o Options) ([]Loaded, erro
 			w.out.Status, err = Later, nil
 		case c == fault.Contract || c == fault.Malformed || c == fault.Forbidden:
 			err = f.refuse(ctx, &w, err.Error(), o)
-		case errors.Is(err, errElsewhere):
+		case errors.Is(err, errElsewhere), c == fault.Conflict, c == fault.NotFound: // another content is there now, or none
 			w.out.Status, w.out.Detail, err = Later, err.Error(), nil
 		}
 		if !known {
@@ -271,7 +271,11 @@ func (f *Flow) depth(entity string, above int) int {
 func (w *work) open(ctx context.Context, do func(io.Reader) error) error {
 	in, err := w.Open(ctx)
 	if err != nil {
-		return fault.Wrap(fault.Down, "load.open", w.Name, err)
+		c := fault.Down
+		if fault.ClassOf(err) != fault.Internal {
+			c = ""
+		}
+		return fault.Wrap(c, "load.open", w.Name, err)
 	}
 	defer func() { _ = in.Close() }() // it was only read
 	return do(in)
