@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # A count, not a time: until Go 1.27 a run that ends by time sometimes fails for no reason (golang/go#75804).
 FUZZTIME ?= 10000x
-FUNCTIONS := intake hub deliver workflow publish batch reconcile sweep lookup operate
+FUNCTIONS := intake hub deliver workflow publish batch files reconcile sweep lookup operate
 GO_DIRS := $(wildcard cmd functions shared infra)
 # lambda.norpc leaves out the RPC mode of the retired go1.x runtime; no build id and no VCS stamp: equal source gives equal bytes.
 LAMBDA_BUILD := CGO_ENABLED=0 GOOS=linux GOARCH=arm64 go build -tags lambda.norpc -trimpath -buildvcs=false -ldflags "-s -w -buildid="
@@ -24,12 +24,13 @@ build-DeliverFunction: FUNCTION = deliver
 build-WorkflowFunction: FUNCTION = workflow
 build-PublishFunction: FUNCTION = publish
 build-BatchFunction: FUNCTION = batch
+build-FilesFunction: FUNCTION = files
 build-ReconcileFunction: FUNCTION = reconcile
 build-SweepFunction: FUNCTION = sweep
 build-LookupFunction: FUNCTION = lookup
 build-OperateFunction: FUNCTION = operate
-.PHONY: build-IntakeFunction build-HubFunction build-DeliverFunction build-WorkflowFunction build-PublishFunction build-BatchFunction build-ReconcileFunction build-SweepFunction build-LookupFunction build-OperateFunction
-build-IntakeFunction build-HubFunction build-DeliverFunction build-WorkflowFunction build-PublishFunction build-BatchFunction build-ReconcileFunction build-SweepFunction build-LookupFunction build-OperateFunction:
+.PHONY: build-IntakeFunction build-HubFunction build-DeliverFunction build-WorkflowFunction build-PublishFunction build-BatchFunction build-FilesFunction build-ReconcileFunction build-SweepFunction build-LookupFunction build-OperateFunction
+build-IntakeFunction build-HubFunction build-DeliverFunction build-WorkflowFunction build-PublishFunction build-BatchFunction build-FilesFunction build-ReconcileFunction build-SweepFunction build-LookupFunction build-OperateFunction:
 	$(LAMBDA_BUILD) -o "$(ARTIFACTS_DIR)/bootstrap" ./functions/$(FUNCTION)
 
 .PHONY: test

@@ -102,7 +102,7 @@
 // file, holds the rule of who may import whom.
 //
 // Others in a package's folder are part of it: bench has the floors (floor), the work (load) and processes apart (peer);
-// cloud/cliconfig opens an account for people, cloud/localservers runs AWS's protocols for tests. contract/contracttest
+// cloud/cliconfig opens an account for people, cloud/bucket lists objects for the function that takes files in, cloud/localservers runs AWS's protocols for tests. contract/contracttest
 // draws values, match/matchtest customers of whom it is known who is who.
 //
 // # Add a field

@@ -357,6 +357,7 @@ func TestScheduleSamples(t *testing.T) {
 	}
 	var nothing struct{}
 	sample(t, "sweep/minute.json", &nothing)
+	sample(t, "files/schedule.json", &nothing)
 	sample(t, "reconcile/tick.json", &nothing)
 	for name, want := range map[string]reconcile.Wish{"zendesk": {Platform: "zendesk"}, "full": {Full: true}} {
 		var wish reconcile.Wish

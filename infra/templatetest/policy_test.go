@@ -41,8 +41,8 @@ func TestTemplateAsWritten(t *testing.T) {
 
 func obeys(t *testing.T, s stack) {
 	t.Helper()
-	if n := len(s.functions()); n != 10 {
-		t.Errorf("%d functions, want 10", n)
+	if n := len(s.functions()); n != 11 {
+		t.Errorf("%d functions, want 11", n)
 	}
 	for _, r := range rules(expected) {
 		for _, problem := range r.check(s) {
@@ -121,6 +121,12 @@ func TestRulesCanFail(t *testing.T) {
 		{"table", "SSEEnabled: true", "SSEEnabled: false", "not encrypted"},
 		{"table", "!If [IsProd, true, false]", "false", "not protected"},
 		{"table", "DeletionPolicy: Retain", "DeletionPolicy: Delete", "is not Retain"},
+		{"bucket", "RestrictPublicBuckets: true", "RestrictPublicBuckets: false", "RestrictPublicBuckets is not set"},
+		{"bucket", `Action: "s3:*"`, `Action: "s3:GetObject"`, "FilesBucket: no policy refuses"},
+		{"bucket", "ExpirationInDays: 30, ", "", "keeps what comes to it for ever"},
+		{"bucket", "    Type: AWS::S3::Bucket\n    DeletionPolicy: Retain", "    Type: AWS::S3::Bucket\n    DeletionPolicy: Delete", "DeletionPolicy is not Retain"},
+		{"rights", `Resource: !Sub "${FilesBucket.Arn}/in/*"`, `Resource: !Sub "${FilesBucket.Arn}/out/*"`, "FilesFunction: may not s3:GetObject on FilesBucket below in/"},
+		{"no wildcard", `Resource: !Sub "${FilesBucket.Arn}/in/*"`, `Resource: !Sub "${FilesBucket.Arn}/*"`, "may reach all of FilesBucket"},
 		{"schedules", "OmitName: true", "State: ENABLED", "OmitName is missing"},
 		{"schedules", `Input: '{"platform":"zendesk"}'`, `Input: '{"platform":"netsuite"}'`, "batch is scheduled for [netsuite salesforce servicenow]"},
 		{"schedules", "Timeout: 50", "Timeout: 60", "may run for 60 s"},

@@ -44,6 +44,7 @@ func rules(reads environment) []rule {
 		{"lookups", lookupRoutes},
 		{"access log", accessLog},
 		{"table", table},
+		{"bucket", buckets},
 		{"schedules", schedules},
 		{"alarms", alarms},
 		{"runbooks", runbooks},
@@ -224,7 +225,7 @@ func statements(policy node) []node {
 func rights(s stack) []string {
 	var p problems
 	// Who changes the table. Intake has none at all.
-	writes := []string{"hub", "deliver", "workflow", "publish", "batch", "reconcile", "sweep", "lookup", "operate"}
+	writes := []string{"hub", "deliver", "workflow", "publish", "batch", "files", "reconcile", "sweep", "lookup", "operate"}
 	for _, id := range s.functions() {
 		need := map[string]bool{}
 		add := func(on string, actions ...string) {
@@ -245,6 +246,9 @@ func rights(s stack) []string {
 				add("SubscriberBuses", "events:PutEvents")
 			case name == "SORREL_SECRET_ARN":
 				add(v.target(), "secretsmanager:GetSecretValue")
+			case name == "SORREL_FILES_BUCKET":
+				add(v.target(), "s3:ListBucket")
+				add(v.target()+" below in/", "s3:GetObject")
 			case strings.HasPrefix(name, "SORREL_QUEUE_"):
 				add(v.target(), "sqs:SendMessage")
 				if folder(id) == "sweep" && name != "SORREL_QUEUE_INBOUND" { // how many wake-ups of replays are left on it
@@ -273,6 +277,9 @@ func rights(s stack) []string {
 				for _, action := range st.at("Action").list() {
 					for _, on := range st.at("Resource").list() {
 						right := action.text() + " on " + on.target()
+						if bucket, prefix := objects(s, on); bucket != "" {
+							right = action.text() + " on " + bucket + " below " + prefix
+						}
 						p.unless(need[right], "%s: may %s, but nothing says that it does", id, right)
 						delete(need, right)
 					}
@@ -284,6 +291,16 @@ func rights(s stack) []string {
 		}
 	}
 	return p
+}
+
+// objects names the bucket of this template, and the prefix, of the objects that a resource means. There is no other way to
+// name objects than with a star at the end.
+func objects(s stack, on node) (bucket, prefix string) {
+	m := regexp.MustCompile(`^\$\{(\w+)\.Arn\}/(.*)\*$`).FindStringSubmatch(on.at("Fn::Sub").text())
+	if m == nil || s.kind(m[1]) != "AWS::S3::Bucket" {
+		return "", ""
+	}
+	return m[1], m[2]
 }
 
 // noWildcard: no role has a star in an action or a resource, and every resource is one of this template. The one star that
@@ -307,6 +324,10 @@ func noWildcard(s stack) []string {
 					p.unless(!strings.Contains(action.text(), "*"), "%s: action %s has a wildcard", id, action.text())
 				}
 				for _, on := range st.at("Resource").list() {
+					if bucket, prefix := objects(s, on); bucket != "" {
+						p.unless(prefix != "" && !strings.Contains(prefix, "*"), "%s: may reach all of %s", id, bucket)
+						continue
+					}
 					p.unless(!strings.Contains(on.String(), "*"), "%s: resource %s has a wildcard", id, on)
 					named := strings.Contains(s.doc.at("Parameters", on.target(), "AllowedPattern").text(), "[^*?]") // ARNs that whoever deploys names, each a whole one
 					p.unless(named || s.doc.at("Resources", on.target()).is(), "%s: resource %s is not one of this template", id, on)
@@ -452,6 +473,36 @@ func table(s stack) []string {
 			p.unless(s.doc.at("Resources", id, policy).text() == "Retain", "%s: %s is not Retain", id, policy)
 		}
 		p.unless(!s.prop(id, "SecretString").is(), "%s: a secret's value must not be in the template", id)
+	}
+	return p
+}
+
+// buckets hold what may be personal data: nobody else reaches it, and it does not stay for ever.
+func buckets(s stack) []string {
+	var p problems
+	tls := map[string]bool{}
+	for _, id := range s.resources("AWS::S3::BucketPolicy") {
+		for _, st := range s.prop(id, "PolicyDocument", "Statement").list() {
+			on := st.at("Resource").list()
+			tls[s.prop(id, "Bucket").target()] = st.at("Effect").text() == "Deny" && st.at("Principal").text() == "*" && st.at("Action").text() == "s3:*" &&
+				st.at("Condition", "Bool", "aws:SecureTransport").text() == "false" && len(on) == 2 && on[0].target() == s.prop(id, "Bucket").target()
+		}
+	}
+	all := s.resources("AWS::S3::Bucket")
+	p.unless(len(all) == 1, "%d buckets, want 1", len(all))
+	for _, id := range all {
+		get := func(path ...string) node { return s.prop(id, path...) }
+		for _, name := range []string{"BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets"} {
+			p.unless(get("PublicAccessBlockConfiguration", name).isTrue(), "%s: %s is not set", id, name)
+		}
+		p.unless(len(get("BucketEncryption", "ServerSideEncryptionConfiguration").list()) == 1, "%s: not encrypted", id)
+		p.unless(tls[id], "%s: no policy refuses requests without TLS", id)
+		rules := get("LifecycleConfiguration", "Rules").list()
+		p.unless(len(rules) == 1 && rules[0].at("ExpirationInDays").number() > 0 && rules[0].at("NoncurrentVersionExpiration", "NoncurrentDays").number() > 0, "%s: keeps what comes to it for ever", id)
+		p.unless(!get("BucketName").is(), "%s: a fixed name collides with a second stack", id)
+		for _, policy := range []string{"DeletionPolicy", "UpdateReplacePolicy"} {
+			p.unless(s.doc.at("Resources", id, policy).text() == "Retain", "%s: %s is not Retain", id, policy)
+		}
 	}
 	return p
 }

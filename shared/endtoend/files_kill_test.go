@@ -19,28 +19,59 @@ import (
 	"sorrel/shared/flow/operate"
 )
 
-// filesOnly writes a configuration in which customers come from files alone.
-func filesOnly(t *testing.T, dir string) {
+// northwindConfig writes a configuration in which files own Northwind's customers, orders and products, and Salesforce gets
+// the customers; change may alter each of its files, and leave one out.
+func northwindConfig(t *testing.T, dir string, change func(name, text string) string) {
 	t.Helper()
-	add := func(from fs.FS, name string, changes ...string) {
-		b, err := fs.ReadFile(from, name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(strings.NewReplacer(changes...).Replace(string(b))), 0o600); err != nil {
-			t.Fatal(err)
+	add := func(from fs.FS, names ...string) {
+		for _, name := range names {
+			b, err := fs.ReadFile(from, name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text := string(b)
+			if change != nil {
+				text = change(name, text)
+			}
+			if text == "" {
+				continue
+			}
+			path := filepath.Join(dir, name)
+			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
-	add(config.FS, "contract/customer.v1.json")
-	add(config.FS, "people.yaml")
-	northwind := os.DirFS("../flow/load/testdata/northwind")
-	add(northwind, "mapping/files.customer.yaml")
-	add(northwind, "policy/customer.yaml", "platforms: {files: customers, salesforce: Account}", "platforms: {files: customers}", "    targets: [salesforce]\n", "    targets: []\n",
-		"paths: {salesforce: ignore}\n", "", "    paths: {salesforce: revert}\n", "")
+	add(config.FS, "contract/customer.v1.json", "contract/order.v1.json", "contract/product.v1.json", "mapping/salesforce.customer.yaml", "people.yaml")
+	add(os.DirFS("../flow/load/testdata/northwind"), "policy/customer.yaml", "policy/order.yaml", "policy/product.yaml", "mapping/files.customer.yaml", "mapping/files.order.yaml", "mapping/files.product.yaml")
+}
+
+// withoutSalesforce leaves Salesforce out of northwindConfig.
+func withoutSalesforce(name, text string) string {
+	if name == "mapping/salesforce.customer.yaml" {
+		return ""
+	}
+	if name != "policy/customer.yaml" {
+		return text
+	}
+	return strings.NewReplacer("platforms: {files: customers, salesforce: Account}", "platforms: {files: customers}", "    targets: [salesforce]\n", "    targets: []\n",
+		"paths: {salesforce: ignore}\n", "", "    paths: {salesforce: revert}\n", "").Replace(text)
+}
+
+// command runs a command to its end.
+func command(t *testing.T, binary string, args ...string) ([]byte, error) {
+	t.Helper()
+	var problems bytes.Buffer
+	c := exec.CommandContext(t.Context(), binary, args...)
+	c.Stderr = &problems
+	out, err := c.Output()
+	if err != nil {
+		err = fmt.Errorf("%w\n%s", err, problems.String())
+	}
+	return out, err
 }
 
 // numberOf is the number of an environment variable, or another one.
@@ -67,7 +98,7 @@ func TestFileLoadKilledAtRandom(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 1))
 	dir := t.TempDir()
 	binary, configuration, data, in := build(t, dir), filepath.Join(dir, "config"), filepath.Join(dir, "data"), filepath.Join(dir, "in")
-	filesOnly(t, configuration)
+	northwindConfig(t, configuration, withoutSalesforce)
 	if err := os.Mkdir(in, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -85,16 +116,6 @@ func TestFileLoadKilledAtRandom(t *testing.T) {
 	}
 	if err := os.Chtimes(file, hourAgo, hourAgo); err != nil {
 		t.Fatal(err)
-	}
-	sorrel := func(args ...string) ([]byte, error) {
-		var problems bytes.Buffer
-		c := exec.CommandContext(t.Context(), binary, args...)
-		c.Stderr = &problems
-		out, err := c.Output()
-		if err != nil {
-			err = fmt.Errorf("%w\n%s", err, problems.String())
-		}
-		return out, err
 	}
 	over := []string{"--data", data, "--config", configuration}
 
@@ -171,7 +192,7 @@ func TestFileLoadKilledAtRandom(t *testing.T) {
 	var log struct{ Chains, Entries int }
 	eventually(t, patience, "each record made by one commit", func() error {
 		n, letters := left()
-		out, err := sorrel("audit", "verify", "--json", "--url", p.url)
+		out, err := command(t, binary, "audit", "verify", "--json", "--url", p.url)
 		if err != nil {
 			return err
 		}
@@ -191,11 +212,11 @@ func TestFileLoadKilledAtRandom(t *testing.T) {
 		t.Errorf("exceptions %v, %v", st.Exceptions, err)
 	}
 	p.kill(t)
-	got, err := sorrel(append([]string{"files", "export", "customer", "--to", "-", "--quiet"}, over...)...)
+	got, err := command(t, binary, append([]string{"files", "export", "customer", "--to", "-", "--quiet"}, over...)...)
 	if err != nil || string(got) != want.String() {
 		t.Errorf("what is written back is not what the file says (%v): %d bytes, want %d", err, len(got), want.Len())
 	}
-	again, err := sorrel(append([]string{"files", "load", in, "--quiet"}, over...)...)
+	again, err := command(t, binary, append([]string{"files", "load", in, "--quiet"}, over...)...)
 	if err != nil || !strings.Contains(string(again), "duplicate") {
 		t.Errorf("loaded again: %s %v", again, err)
 	}

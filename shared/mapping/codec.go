@@ -179,17 +179,21 @@ func (c numberCodec) encode(v record.Value) (any, error) {
 }
 
 type boolCodec struct {
-	letters bool // write "T" and "F"
+	yes, no string // the words that are written; "" = true and false of JSON
 	invert  bool
 }
 
 func (c boolCodec) decode(native any) (record.Value, error) {
 	var b bool
-	switch native {
-	case true, "T", "true":
+	word, _ := scalar(native)
+	switch {
+	case word != "" && word == c.yes:
 		b = true
-	case false, "F", "false":
-	case "":
+	case word != "" && word == c.no:
+	case native == true || word == "T" || word == "true":
+		b = true
+	case native == false || word == "F" || word == "false":
+	case native == "":
 		return record.NullValue(), nil
 	default:
 		return record.Value{}, invalid("is %s, not true or false", shapeOf(native))
@@ -202,13 +206,13 @@ func (c boolCodec) encode(v record.Value) (any, error) {
 		return nil, invalid("is not true or false")
 	}
 	b := (v.Raw() == "true") != c.invert
-	if !c.letters {
+	switch {
+	case c.yes == "":
 		return b, nil
+	case b:
+		return c.yes, nil
 	}
-	if b {
-		return "T", nil
-	}
-	return "F", nil
+	return c.no, nil
 }
 
 type enumCodec struct {

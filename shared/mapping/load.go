@@ -237,7 +237,7 @@ func (l *loader) codec(f *field, n source.Node, as string) (lost string) {
 		}
 		f.codec = c
 	case "bool":
-		f.codec = boolCodec{letters: l.oneOf(n, "form", "json", "TF") == "TF", invert: n.Flag(l.ps, "invert")}
+		f.codec = l.bool(n)
 	case "date":
 		f.codec = dateCodec{l.zone(n), l.forms.dates}
 	case "datetime":
@@ -252,6 +252,21 @@ func (l *loader) codec(f *field, n source.Node, as string) (lost string) {
 		return l.table(f, n, as)
 	}
 	return ""
+}
+
+// bool reads the form of truth values: json, TF, or two words such as yes/no.
+func (l *loader) bool(n source.Node) boolCodec {
+	c := boolCodec{invert: n.Flag(l.ps, "invert")}
+	switch s := n.String(l.ps, "form", false); s {
+	case "", "json":
+	case "TF":
+		c.yes, c.no = "T", "F"
+	default:
+		if c.yes, c.no, _ = strings.Cut(s, "/"); c.yes == "" || c.no == "" || c.yes == c.no || strings.Contains(c.no, "/") {
+			l.ps.Add(n.Get("form"), fmt.Sprintf("%q is no form of true and false", s), "write json, TF, or two words such as yes/no")
+		}
+	}
+	return c
 }
 
 func (l *loader) oneOf(n source.Node, key string, words ...string) string {

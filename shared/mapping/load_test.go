@@ -87,6 +87,14 @@ func TestFiles(t *testing.T) {
 			t.Errorf("%s %s: %q, want %q", tc.platform, tc.file, got, tc.says)
 		}
 	}
+	for _, form := range []string{"yes", "/no", "yes/", "a/a", "a/b/c"} {
+		var found source.Problems
+		mapping.Load("mapping/files.wide.yaml", []byte(`{platform: files, object: wide, entity: wide, contract: wide.v1, file: {name: a, key: Nr}, fields: {flag: {path: f, form: `+form+`}}}`),
+			func(string) *contract.Contract { return c }, []string{"wide"}, &found)
+		if got := fmt.Sprint(found.Sorted()); !strings.Contains(got, "is no form of true and false") {
+			t.Errorf("%s: %s", form, got)
+		}
+	}
 	m, says := load("files", `file: {name: "a*.csv", key: Nr, decimal: comma, dates: DD.MM.YYYY}, `, "c")
 	if says != "" {
 		t.Fatal(says)

@@ -17,7 +17,7 @@ import (
 )
 
 // fileOfWide maps all fields of the contract wide to a file.
-func fileOfWide(t *testing.T, file, names, rows string) (*contract.Contract, *mapping.Mapping) {
+func fileOfWide(t *testing.T, file, flag, names, rows string) (*contract.Contract, *mapping.Mapping) {
 	t.Helper()
 	data, err := os.ReadFile("testdata/wide/contract/wide.v1.json")
 	if err != nil {
@@ -26,7 +26,7 @@ func fileOfWide(t *testing.T, file, names, rows string) (*contract.Contract, *ma
 	var ps source.Problems
 	c, _ := contract.Load("contract/wide.v1.json", data, &ps)
 	m, _ := mapping.Load("mapping/files.wide.yaml", []byte(`{platform: files, object: wide, entity: wide, contract: wide.v1, file: {name: "a*", key: Nr, empty: ["NULL"], `+file+`},
-		fields: {at: {path: at, zone: "+05:30"}, seconds: {path: seconds, resolution: second}, local: {path: local, form: local, zone: Europe/Zurich}, day: Day of issue, flag: {path: flag, form: TF},
+		fields: {at: {path: at, zone: "+05:30"}, seconds: {path: seconds, resolution: second}, local: {path: local, form: local, zone: Europe/Zurich}, day: Day of issue, flag: {path: flag, form: `+flag+`},
 			count: deep.er.count, plain: deep.plain, short: {path: short, as: trim, maxLength: 5}, state: {path: state, values: {N: new, N2: new, O: open}}, billStreet: bill street, billCity: city, shipCity: city,
 			names: `+names+`, rows: `+rows+`, up: {path: up, to: wide}}}`), func(string) *contract.Contract { return c }, []string{"wide"}, &ps)
 	for _, p := range ps.Sorted() {
@@ -38,15 +38,15 @@ func fileOfWide(t *testing.T, file, names, rows string) (*contract.Contract, *ma
 // What a file can say of a record is read back as it was said; what it cannot is told, and why.
 func TestRowLaw(t *testing.T) {
 	t.Parallel()
-	for name, tc := range map[string]struct{ file, names, rows string }{
-		"csv":         {`decimal: comma, dates: DD.MM.YYYY, delimiter: ";", format: csv`, `{path: names, as: join}`, `{path: rows, as: table-text, columns: [a, {name: b, decimals: 2}, c, d, e]}`},
-		"plain csv":   {`format: csv`, `{path: names, as: join}`, `{path: rows, as: table-text, columns: [e, d, c, b, a]}`},
-		"json lines":  {`decimal: comma, dates: MM/DD/YYYY, format: jsonl`, `{path: names, each: is}`, `{path: rows, columns: {a: a, b: b.value, c: c, d: d, e: e}}`},
-		"plain jsonl": {`format: jsonl, encoding: utf-16`, `names`, `{path: rows, columns: {a: a, b: b, c: c, d: d, e: e}}`},
+	for name, tc := range map[string]struct{ file, flag, names, rows string }{
+		"csv":         {`decimal: comma, dates: DD.MM.YYYY, delimiter: ";", format: csv`, `ja/nein`, `{path: names, as: join}`, `{path: rows, as: table-text, columns: [a, {name: b, decimals: 2}, c, d, e]}`},
+		"plain csv":   {`format: csv`, `TF`, `{path: names, as: join}`, `{path: rows, as: table-text, columns: [e, d, c, b, a]}`},
+		"json lines":  {`decimal: comma, dates: MM/DD/YYYY, format: jsonl`, `json`, `{path: names, each: is}`, `{path: rows, columns: {a: a, b: b.value, c: c, d: d, e: e}}`},
+		"plain jsonl": {`format: jsonl, encoding: utf-16`, `1/0, invert: true`, `names`, `{path: rows, columns: {a: a, b: b, c: c, d: d, e: e}}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c, m := fileOfWide(t, tc.file, tc.names, tc.rows)
+			c, m := fileOfWide(t, tc.file, tc.flag, tc.names, tc.rows)
 			layout := m.Layouts()[0]
 			said := 0
 			rapid.Check(t, func(t *rapid.T) {
@@ -107,7 +107,7 @@ func TestRowLaw(t *testing.T) {
 
 func TestUnsaid(t *testing.T) {
 	t.Parallel()
-	_, m := fileOfWide(t, `decimal: comma`, `names`, `{path: rows, columns: {a: a, b: b}}`)
+	_, m := fileOfWide(t, `decimal: comma`, `TF`, `names`, `{path: rows, columns: {a: a, b: b}}`)
 	nobody := func(string, record.ID) (string, bool) { return "", false }
 	for _, tc := range []struct{ field, value, why string }{
 		{"state", `"void"`, "no native counterpart"}, {"short", `"123456"`, "at most 5 fit"}, {"up", `"wide/1"`, "has no key in files"}, {"seconds", `"2026-01-01T00:00:00.5Z"`, "another value"},

@@ -46,10 +46,10 @@ func northwind(t testing.TB, change func(string) string) *policy.Set {
 		}
 		all[name] = &fstest.MapFile{Data: b}
 	}
-	for _, name := range []string{"contract/customer.v1.json", "contract/order.v1.json", "mapping/salesforce.customer.yaml", "people.yaml"} {
+	for _, name := range []string{"contract/customer.v1.json", "contract/order.v1.json", "contract/product.v1.json", "mapping/salesforce.customer.yaml", "people.yaml"} {
 		add(config.FS, name)
 	}
-	for _, name := range []string{"policy/customer.yaml", "policy/order.yaml", "mapping/files.customer.yaml", "mapping/files.order.yaml"} {
+	for _, name := range []string{"policy/customer.yaml", "policy/order.yaml", "policy/product.yaml", "mapping/files.product.yaml", "mapping/files.customer.yaml", "mapping/files.order.yaml"} {
 		add(os.DirFS("../load/testdata/northwind"), name)
 	}
 	set, problems := policy.Load(all)
@@ -132,7 +132,7 @@ func folder(t testing.TB) []load.File {
 		t.Skip("skipped carrying the Northwind data: ../shared/data/northwind is not beside this clone")
 	}
 	var all []load.File
-	for name, until := range map[string]string{"customers.csv": "", "orders.csv": "\n10398,", "order-details.csv": "\n10398,"} { // the first orders are enough
+	for name, until := range map[string]string{"customers.csv": "", "products.csv": "", "orders.csv": "\n10398,", "order-details.csv": "\n10398,"} { // the first orders are enough
 		b, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)
@@ -165,20 +165,21 @@ func TestNorthwindThereAndBack(t *testing.T) {
 			w.hear(all...)
 			w.set = northwind(t, change)
 			customers, c := w.export(export.Options{Entity: "customer"})
+			products, p := w.export(export.Options{Entity: "product"})
 			orders, o := w.export(export.Options{Entity: "order"})
 			lines, l := w.export(export.Options{Entity: "order", List: "lines"})
 			json, j := w.export(export.Options{Entity: "order", Format: files.JSONLines})
-			for _, got := range []export.Written{c, o, l, j} {
-				if got.Left > 0 || got.Empty > 0 || got.Read != got.Written || got.Written != map[string]int64{"customer": 91, "order": 150}[got.Entity] {
+			for _, got := range []export.Written{c, p, o, l, j} {
+				if got.Left > 0 || got.Empty > 0 || got.Read != got.Written || got.Written != map[string]int64{"customer": 91, "product": 77, "order": 150}[got.Entity] {
 					t.Errorf("%+v", got)
 				}
 			}
 			again, inline := newWorld(t, change), newWorld(t, change)
-			again.hear(text("customers.csv", customers), text("orders.csv", orders), text("order-details.csv", lines))
-			inline.hear(text("customers.csv", customers), text("orders.jsonl", json))
-			for i, what := range []export.Options{{Entity: "customer"}, {Entity: "order"}, {Entity: "order", List: "lines"}, {Entity: "order", Format: files.JSONLines}} {
+			again.hear(text("customers.csv", customers), text("products.csv", products), text("orders.csv", orders), text("order-details.csv", lines))
+			inline.hear(text("customers.csv", customers), text("products.csv", products), text("orders.jsonl", json))
+			for i, what := range []export.Options{{Entity: "customer"}, {Entity: "product"}, {Entity: "order"}, {Entity: "order", List: "lines"}, {Entity: "order", Format: files.JSONLines}} {
 				for _, w := range []*world{again, inline} {
-					if got, _ := w.export(what); got != []string{customers, orders, lines, json}[i] {
+					if got, _ := w.export(what); got != []string{customers, products, orders, lines, json}[i] {
 						t.Errorf("%s of %s differ", what.List, what.Entity)
 					}
 				}

@@ -42,10 +42,10 @@ func northwind(t *testing.T) *policy.Set {
 		}
 		all[name] = &fstest.MapFile{Data: b}
 	}
-	for _, name := range []string{"contract/customer.v1.json", "contract/order.v1.json", "mapping/salesforce.customer.yaml", "people.yaml"} {
+	for _, name := range []string{"contract/customer.v1.json", "contract/order.v1.json", "contract/product.v1.json", "mapping/salesforce.customer.yaml", "people.yaml"} {
 		add(config.FS, name)
 	}
-	for _, name := range []string{"policy/customer.yaml", "policy/order.yaml", "mapping/files.customer.yaml", "mapping/files.order.yaml"} {
+	for _, name := range []string{"policy/customer.yaml", "policy/order.yaml", "policy/product.yaml", "mapping/files.product.yaml", "mapping/files.customer.yaml", "mapping/files.order.yaml"} {
 		add(os.DirFS("testdata/northwind"), name)
 	}
 	set, problems := policy.Load(all)
@@ -157,11 +157,11 @@ func TestNorthwind(t *testing.T) {
 	}
 	w := newWorld(t)
 	var all []load.File
-	for _, name := range []string{"order-details.csv", "orders.csv", "shippers.csv", "customers.csv"} {
+	for _, name := range []string{"order-details.csv", "orders.csv", "shippers.csv", "products.csv", "customers.csv"} {
 		all = append(all, load.File{Name: name, Changed: at.Add(-time.Hour), Open: func(context.Context) (io.ReadCloser, error) { return os.Open(filepath.Join(dir, name)) }})
 	}
 	got := w.load(load.Options{}, all...)
-	want := map[string]string{"customers.csv": "loaded 91 91 0", "orders.csv": "loaded 830 830 0", "order-details.csv": "loaded 830 830 0", "shippers.csv": "unknown 0 0 0"}
+	want := map[string]string{"customers.csv": "loaded 91 91 0", "orders.csv": "loaded 830 830 0", "order-details.csv": "loaded 830 830 0", "products.csv": "loaded 77 77 0", "shippers.csv": "unknown 0 0 0"}
 	for _, l := range got {
 		if is := fmt.Sprint(l.Status, " ", l.Records, " ", l.Queued, " ", l.Breaks); is != want[l.File] {
 			t.Errorf("%s: %s, want %s: %+v", l.File, is, want[l.File], l)
@@ -173,6 +173,7 @@ func TestNorthwind(t *testing.T) {
 	for what, want := range map[[3]string]string{
 		{"customers", "ALFKI", "name"}: "Alfreds Futterkiste", {"customers", "ALFKI", "billingAddress.region"}: "(null)",
 		{"orders", "10248", "customer"}: string(w.state("customers", "VINET").Record.ID), {"orders", "10248", "placedOn"}: "1996-07-04", {"orders", "10248", "freight"}: "32.38",
+		{"products", "5", "active"}: "false", {"products", "1", "listPrice"}: "18", {"products", "1", "unit"}: "10 boxes x 20 bags",
 		{"orders", "10248", "shippingAddress.street"}: "59 rue de l'Abbaye",
 		{"orders", "10248", "lines"}:                  `[{"item":"11","line":1,"quantity":12,"rate":14},{"item":"42","line":2,"quantity":10,"rate":9.8},{"item":"72","line":3,"quantity":5,"rate":34.8}]`,
 	} {
