@@ -48,6 +48,9 @@ func TestNorthwindFiles(t *testing.T) {
 		if err != nil {
 			return err
 		}
+		if got, want := st.Metrics.Counters["FileRecords.files"], len(n.customers)+2*len(n.orders)+len(n.products); got != float64(want) { // lines are a file of their own
+			return fmt.Errorf("%v of %d records were queued", got, want)
+		}
 		if left := busy(st); left != "" || len(st.Exceptions) > 0 {
 			return fmt.Errorf("%s, exceptions %v", left, st.Exceptions)
 		}
