@@ -632,7 +632,7 @@ func alarms(s stack) []string {
 const promised = 15 * 60
 
 // unasked are the pages for work that no alarm asks for.
-var unasked = []string{"secrets", "proposals", "exceptions", "merges", "audit", "replay", "files"}
+var unasked = []string{"secrets", "proposals", "exceptions", "merges", "audit", "replay", "files", "batch"}
 
 // runbooks: every alarm says what to do in a page that is there, and every page but those belongs to an alarm.
 func runbooks(s stack) []string {
