@@ -29,7 +29,7 @@
 //
 // deadline is about the time that an invocation has left. The idea: nothing is begun that cannot be finished.
 //
-// platform is what a connector declares, decodes, reads, writes and lists, in the platform's own words;
+// platform is what a connector declares, decodes, reads, writes, lists and counts, in the platform's own words;
 // platform/platformtest is the suite that all connectors pass. The idea: native stays native up to the mapping.
 //
 // files reads and writes CSV and JSON Lines, row by row. The idea: a broken row is told with its line and the others go on,
@@ -137,8 +137,8 @@
 //     boot.Connector; the Declaration, the webhook scheme and the error table beside the code, with vendor URLs. An error
 //     is one of package fault's classes; a write without an answer is fault.Unknown. Nothing retries inside.
 //  3. A twin in <platform>twin, over package twin: sign-in, limits, errors, webhooks as the vendor signs them.
-//  4. platformtest.Run and Unknown once per object that it writes; fuzz targets for what it parses. Better still, a client that
-//     somebody else wrote against the twin (see clienttest).
+//  4. platformtest.Run, Unknown and Census once per object that it writes; fuzz targets for what it parses. Better still,
+//     a client that somebody else wrote against the twin (see clienttest).
 //  5. boot: Platforms and connectOne. twins: Start and SendTo. imports_test.go: vendors. The remedies that list the
 //     platforms, in flow/intake and flow/batch.
 //  6. template.yaml: address parameter, outbound queue with its dead letters, event source of deliver, schedule of batch,

@@ -1,6 +1,7 @@
 package netsuite_test
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"testing"
@@ -199,4 +200,17 @@ func FuzzCensus(f *testing.F) {
 	}, `{"hasMore":false,"items":[{"d":"2026-11-01","n":"5","s":"60"},{"d":"2026-11-02","n":"1","s":"7"}]}`, `{"hasMore":false,"items":[{"n":"5","s":"60"}]}`, `{"hasMore":true,"items":[{"d":"2026-11-01T05","n":"5","s":"60"}]}`,
 		`{"hasMore":false,"items":[{"id":"7","modified":"2026-11-02T00:00:00","rev":"1"}]}`, `{"hasMore":true,"items":[{"id":"8","modified":"2026-11-02T00:00:00"},{"id":"7","modified":"2026-11-02T00:00:00"}]}`,
 		`{"hasMore":false,"items":[{"id":"7","modified":"2026-10-25T02:30:00"}]}`)
+}
+
+// Items are counted and listed like the rest, though SuiteQL alone knows them.
+func TestCensusOfItems(t *testing.T) {
+	t.Parallel()
+	platformtest.Census(t, platformtest.Harness{Name: "item", New: func(t *testing.T, now func() time.Time) platformtest.World {
+		a := open(t, netsuitetwin.Options{Now: now, Zone: "America/New_York"}, func(c *netsuite.Config) { c.PageSize = 40 })
+		mustEdit(t, a.twin, "item", "", map[string]any{"itemId": "Discount", "itemType": "Discount"}) // nothing that is sold
+		return platformtest.World{Connector: a.Connector, Twin: a.twin, Object: "item", PageSize: 40, UnknownID: "999999", Change: map[string]any{"displayName": "Chang"},
+			Fields: func(n int) map[string]any {
+				return map[string]any{"itemId": fmt.Sprint("CH-", n), "displayName": "Chai", "price": map[string]any{"items": []any{price("1", "1", 0, 18)}}}
+			}}
+	}})
 }

@@ -42,7 +42,7 @@
 // was, so Read and Find say not-found, and Changes says nothing. (SuiteQL has a table DeletedRecord with
 // recordid, type, deleteddate and deletedby, for roles with the permission Deleted Records; the words in its type
 // column are UNCONFIRMED, so it is not read.) A deletion whose webhook was lost shows as not-found when the
-// record is next read or written.
+// record is next read or written. Among says which of many records are left, in one call and its sublists.
 //
 // NetSuite's merge deletes the duplicate, fills empty fields of the primary record and re-points transactions,
 // which changes their modification time. That a user event fires for any of that is UNCONFIRMED, except that our
@@ -59,8 +59,9 @@
 //
 // # Cost
 //
-// Changes needs one call per 1,000 changed records for the headers, one per 1,000 lines, and one per 1,000
-// addresses, packages or main lines: about 5 for 1,000 orders of three lines, 2 for 1,000 invoices or items. Reading, writing and deleting are one call per
+// Changes, and Within likewise, needs one call per 1,000 changed records for the headers, one per 1,000 lines, and one per
+// 1,000 addresses, packages or main lines: about 5 for 1,000 orders of three lines, 2 for 1,000 invoices or items. Census
+// needs one for 1,000 days or hours, however many records are in them. Reading, writing and deleting are one call per
 // record, because the record API has no bulk write. Writing an address book takes one more, because the keys of
 // its lines must be read first; so does a fulfilment by external id.
 package netsuite

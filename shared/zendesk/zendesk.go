@@ -42,7 +42,8 @@
 // the same over retries (the event id is used instead); whether a deleted organization's merges can still be listed
 // (if not, its hint says NotFound and the deletion stands without Into); which of its two ids user.merged calls the
 // loser (see merged); the status of a second deletion of a user (404 and 200 both count as done); whether a new value
-// of an e-mail identity makes it unverified.
+// of an e-mail identity makes it unverified; whether organizations and users can be searched by updated to the second; whether
+// lists of organizations and users come in the order of ids; how a search that is exported refuses a cursor of another hour.
 package zendesk
 
 import (
