@@ -16,18 +16,19 @@ import (
 )
 
 type benchCommand struct {
-	Intake   benchIntake   `cmd:"" help:"Webhook intake against a verify-only handler (V) and a durable floor (I)."`
-	Sync     benchSync     `cmd:"" help:"Accepted to seen by the target, against a durable delivering floor (W)."`
-	Soak     benchSoak     `cmd:"" help:"Kill -9 under load, with repeats and wrong order: nothing lost, nothing twice."`
-	Backlog  benchBacklog  `cmd:"" help:"A start with webhooks waiting: until it accepts again, and its memory."`
-	Replay   benchReplay   `cmd:"" help:"How fresh live changes are while 50,000 records are replayed, at what the vendors allow."`
-	Link     benchLink     `cmd:"" help:"sorrel link over customers of which it is known who is who: precision, recall."`
-	Load     benchLoad     `cmd:"" help:"A first load that is killed again and again: nothing lost, nothing twice."`
-	Cost     benchCost     `cmd:"" help:"What each kind of change costs in DynamoDB, SQS and provider requests."`
-	Waiting  benchWaiting  `cmd:"" help:"What runs of workflows cost while they wait: nothing in the sweeps of an hour."`
-	Lookup   benchLookup   `cmd:"" help:"Answers to programs against a bare handler, and with an ERP that is slow or down."`
-	Simulate benchSimulate `cmd:"" help:"Whole histories from seeds, with faults at every edge: the end is as policy says."`
-	Child    benchChild    `cmd:"" hidden:"" help:"One measured peer."`
+	Intake    benchIntake    `cmd:"" help:"Webhook intake against a verify-only handler (V) and a durable floor (I)."`
+	Sync      benchSync      `cmd:"" help:"Accepted to seen by the target, against a durable delivering floor (W)."`
+	Soak      benchSoak      `cmd:"" help:"Kill -9 under load, with repeats and wrong order: nothing lost, nothing twice."`
+	Backlog   benchBacklog   `cmd:"" help:"A start with webhooks waiting: until it accepts again, and its memory."`
+	Replay    benchReplay    `cmd:"" help:"How fresh live changes are while 50,000 records are replayed, at what the vendors allow."`
+	Link      benchLink      `cmd:"" help:"sorrel link over customers of which it is known who is who: precision, recall."`
+	Load      benchLoad      `cmd:"" help:"A first load that is killed again and again: nothing lost, nothing twice."`
+	Reconcile benchReconcile `cmd:"" help:"What reconciliation finds of what was changed unheard, and its calls against a full read."`
+	Cost      benchCost      `cmd:"" help:"What each kind of change costs in DynamoDB, SQS and provider requests."`
+	Waiting   benchWaiting   `cmd:"" help:"What runs of workflows cost while they wait: nothing in the sweeps of an hour."`
+	Lookup    benchLookup    `cmd:"" help:"Answers to programs against a bare handler, and with an ERP that is slow or down."`
+	Simulate  benchSimulate  `cmd:"" help:"Whole histories from seeds, with faults at every edge: the end is as policy says."`
+	Child     benchChild     `cmd:"" hidden:"" help:"One measured peer."`
 }
 
 // bounds refuses what a measurement cannot begin with, all at once.
@@ -315,5 +316,29 @@ func (c benchLoad) Run(ctx binding, s screen) error {
 	if len(r.Checks) == 0 {
 		return err
 	}
+	return s.report(r, c.JSON, err)
+}
+
+type benchReconcile struct {
+	Customers int       `default:"100000" help:"Of each platform."`
+	Shares    []float64 `default:"0,0.0001,0.001,0.01,0.1" help:"Of a platform's customers that are changed unheard, one run each."`
+	Heal      float64   `default:"0.001" help:"Up to this share what was found is healed, and looked for again."`
+	Seed      uint64    `default:"1" help:"Of everything random."`
+	JSON      bool      `help:"Print JSON."`
+}
+
+// Validate refuses what cannot be measured.
+func (c benchReconcile) Validate() error {
+	var b bounds
+	b.whole("customers", c.Customers, 1)
+	for _, is := range append(c.Shares, c.Heal) {
+		b.share("shares", is)
+	}
+	return b.err()
+}
+
+// Run fails if anything is missed or invented, or takes too many calls.
+func (c benchReconcile) Run(ctx binding, s screen) error {
+	r, err := bench.Reconcile(ctx, bench.ReconcileOptions{Customers: c.Customers, Shares: c.Shares, Heal: c.Heal, Seed: c.Seed, Progress: s.err})
 	return s.report(r, c.JSON, err)
 }
