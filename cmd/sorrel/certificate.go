@@ -13,6 +13,21 @@ import (
 	"sorrel/shared/fault"
 )
 
+// certificateGet fetches a certificate as it was signed.
+type certificateGet struct {
+	ID string `arg:"" help:"Run."`
+	asking
+}
+
+// Run prints it, byte for byte.
+func (c certificateGet) Run(ctx binding, s screen) error {
+	file, err := c.answer(ctx, question{method: http.MethodGet, path: reconciliation(c.ID) + "/certificate"})
+	if err == nil {
+		_, err = s.out.Write(file)
+	}
+	return err
+}
+
 // certificateVerify checks a file by itself: no process, stack or network is asked.
 type certificateVerify struct {
 	File string `arg:"" help:"The certificate; - for standard input."`

@@ -114,6 +114,20 @@ func (a asking) get(ctx context.Context, s screen, path string, out any) (bool, 
 
 // ask sends a question and decodes the answer into out; with --json it prints the answer, too, and reports true.
 func (a asking) ask(ctx context.Context, s screen, q question, out any) (bool, error) {
+	answer, err := a.answer(ctx, q)
+	if err != nil {
+		return false, err
+	}
+	if a.JSON {
+		if _, err := s.out.Write(answer); err != nil {
+			return true, err
+		}
+	}
+	return a.JSON, json.Unmarshal(answer, out)
+}
+
+// answer sends a question and returns the answer as it came.
+func (a asking) answer(ctx context.Context, q question) ([]byte, error) {
 	if !q.patient {
 		in, cancel := context.WithTimeout(ctx, 15*time.Second)
 		defer cancel()
@@ -122,7 +136,7 @@ func (a asking) ask(ctx context.Context, s screen, q question, out any) (bool, e
 	if a.Table != "" {
 		address, stop, err := a.stack(ctx)
 		if err != nil {
-			return false, err
+			return nil, err
 		}
 		defer stop()
 		a.URL = address
@@ -131,29 +145,24 @@ func (a asking) ask(ctx context.Context, s screen, q question, out any) (bool, e
 	if q.body != nil {
 		var err error
 		if body, err = json.Marshal(q.body); err != nil {
-			return false, err
+			return nil, err
 		}
 	}
 	resp, answer, err := a.send(ctx, q, body)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	if resp.StatusCode != http.StatusOK {
 		var p intake.Problem
 		if json.Unmarshal(answer, &p) != nil || p.Title == "" {
-			return false, fmt.Errorf("%s answered %s", a.URL, resp.Status)
+			return nil, fmt.Errorf("%s answered %s", a.URL, resp.Status)
 		}
 		if p.Remedy != "" {
 			p.Remedy = " (" + p.Remedy + ")"
 		}
-		return false, fmt.Errorf("%s: %s%s", strings.ToLower(p.Title), p.Detail, p.Remedy)
+		return nil, fmt.Errorf("%s: %s%s", strings.ToLower(p.Title), p.Detail, p.Remedy)
 	}
-	if a.JSON {
-		if _, err := s.out.Write(answer); err != nil {
-			return true, err
-		}
-	}
-	return a.JSON, json.Unmarshal(answer, out)
+	return answer, nil
 }
 
 // sends bounds how often a question is sent whose answer does not come.

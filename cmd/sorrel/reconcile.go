@@ -14,11 +14,12 @@ import (
 )
 
 type reconcileCommand struct {
-	Run    reconcileRun      `cmd:"" help:"Compare what platforms hold with what is known, and heal what differs."`
-	List   reconcileList     `cmd:"" default:"withargs" help:"Runs, the newest first (default)."`
-	Show   reconcileShow     `cmd:"" help:"The report of one run."`
-	Verify certificateVerify `cmd:"" help:"Check a completeness certificate, offline: altering one byte fails."`
-	Key    certificateKey    `cmd:"" help:"Print the public keys of certificates, or make a key."`
+	Run         reconcileRun      `cmd:"" help:"Compare what platforms hold with what is known, and heal what differs."`
+	List        reconcileList     `cmd:"" default:"withargs" help:"Runs, the newest first (default)."`
+	Show        reconcileShow     `cmd:"" help:"The report of one run."`
+	Certificate certificateGet    `cmd:"" help:"Print the certificate of a run, for keeping."`
+	Verify      certificateVerify `cmd:"" help:"Check a completeness certificate, offline: altering one byte fails."`
+	Key         certificateKey    `cmd:"" help:"Print the public keys of certificates, or make a key."`
 }
 
 type reconcileRun struct {

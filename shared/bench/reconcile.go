@@ -60,17 +60,18 @@ const (
 
 // ReconcilePlatform is what a run found on one platform.
 type ReconcilePlatform struct {
-	Name     string         `json:"name"`
-	Drifted  int            `json:"drifted"` // native records that differ, by the twin's own state
-	Found    int            `json:"found"`
-	Asked    int            `json:"asked"`    // of them, those that people are asked about
-	Missed   int            `json:"missed"`   // differing and not found
-	Invented int            `json:"invented"` // found and not differing
-	Kinds    map[string]int `json:"kinds"`    // found, by kind
-	Calls    int            `json:"calls"`    // by the twin's counting, sign-ins included
-	Full     int            `json:"fullCalls"`
-	Rounds   int            `json:"rounds"`
-	State    string         `json:"state"`
+	Name     string          `json:"name"`
+	Drifted  int             `json:"drifted"` // native records that differ, by the twin's own state
+	Found    int             `json:"found"`
+	Asked    int             `json:"asked"`    // of them, those that people are asked about
+	Missed   int             `json:"missed"`   // differing and not found
+	Invented int             `json:"invented"` // found and not differing
+	Kinds    map[string]int  `json:"kinds"`    // found, by kind
+	Calls    int             `json:"calls"`    // by the twin's counting, sign-ins included
+	By       reconcile.Calls `json:"callsBy"`  // by Sorrel's own
+	Full     int             `json:"fullCalls"`
+	Rounds   int             `json:"rounds"`
+	State    string          `json:"state"`
 	missed   []string
 	invented []string
 }
@@ -503,7 +504,7 @@ func (x *reconcileRun) run(ctx context.Context, share float64, truth map[record.
 	}
 	calls, full := 0, 0
 	for _, s := range shown.Sets {
-		p := ReconcilePlatform{Name: s.Platform, Kinds: map[string]int{}, Rounds: s.Rounds, State: s.State, Full: x.full[s.Platform], Calls: x.twins.Kits()[s.Platform].Stats().Calls - was[s.Platform]}
+		p := ReconcilePlatform{Name: s.Platform, Kinds: map[string]int{}, Rounds: s.Rounds, State: s.State, By: s.Calls, Full: x.full[s.Platform], Calls: x.twins.Kits()[s.Platform].Stats().Calls - was[s.Platform]}
 		for _, t := range s.Drift {
 			p.Kinds[string(t.Kind)] = t.Found
 		}
@@ -530,7 +531,7 @@ func (x *reconcileRun) run(ctx context.Context, share float64, truth map[record.
 			}
 		}
 		leg.Platforms = append(leg.Platforms, p)
-		fmt.Fprintf(x.o.Progress, "  %s: %v, %d calls\n", p.Name, p.Kinds, p.Calls)
+		fmt.Fprintf(x.o.Progress, "  %s: %v, %d calls: %+v\n", p.Name, p.Kinds, p.Calls, p.By)
 		calls, full = calls+p.Calls, full+p.Full
 		if len(p.missed)+len(p.invented) > 0 {
 			fmt.Fprintf(x.o.Progress, "  %s: missed %v, invented %v\n", p.Name, some(p.missed), some(p.invented))

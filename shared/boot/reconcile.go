@@ -8,7 +8,7 @@ import (
 // Reconcile makes what compares platforms with the hub. Where no platform is connected it begins and shows runs, and the
 // process that has the connectors moves them on.
 func (w *World) Reconcile() *reconcile.Flow {
-	d := reconcile.Deps{Ledger: w.Ledger, Config: w.Config, Inbound: w.Inbound, Now: w.Now, NewID: w.newID, Telemetry: w.Telemetry}
+	d := reconcile.Deps{Ledger: w.Ledger, Config: w.Config, Inbound: w.Inbound, Now: w.Now, NewID: w.newID, Telemetry: w.Telemetry, Key: w.key}
 	for name, c := range w.Connectors {
 		src, counts := c.(reconcile.Source)
 		if !counts {

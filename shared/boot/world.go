@@ -24,6 +24,7 @@ import (
 
 	"sorrel/infra/config"
 	"sorrel/shared/budget"
+	"sorrel/shared/certificate"
 	"sorrel/shared/cloud"
 	"sorrel/shared/fault"
 	"sorrel/shared/flow/batch"
@@ -100,8 +101,9 @@ type World struct {
 	transport func(platform string) http.RoundTripper // nil = connectors have connections of their own
 	started   time.Time
 	newID     func() string
-	dead      map[string]deadletters.Dead // by the name of the queue that they belong to
-	metrics   io.Writer                   // embedded metric format; nil = nowhere
+	dead      map[string]deadletters.Dead                     // by the name of the queue that they belong to
+	metrics   io.Writer                                       // embedded metric format; nil = nowhere
+	key       func(context.Context) (*certificate.Key, error) // of certificates; nil = there are none
 	close     []func() error
 	tidy      func(context.Context) error
 }
@@ -230,7 +232,9 @@ func Lambda(ctx context.Context, function string, getenv func(string) string, ou
 	if err != nil || c.SecretARN == "" {
 		return w, err
 	}
-	w.Connectors, err = connectSecret(ctx, account.Secrets(c.SecretARN, calls), c.URLs, w.Config, w)
+	secrets := account.Secrets(c.SecretARN, calls)
+	w.key = secretKey(secrets)
+	w.Connectors, err = connectSecret(ctx, secrets, c.URLs, w.Config, w)
 	return w, err
 }
 
@@ -286,6 +290,7 @@ func (w *World) embed(dir string) error {
 	w.Ledger = ledger.New(s, w.Now)
 	w.share("this store") // its file is locked
 	w.tidy = func(ctx context.Context) error { _, err := s.Expire(ctx, 10_000); return err }
+	w.key = fileKey(dir)
 	for _, settings := range localQueues() {
 		dead, err := durable.Open(filepath.Join(dir, "queues", cloud.DeadLetterName(settings.Name)), queue.Settings{Name: cloud.DeadLetterName(settings.Name)}, nil, w.Now)
 		if err != nil {

@@ -1,11 +1,13 @@
 package trigger
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 
+	"sorrel/shared/drift"
 	"sorrel/shared/fault"
 	"sorrel/shared/flow/reconcile"
 	"sorrel/shared/policy"
@@ -47,6 +49,22 @@ func (d Desk) reconciliations(mux *http.ServeMux) {
 	}
 	d.get(mux, "reconciliations", func(r *http.Request) (any, error) { return d.Compare.List(r.Context()) })
 	d.get(mux, "reconciliations/{id}", func(r *http.Request) (any, error) { return d.Compare.Show(r.Context(), r.PathValue("id")) })
+	d.file(mux, "reconciliations/{id}/certificate", "text/plain; charset=utf-8", func(r *http.Request) ([]byte, error) {
+		return d.Compare.Certificate(r.Context(), r.PathValue("id"))
+	})
+	d.file(mux, "reconciliations/{id}/page", "text/html; charset=utf-8", func(r *http.Request) ([]byte, error) {
+		report, err := d.Compare.Show(r.Context(), r.PathValue("id"))
+		if err != nil {
+			return nil, err
+		}
+		var page bytes.Buffer
+		err = drift.Page(&page, report)
+		return page.Bytes(), err
+	})
+	d.get(mux, "reconciliations/keys", func(r *http.Request) (any, error) {
+		keys, err := d.Compare.Keys(r.Context())
+		return map[string]any{"keys": keys}, err
+	})
 	// Asked for twice, a run finds nothing the second time.
 	d.change(mux, change{route: "POST reconciliations", do: func(r *http.Request, by policy.Person) (any, error) {
 		var in reconcile.Wish
@@ -55,4 +73,19 @@ func (d Desk) reconciliations(mux *http.ServeMux) {
 		}
 		return d.Compare.Begin(r.Context(), by, in)
 	}})
+}
+
+// file answers with bytes as they are. A browser takes them for what they are said to be, and lets no page have them.
+func (d Desk) file(mux *http.ServeMux, path, kind string, f func(*http.Request) ([]byte, error)) {
+	pattern := "GET /v1/" + path
+	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		out, err := f(r)
+		if err != nil {
+			d.reply(w, r, pattern, nil, err)
+			return
+		}
+		w.Header().Set("Content-Type", kind)
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		_, _ = w.Write(out) // the client is gone
+	})
 }

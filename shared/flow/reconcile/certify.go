@@ -1,10 +1,66 @@
 package reconcile
 
 import (
+	"context"
 	"unicode/utf8"
 
 	"sorrel/shared/certificate"
+	"sorrel/shared/fault"
+	"sorrel/shared/ledger"
+	"sorrel/shared/telemetry"
 )
+
+// certify signs what a run that has ended came to, and keeps that before the run is over: so one that dies here does it again. It
+// returns the report with the end that was certified. A key that cannot be used stops no run; it is told.
+func (f *Flow) certify(ctx context.Context, r Report) (Report, error) {
+	if f.d.Key == nil {
+		return r, nil
+	}
+	key, err := f.d.Key(ctx)
+	if err != nil && fault.ClassOf(err) != fault.Contract {
+		return r, err
+	}
+	if err != nil || key == nil {
+		f.d.Telemetry.Event(ctx, telemetry.Event{Step: "not-certified", Trace: r.ID, Detail: "no usable key for certificates", Err: err})
+		return r, nil
+	}
+	switch file, err := f.d.Ledger.Certificate(ctx, r.ID); {
+	case err == nil:
+		signed, err := certificate.Read(file)
+		r.Ended = signed.Statement.Ended
+		return r, err
+	case !fault.Is(err, fault.NotFound):
+		return r, err
+	}
+	whole, err := f.Show(ctx, r.ID) // what the head leaves out
+	if err != nil {
+		return r, err
+	}
+	whole.State, whole.Reason, whole.Ended = r.State, r.Reason, r.Ended
+	last, err := f.d.Ledger.LastCertified(ctx)
+	if err != nil {
+		return r, err
+	}
+	file, err := key.Sign(whole.Statement(last.Hash))
+	if err != nil {
+		return r, err
+	}
+	public, err := key.Public().PEM()
+	if err != nil {
+		return r, err
+	}
+	return r, f.d.Ledger.SaveCertificate(ctx, r.ID, file, certificate.Hash(file), last, ledger.CertificateKey{ID: key.Public().ID(), PEM: string(public)})
+}
+
+// Certificate is the certificate of a run, as signed.
+func (f *Flow) Certificate(ctx context.Context, id string) ([]byte, error) {
+	return f.d.Ledger.Certificate(ctx, id)
+}
+
+// Keys are the public keys of certificates, the newest first.
+func (f *Flow) Keys(ctx context.Context) ([]ledger.CertificateKey, error) {
+	return f.d.Ledger.CertificateKeys(ctx)
+}
 
 // maxListed is how many exceptions a certificate lists over all sets, so that it can be kept as one entry of the ledger.
 const maxListed = 2000

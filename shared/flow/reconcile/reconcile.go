@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"sorrel/shared/certificate"
 	"sorrel/shared/deadline"
 	"sorrel/shared/fault"
 	"sorrel/shared/ledger"
@@ -33,6 +34,8 @@ type Deps struct {
 	Now       func() time.Time
 	NewID     func() string
 	Telemetry *telemetry.Recorder
+	// Key signs certificates; nil, or a nil key, for none.
+	Key func(context.Context) (*certificate.Key, error)
 }
 
 // Flow is the reconcile function.
@@ -287,6 +290,9 @@ func (f *Flow) advance(ctx context.Context, id string, out *Advanced) (bool, err
 	}
 	if len(failed) > 0 {
 		r.State, r.Reason = Failed, "could not be compared: "+strings.Join(failed, ", ")
+	}
+	if r, err = f.certify(ctx, r); err != nil {
+		return false, err
 	}
 	h.Head, h.Active = headOf(r), false
 	if _, err := f.d.Ledger.SaveReconciliation(ctx, h); err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sorrel/infra/config"
+	"sorrel/shared/certificate"
 	"sorrel/shared/fault"
 	"sorrel/shared/flow/hub"
 	"sorrel/shared/flow/reconcile"
@@ -163,6 +164,7 @@ type world struct {
 	hub     *hub.Flow
 	ids     int
 	source  reconcile.Source
+	key     func(context.Context) (*certificate.Key, error)
 }
 
 func newWorld(t tb, object platform.Object, ranges bool) *world {
@@ -185,7 +187,7 @@ func (w *world) wire() {
 	clock := func() time.Time { return w.now }
 	tel := telemetry.New(nil, clock, nil)
 	w.flow = reconcile.New(reconcile.Deps{Ledger: w.ledger, Config: w.config, Sources: map[string]reconcile.Source{record.NetSuite: w.source},
-		Objects: map[string][]platform.Object{record.NetSuite: {w.object}}, Inbound: w, Now: clock, NewID: func() string { w.ids++; return fmt.Sprintf("run%04d", w.ids) }, Telemetry: tel})
+		Objects: map[string][]platform.Object{record.NetSuite: {w.object}}, Inbound: w, Now: clock, NewID: func() string { w.ids++; return fmt.Sprintf("run%04d", w.ids) }, Telemetry: tel, Key: w.key})
 	w.hub = hub.New(hub.Deps{Ledger: w.ledger, Config: w.config, Readers: map[string]hub.Reader{}, Now: clock, Telemetry: tel})
 }
 
