@@ -188,7 +188,7 @@ func (c *comparison) listed(ctx context.Context, natives []record.Native) error 
 			row, known := rows[n.Ref]
 			before, seen := c.seen[n.ID]
 			switch {
-			case n.Hint() || c.young(n.Version):
+			case n.Hint() || c.young(n.Version) && n.Into == "": // where merges have no time, it is that of the answer
 				if !known && n.Gone {
 					continue
 				}
