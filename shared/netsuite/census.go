@@ -250,7 +250,8 @@ func (c *Connector) moments(at time.Time) []time.Time {
 }
 
 // Within lists records that were modified last within the spans, or all of them, in ascending order of internal id, each
-// page in as many calls as one of Changes. What was saved in an hour that clocks repeat comes as a hint, see Changes.
+// page in as many calls as one of Changes, and one more for each record that was saved in an hour that clocks repeat: the
+// record API tells which of the two it was.
 func (c *Connector) Within(ctx context.Context, object string, within []platform.Span, cursor string) (platform.Page, error) {
 	const op = "netsuite.within"
 	l, err := c.layoutOf("within", object)
@@ -287,13 +288,17 @@ func (c *Connector) Within(ctx context.Context, object string, within []platform
 			return platform.Page{}, fault.Wrap(fault.Contract, op, object+"/"+vendorhttp.Clip(n.row["id"], 20), err)
 		}
 		ids = append(ids, n.row["id"])
-		times, err := c.instants(n.row["modified"])
-		if err != nil {
-			return platform.Page{}, fault.Wrap(fault.Contract, op, object, err)
+		there, dated := true, !native.Hint()
+		if !dated {
+			if native, there, err = c.dated(ctx, native); err != nil {
+				return platform.Page{}, fault.Wrap("", op, object, err)
+			}
 		}
-		if len(within) == 0 || slices.ContainsFunc(times, func(t time.Time) bool { return platform.Held(within, t) }) {
+		switch {
+		case !there:
+		case len(within) == 0 || platform.Held(within, native.Version.At):
 			page.Natives = append(page.Natives, native)
-		} else if !slices.ContainsFunc(times, func(t time.Time) bool { return platform.Held(chunks[at.Chunk], t) }) {
+		case dated && !platform.Held(chunks[at.Chunk], native.Version.At):
 			return platform.Page{}, &fault.Error{Class: fault.Contract, Op: op, ID: object + "/" + native.ID, Detail: "it is listed and was not asked for", Remedy: "list again"}
 		}
 	}
@@ -307,6 +312,15 @@ func (c *Connector) Within(ctx context.Context, object string, within []platform
 	}
 	page.Cursor, page.More = at.String(), at.Chunk < len(chunks)
 	return page, nil
+}
+
+// dated reads a record whose wall-clock time could be either of two; false if it is not there any more.
+func (c *Connector) dated(ctx context.Context, hint record.Native) (record.Native, bool, error) {
+	n, err := c.Read(ctx, hint.Ref)
+	if fault.Is(err, fault.NotFound) {
+		return hint, false, nil
+	}
+	return n, err == nil, err
 }
 
 // Deleted is not told by NetSuite in words that are known, see the package comment: Among says which records are left.
@@ -347,7 +361,15 @@ func (c *Connector) Among(ctx context.Context, object string, ids []string) ([]r
 				return nil, &fault.Error{Class: fault.Contract, Op: op, ID: object + "/" + native.ID, Detail: "the answer is about other records", Remedy: "ask again"}
 			}
 			seen[native.ID] = true
-			out = append(out, native)
+			there := true
+			if native.Hint() {
+				if native, there, err = c.dated(ctx, native); err != nil {
+					return nil, fault.Wrap("", op, object, err)
+				}
+			}
+			if there {
+				out = append(out, native)
+			}
 		}
 	}
 	return out, nil
