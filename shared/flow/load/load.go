@@ -471,7 +471,7 @@ func (f *Flow) exception(w work, line int64, detail string) ledger.Exception {
 	x := ledger.Exception{Type: "contract-violation", Platform: record.Files, Native: record.Files + "/" + w.Name, Detail: detail, Remedy: "correct the file and load it again"}
 	if line > 0 {
 		x.Native += fmt.Sprintf(":%d", line)
-		x.Remedy = "correct the row and load it again, in a file of its own or with the others; then resolve this"
+		x.Remedy = "correct the row and load it again, in a file of its own or with the others; then close this with a reason (sorrel exceptions ignore)"
 	}
 	return x
 }
