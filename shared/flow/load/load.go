@@ -200,6 +200,8 @@ func (f *Flow) refuse(ctx context.Context, w *work, detail string, o Options) er
 		return nil
 	}
 	ctx = context.WithoutCancel(ctx) // its time may be up, but not the function's
+	f.d.Telemetry.Count("FilesRefused", record.Files, 1)
+	f.d.Telemetry.Event(ctx, telemetry.Event{Step: "parked", Platform: record.Files, Record: record.Files + "/" + w.Name, Detail: detail})
 	if err := f.d.Ledger.Park(ctx, f.exception(*w, 0, detail)); err != nil || w.Same == "" {
 		return err
 	}
