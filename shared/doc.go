@@ -152,7 +152,7 @@
 //  1. shared/process: a definition. Steps are pure functions of Facts that say what is set (Set), waited for (Wait), asked (Ask),
 //     told (Say) or given up (Fail); each is asked again whenever something has changed, so what is set already must not be
 //     wanted anew. What a step brings about, its Undo takes back; from a Final step on there is no way back. Needs names the
-//     records whose changes wake a run, Lists those that it only looks at.
+//     records whose changes wake a run, Lists those that it only looks at, Fresh those whose owners are to be asked.
 //  2. Its process in all(): the workflows that records start, the entities it is about, and the fields that it sets, each with
 //     the rule that it must have: assign: workflow, or an owner who is asked.
 //  3. infra/config/policy/<entity>.yaml: its name under workflows:, the fields that it sets under fields:. New fields: see Add a field.

@@ -29,6 +29,8 @@ func TestEntitlement(t *testing.T) {
 		"a case of nobody":       {d, rec("case/k1", "status", "open"), false},
 		"one that is not meant":  {service{when(t, `case.priority == "high"`, "case", "customer")}.definition(), kase, false},
 		"a case that shall be":   {service{when(t, `case.customer == null`, "case", "customer")}.definition(), rec("case/k1", "status", "open"), true},
+		"one from before":        {service{when(t, `case.customer != null and case.openedOn >= "2026-12-01T00:00:00Z"`, "case", "customer")}.definition(), rec("case/k1", "status", "open", "customer", "customer/c1", "openedOn", "2026-11-30T23:59:59Z"), false},
+		"one since":              {service{when(t, `case.customer != null and case.openedOn >= "2026-12-01T00:00:00Z"`, "case", "customer")}.definition(), rec("case/k1", "status", "open", "customer", "customer/c1", "openedOn", "2026-12-01T00:00:00Z"), true},
 		"a closed one that does": {service{when(t, `true == true`, "case", "customer")}.definition(), rec("case/k1", "status", "closed"), false},
 	} {
 		if got := c.d.Starts(workflow.Facts{Subject: c.k, Now: start}); got != c.want {

@@ -142,8 +142,11 @@ type asking struct {
 	q      Question
 	use    policy.Use
 	maxAge time.Duration
-	begun  time.Time // by the machine's clock: budgets are real time
-	now    time.Time
+
+	connected bool // only owners that are connected are asked
+
+	begun time.Time // by the machine's clock: budgets are real time
+	now   time.Time
 }
 
 func (f *Flow) asking(q Question, use string) *asking {
@@ -265,7 +268,7 @@ func (a *asking) look(ctx context.Context, states ...ledger.State) []seen {
 		out[i] = a.known(s)
 		for _, p := range a.owners(out[i].record) {
 			view := s.Record.Views[p]
-			if !view.Exists() || !a.old(out[i].asOf[p]) {
+			if _, connected := a.f.d.Readers[p]; a.connected && !connected || !view.Exists() || !a.old(out[i].asOf[p]) {
 				continue
 			}
 			m, mapped := a.f.d.Config.ByObject(p, view.Object)
@@ -300,9 +303,11 @@ func (a *asking) look(ctx context.Context, states ...ledger.State) []seen {
 }
 
 // Look is what records are, with what their owners said when they were asked last. live asks those once more of which
-// more is not known than an answer about entitlements may be old. It is for Sorrel itself, which may see everything.
+// more is not known than an answer about entitlements may be old. It is for Sorrel itself, which may see everything. An owner
+// that is not connected is not missed: what it said once is all that will ever be known.
 func (f *Flow) Look(ctx context.Context, trace string, live bool, states ...ledger.State) []workflow.Word {
 	a := f.asking(Question{MaxAge: -1, Trace: trace}, policy.UseEntitlements)
+	a.connected = true
 	var views []seen
 	if live {
 		views = a.look(ctx, states...)

@@ -477,3 +477,46 @@ func TestQuota(t *testing.T) {
 		t.Errorf("%d of 200 questions were answered", n)
 	}
 }
+
+// Sorrel itself looks at records: live where it wants that, else by what owners said last. Owners that are not connected are
+// not missed, and nothing but the hub changes a record.
+func TestLook(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	w.asked = began.Add(time.Hour)
+	state := func() ledger.State {
+		s, err := w.ledger.Follow(t.Context(), paper)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	look := func(f *lookup.Flow, live bool) (status, why string, asOf time.Time) {
+		got := f.Look(t.Context(), "t", live, state())
+		return got[0].Record.Golden["status"].Value.Raw(), got[0].Why, got[0].AsOf
+	}
+	if status, why, asOf := look(w.flow, false); status != "active" || why != "" || !asOf.Equal(began) || w.reads.Load() > 0 {
+		t.Errorf("%s %q %s", status, why, asOf)
+	}
+	if status, why, asOf := look(w.flow, true); status != "active" || why == "" || !asOf.Equal(began) {
+		t.Errorf("an owner that is down: %s %q %s", status, why, asOf)
+	}
+	apart := lookup.New(lookup.Deps{Ledger: w.ledger, Config: w.set, Inbound: w.inbound, Now: func() time.Time { return w.asked }, Telemetry: telemetry.New(nil, func() time.Time { return w.asked }, nil)})
+	if status, why, _ := look(apart, true); status != "active" || why != "" {
+		t.Errorf("an owner that is not connected: %s %q", status, why)
+	}
+	w.read = func(context.Context, record.Ref) (record.Native, error) {
+		return contract(w.asked, "Cancelled", "2026-12-31"), nil
+	}
+	for _, live := range []bool{true, false} {
+		if status, why, asOf := look(w.flow, live); status != "cancelled" || why != "" || !asOf.Equal(w.asked) || w.reads.Load() != 2 {
+			t.Errorf("%s %q %s, %d reads", status, why, asOf, w.reads.Load())
+		}
+	}
+	if got := state().Record.Golden["status"].Value.Raw(); got != "active" {
+		t.Errorf("a look has changed the record to %s", got)
+	}
+	if told, err := w.inbound.Receive(t.Context(), queue.MaxBatch, 0); err != nil || len(told) != 1 {
+		t.Errorf("the hub hears %d messages, %v", len(told), err)
+	}
+}
