@@ -214,3 +214,15 @@ func TestCensusOfItems(t *testing.T) {
 			}}
 	}})
 }
+
+func TestPageTwice(t *testing.T) {
+	t.Parallel()
+	tw, err := netsuitetwin.New(netsuitetwin.Options{Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const account = "https://netsuite.test"
+	platformtest.PageTwice(t, account, "contact", `{"hasMore":true,"items":[{"id":"7","modified":"2026-11-02T00:00:00","rev":"1"}]}`, func(transport http.RoundTripper) (platformtest.Connector, error) {
+		return netsuite.New(netsuite.Config{URL: account, Now: platformtest.NewClock().Now, Credentials: tw.Credentials(), Transport: transport})
+	})
+}

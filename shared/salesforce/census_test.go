@@ -136,3 +136,11 @@ func FuzzCensus(f *testing.F) {
 		`{"done":false,"records":[{"Id":"001xx000003DGb2AAG","SystemModstamp":"2026-11-02T00:00:00.000+0000"},{"Id":"001xx000003DGb1AAG","SystemModstamp":"2026-11-02T00:00:00.000+0000"}]}`,
 		`[{"errorCode":"EXCEEDED_ID_LIMIT","message":"x"}]`)
 }
+
+func TestPageTwice(t *testing.T) {
+	t.Parallel()
+	const org = "https://acme.my.salesforce.com"
+	platformtest.PageTwice(t, org, "Account", `{"done":false,"records":[{"Id":"001xx000003DGb2AAG","SystemModstamp":"2026-11-02T00:00:00.000+0000","IsDeleted":false}]}`, func(transport http.RoundTripper) (platformtest.Connector, error) {
+		return salesforce.New(salesforce.Config{URL: org, Now: platformtest.NewClock().Now, Credentials: salesforce.Credentials{ClientID: "c", ClientSecret: "s"}, Transport: transport})
+	})
+}

@@ -165,3 +165,14 @@ func FuzzCensus(f *testing.F) {
 		`{"result":[{"sys_id":"ba325dbe64f01300964fae39b050e9a6","sys_updated_on":"2026-12-02 00:00:00","sys_mod_count":"0"}]}`,
 		`{"result":[{"sys_id":"ba325dbe64f01300964fae39b050e9a6","tablename":"customer_account","documentkey":"ba325dbe64f01300964fae39b050e9a7","sys_created_on":"2026-11-02 00:00:00","sys_updated_on":"2026-11-02 00:00:00","sys_mod_count":"0"}]}`)
 }
+
+func TestPageTwice(t *testing.T) {
+	t.Parallel()
+	const instance = "https://acme.service-now.com"
+	row := func(id string) string {
+		return fmt.Sprintf(`{"sys_id":"%032s","sys_updated_on":"2026-11-02 00:00:00","sys_mod_count":"0"}`, id)
+	}
+	platformtest.PageTwice(t, instance, servicenow.Account, `{"result":[`+row("1")+`,`+row("2")+`]}`, func(transport http.RoundTripper) (platformtest.Connector, error) {
+		return servicenow.New(servicenow.Config{URL: instance, Now: platformtest.NewClock().Now, PageSize: 2, Credentials: servicenow.Credentials{Username: "u", Password: "p"}, Transport: transport})
+	})
+}

@@ -102,3 +102,11 @@ func FuzzCensus(f *testing.F) {
 		`{"results":[{"id":7,"updated_at":"2026-11-02T00:00:00Z","result_type":"organization"}],"meta":{"has_more":true,"after_cursor":"x"}}`, `{"results":[{"id":7,"updated_at":"2026-10-02T00:00:00Z"}],"meta":{"has_more":false}}`,
 		`{"organizations":[{"id":7,"updated_at":"2026-11-02T00:00:00Z","deleted_at":"2026-11-02T00:00:00Z"}],"end_time":1793577600,"end_of_stream":true,"organization_merges":[{"loser_id":7,"winner_id":8,"status":"complete"}]}`)
 }
+
+func TestPageTwice(t *testing.T) {
+	t.Parallel()
+	const account = "https://acme.zendesk.com"
+	platformtest.PageTwice(t, account, zendesk.Organization, `{"organizations":[{"id":7,"updated_at":"2026-11-02T00:00:00Z"}],"meta":{"has_more":true,"after_cursor":"x"}}`, func(transport http.RoundTripper) (platformtest.Connector, error) {
+		return zendesk.New(zendesk.Config{URL: account, Now: platformtest.NewClock().Now, Credentials: zendesk.Credentials{Email: "e", APIToken: "t"}, Transport: transport})
+	})
+}

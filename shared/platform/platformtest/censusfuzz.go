@@ -104,3 +104,20 @@ func (c canned) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	return answer(c.status, c.body)
 }
+
+// PageTwice demands that a listing notices a page that it was given already. page is a whole answer to a listing that says that
+// there is more.
+func PageTwice(t *testing.T, url, object, page string, connect func(transport http.RoundTripper) (Connector, error)) {
+	t.Helper()
+	c, err := connect(canned{url, http.StatusOK, []byte(page)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := c.Within(t.Context(), object, nil, "")
+	if err != nil || !first.More || len(first.Natives) == 0 {
+		t.Fatalf("%+v, %v; want a page of several", first, err)
+	}
+	if second, err := c.Within(t.Context(), object, nil, first.Cursor); !fault.Is(err, fault.Contract) {
+		t.Errorf("the same page again: %+v, %v; want a broken contract", second, err)
+	}
+}
