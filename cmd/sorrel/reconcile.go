@@ -27,6 +27,7 @@ type reconcileRun struct {
 	Entity   string `arg:"" optional:"" help:"Entity; all when left out."`
 	Full     bool   `help:"Read everything, not only where counts differ."`
 	DryRun   bool   `help:"Report, and heal nothing."`
+	Gone     bool   `help:"Take what a platform does not know any more as deleted. Look at a dry run first."`
 	NoWait   bool   `help:"Do not wait for the end."`
 	acting
 }
@@ -36,7 +37,7 @@ func (c reconcileRun) Run(ctx binding, s screen) error {
 	quiet := c.asking
 	quiet.JSON = false
 	var r reconcile.Report
-	q := question{method: http.MethodPost, path: "/v1/reconciliations", as: c.As, body: reconcile.Wish{Platform: c.Platform, Entity: c.Entity, Full: c.Full, DryRun: c.DryRun}}
+	q := question{method: http.MethodPost, path: "/v1/reconciliations", as: c.As, body: reconcile.Wish{Platform: c.Platform, Entity: c.Entity, Full: c.Full, DryRun: c.DryRun, Gone: c.Gone}}
 	if _, err := quiet.ask(ctx, s, q, &r); err != nil {
 		return err
 	}

@@ -19,7 +19,7 @@ func (w *World) Reconcile() *reconcile.Flow {
 		}
 		d.Sources[name] = src
 		for _, o := range c.Declaration().Objects {
-			if _, mapped := w.Config.ByObject(name, o.Name); mapped && o.Census != "" {
+			if _, mapped := w.Config.ByObject(name, o.Name); mapped {
 				d.Objects[name] = append(d.Objects[name], o)
 			}
 		}

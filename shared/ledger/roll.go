@@ -16,7 +16,7 @@ import (
 )
 
 // Rolled is one line of the roll: a native record that is known to exist, the record that it is of, and the newest version
-// that is known of it (never Final). That is zero where none was told yet, as after a write whose answer names none.
+// that is known of it (never Final), with everything before it. It is zero where nothing was heard yet, as after a write.
 type Rolled struct {
 	ID      string
 	Record  record.ID // empty for a stranger: a native record that belongs to no record
@@ -98,7 +98,7 @@ func readRolled(e store.Entry) (Rolled, error) {
 func rolls(s State, into map[record.Ref]Rolled) {
 	for _, v := range s.Record.Views {
 		if v.Exists() {
-			newest := v.Newest()
+			newest := v.Heard
 			newest.Final = false // it is of the moment that it is of, however surely
 			into[v.Ref] = Rolled{ID: v.ID, Record: s.Record.ID, Version: newest}
 		}

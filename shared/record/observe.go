@@ -68,8 +68,9 @@ func Observe(v View, o Observation) (View, bool) {
 	}
 	if o.Version.Compare(v.Heard) > 0 {
 		// A newer version that says nothing new is worth remembering only together with a change:
-		// Heard orders nothing, it is shown to people.
-		if changed {
+		// Heard orders nothing; comparisons go by it. So the echo of a write of ours that shows beside it what nobody has told
+		// (see Observation.Echo) does not count.
+		if changed && (o.Echo == nil || v.KnowsAll(Observation{Echo: o.Echo})) {
 			v.Heard = o.Version
 		}
 	}

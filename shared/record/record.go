@@ -104,7 +104,7 @@ type View struct {
 	Echo     *Echo              // until Confirm
 	Born     Version            // newest known creation
 	Died     Version            // newest known deletion
-	Heard    Version            // newest version observed at all
+	Heard    Version            // newest version observed that said something new, and of which all that it said is known
 	Denied   Version            // the death by a merge of which people found that it made one of two different things
 	Made     bool               // Sorrel created the native record
 	Leaving  bool               // policy wanted what Sorrel made withdrawn, so a deletion of ours may be under way
@@ -124,16 +124,22 @@ func (v View) Merged() string {
 // Exists reports whether the native record is known to exist.
 func (v View) Exists() bool { return v.ID != "" && !v.Gone() }
 
-// Newest is the newest version of the native record that is known of: heard, or told as the version of a write of ours. A
-// later one that says nothing new is not remembered.
-func (v View) Newest() Version {
-	newest := v.Heard
-	for _, w := range v.Wrote {
-		if w.Base.Compare(newest) > 0 {
-			newest = w.Base
+// Knows reports whether a platform that says value in a field says what it is known to hold.
+func (v View) Knows(field string, value Value) bool {
+	held, origin := v.Holds(field)
+	return value == held || held.IsAbsent() && value.IsNull() || origin == FromSorrel && value == v.Wrote[field].Back.Value
+}
+
+// KnowsAll is Knows for all that an observation says, be it of a change of ours.
+func (v View) KnowsAll(o Observation) bool {
+	for _, said := range []map[string]Value{o.Fields, o.Echo} {
+		for f, value := range said {
+			if !value.IsAbsent() && !v.Knows(f, value) {
+				return false
+			}
 		}
 	}
-	return newest
+	return true
 }
 
 // Origin says who put a value where it is.

@@ -68,7 +68,7 @@ func (d Desk) reconciliations(mux *http.ServeMux) {
 	// Asked for twice, a run finds nothing the second time.
 	d.change(mux, change{route: "POST reconciliations", do: func(r *http.Request, by policy.Person) (any, error) {
 		var in reconcile.Wish
-		if err := body(r, &in, `{"platform": "…", "entity": "…", "full": false, "dryRun": false}, of which any may be left out`); err != nil {
+		if err := body(r, &in, `{"platform": "…", "entity": "…", "full": false, "dryRun": false, "gone": false}, of which any may be left out`); err != nil {
 			return nil, err
 		}
 		return d.Compare.Begin(r.Context(), by, in)

@@ -695,12 +695,19 @@ func (j *job) crossed(now ledger.State, set map[string]record.Value) []string {
 }
 
 // confirm is a view after a write that arrived.
-func (f *Flow) confirm(j *job, s *ledger.State, view record.View, w platform.Written, now time.Time) record.View {
+func (f *Flow) confirm(j *job, s *ledger.State, view record.View, w platform.Written, now time.Time) (out record.View) {
 	if j.patch.Delete {
 		return record.Buried(view)
 	}
-	if said := f.answered(j, w); said != nil {
+	said, all := f.answered(j, w)
+	if said != nil {
 		view.Echo = said
+		defer func() {
+			// If the answer shows nothing that is not known, nobody has set anything there before that we have not heard of.
+			if w.Version.Compare(out.Heard) > 0 && out.KnowsAll(all) {
+				out.Heard = w.Version
+			}
+		}()
 	}
 	r := s.Record
 	echo, expects := view.Echo, r.Expects(j.platform)
@@ -728,14 +735,15 @@ func (f *Flow) confirm(j *job, s *ledger.State, view record.View, w platform.Wri
 	return view
 }
 
-// answered is what the answer to a write shows of the fields written, in canonical fields; nil when it shows nothing.
-func (f *Flow) answered(j *job, w platform.Written) *record.Echo {
+// answered is what the answer to a write shows of the fields written, in canonical fields, and all that it shows; nil when it
+// shows nothing.
+func (f *Flow) answered(j *job, w platform.Written) (*record.Echo, record.Observation) {
 	if w.Fields == nil || w.Version.IsZero() {
-		return nil
+		return nil, record.Observation{}
 	}
 	o, _, err := j.mapping.Observe(record.Native{Ref: record.Ref{Platform: j.platform, Object: j.mapping.Object, ID: w.ID}, Version: w.Version, Fields: w.Fields})
 	if err != nil {
-		return nil
+		return nil, o
 	}
 	e := &record.Echo{Version: w.Version, Fields: map[string]record.Value{}}
 	for field := range j.patch.Fields {
@@ -743,7 +751,7 @@ func (f *Flow) answered(j *job, w platform.Written) *record.Echo {
 			e.Fields[field] = v
 		}
 	}
-	return e
+	return e, o
 }
 
 // readBack adds what was found on the platform to the newest state: it is true whatever comes next.

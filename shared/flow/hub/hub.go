@@ -416,8 +416,11 @@ func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, re
 				return err
 			}
 		}
-		if newest := newest(said); view.Exists() && newest.Compare(view.Newest()) > 0 { // it was modified there, in nothing that is of concern
-			if err := f.d.Ledger.Enrol(ctx, ref, before.Record.ID, newest); err != nil {
+		// It was modified there in nothing that is of concern, or by us. What an echo shows beside that and nobody has told is left to be found.
+		if last := newest(said); view.Exists() && later(last.Version, view.Heard) && !last.Gone && view.KnowsAll(last.Observation) {
+			at := last.Version
+			at.Final = false
+			if err := f.d.Ledger.Enrol(ctx, ref, before.Record.ID, at); err != nil {
 				return err
 			}
 		}
@@ -474,15 +477,19 @@ func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, re
 	return f.merged(ctx, entry.After.Record, trace, w, depth)
 }
 
-// newest is the newest version that was said of a native record.
-func newest(said []saying) record.Version {
-	out := said[0].Version
+// later reports whether a version is of a later modification than another: two channels may tell of one more or less exactly.
+func later(v, heard record.Version) bool {
+	return v.At.After(heard.At) || v.At.Equal(heard.At) && !heard.Final && v.Seq > heard.Seq
+}
+
+// newest is the saying of the newest version.
+func newest(said []saying) saying {
+	out := said[0]
 	for _, s := range said[1:] {
-		if s.Version.Compare(out) > 0 {
-			out = s.Version
+		if s.Version.Compare(out.Version) > 0 {
+			out = s
 		}
 	}
-	out.Final = false
 	return out
 }
 

@@ -56,6 +56,7 @@ type comparison struct {
 	rule     policy.Reconciling
 	set      *Set
 	dry      bool
+	gone     bool // see Wish.Gone
 	asOf     time.Time
 	edge     time.Time // a full quarter at or before asOf: everything modified since is listed, what was before is counted
 	last     ledger.Reconciled
@@ -164,9 +165,11 @@ func (c *comparison) stream(ctx context.Context, line func(ledger.Rolled)) error
 	return nil
 }
 
-// same reports whether the platform tells the version that the roll has.
-func same(there record.Version, here record.Version) bool {
-	return there.At.Equal(here.At) && (there.Seq == 0 || here.Seq == 0 || there.Seq == here.Seq)
+// same reports whether the platform tells the version that is known. Sequence numbers count where both tell one, and where
+// the platform adds them up; events of other platforms tell some that listings do not.
+func (c *comparison) same(there record.Version, here record.Version) bool {
+	strict := c.object.Sum == platform.SumSeqs
+	return there.At.Equal(here.At) && (there.Seq == here.Seq || !strict && (there.Seq == 0 || here.Seq == 0))
 }
 
 // young reports whether a version is too young to have been heard of by all means.
@@ -193,8 +196,8 @@ func (c *comparison) listed(ctx context.Context, natives []record.Native) error 
 					continue
 				}
 				c.see(n.ID, row.Version, sight{n.Version, n.Gone})
-			case seen && before.gone == n.Gone && same(n.Version, before.version):
-			case n.Gone && !known, !n.Gone && known && same(n.Version, row.Version):
+			case seen && before.gone == n.Gone && c.same(n.Version, before.version):
+			case n.Gone && !known, !n.Gone && known && c.same(n.Version, row.Version):
 			case n.Gone && !n.Version.IsZero() && n.Version.Compare(row.Version) < 0: // of a life before this one
 			default:
 				odd = append(odd, n)
@@ -356,13 +359,20 @@ func (c *comparison) first(ctx context.Context) ([]bucket, error) {
 // census has the platform count in spans, which have an end. What it leaves out of its answer it has nothing in: that is asked
 // about in one piece, and no more finely.
 func (c *comparison) census(ctx context.Context, spans []platform.Span, width time.Duration) ([]bucket, error) {
+	ask := [][]platform.Span{spans}
+	if width == 0 { // a call for each in any case, and neighbours asked for together count as one
+		ask = slices.Collect(slices.Chunk(spans, 1))
+	}
 	var counts []platform.Count
-	err := c.call(ctx, "census", &c.set.Calls.Census, func(ctx context.Context) (err error) {
-		counts, err = c.src.Census(ctx, c.set.Object, spans, width)
-		return err
-	})
-	if err != nil {
-		return nil, err
+	for _, some := range ask {
+		err := c.call(ctx, "census", &c.set.Calls.Census, func(ctx context.Context) error {
+			n, err := c.src.Census(ctx, c.set.Object, some, width)
+			counts = append(counts, n...)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
 	var out []bucket
 	for _, s := range spans {

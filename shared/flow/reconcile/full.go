@@ -72,7 +72,7 @@ func (c *comparison) full(ctx context.Context, g *progress, save func() error) e
 				c.set.There++
 				m.There.Add(n.ID, record.Version{At: n.Version.At.UTC()})
 			}
-			if !known || !same(n.Version, row.Version) {
+			if !known || !c.same(n.Version, row.Version) {
 				differ = append(differ, n)
 			}
 			if known {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"sorrel/shared/ledger"
 	"sorrel/shared/policy"
@@ -83,12 +84,18 @@ func (v verdict) judge(c *comparison) verdict {
 		v.detail = "policy is withdrawing it" // no drift
 	case v.native.Gone && v.native.Into != "":
 		v.kind = Merged
+	case v.native.Gone && v.native.Version.IsZero() && c.gone:
+		v.kind, v.detail = Extra, "it counts as deleted"
+		v.native.Version.At = c.asOf.Truncate(time.Second)
+		if newest := view.Heard.At; newest.After(v.native.Version.At) {
+			v.native.Version.At = newest
+		}
 	case v.native.Gone && v.native.Version.IsZero():
 		v.kind, v.doubt, v.detail = Extra, true, "the platform does not know this id any more, and does not tell what became of it"
 	case v.native.Gone:
 		v.kind = Deleted
 	case own && view.Exists():
-		v.compare(view)
+		v.compare(c, view)
 	case own:
 		v.kind, v.detail = Missing, "it was heard of as deleted, and is there"
 	case v.found.Linked:
@@ -109,9 +116,9 @@ func (v verdict) judge(c *comparison) verdict {
 }
 
 // compare holds what a living native says against its view.
-func (v *verdict) compare(view record.View) {
-	newest := view.Newest()
-	if same(v.native.Version, newest) && v.said.err == nil {
+func (v *verdict) compare(c *comparison, view record.View) {
+	newest := view.Heard
+	if c.same(v.native.Version, newest) && v.said.err == nil {
 		v.enrol = true
 		return
 	}
@@ -132,8 +139,7 @@ func (v *verdict) compare(view record.View) {
 // differing are the canonical fields in which a native says something else than its view.
 func (v *verdict) differing(view record.View) (fields []string) {
 	for f, value := range v.said.Fields {
-		held, _ := view.Holds(f)
-		if held != value && !(held.IsAbsent() && value.IsNull()) {
+		if !value.IsAbsent() && !view.Knows(f, value) {
 			fields = append(fields, f)
 		}
 	}
@@ -183,6 +189,9 @@ func (c *comparison) take(ctx context.Context, v verdict) error {
 		c.drifted = append(c.drifted, at)
 	}
 	what := c.rule.Heal[string(v.kind)]
+	if v.kind == Extra && c.gone {
+		what = policy.HealObserve
+	}
 	if v.doubt && what == policy.HealObserve {
 		what = policy.HealAsk
 	}

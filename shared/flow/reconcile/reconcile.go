@@ -29,7 +29,7 @@ type Deps struct {
 	Ledger    *ledger.Ledger
 	Config    *policy.Set
 	Sources   map[string]Source
-	Objects   map[string][]platform.Object // by platform: what can be counted, and is mapped
+	Objects   map[string][]platform.Object // by platform: what is mapped; what cannot be counted is compared by full runs alone
 	Inbound   queue.Sender
 	Now       func() time.Time
 	NewID     func() string
@@ -60,6 +60,9 @@ type Wish struct {
 	Entity   string `json:"entity,omitempty"`   // "" = all
 	Full     bool   `json:"full,omitempty"`
 	DryRun   bool   `json:"dryRun,omitempty"`
+	// Gone has what a platform does not know any more taken as deleted. It takes a person to say so: a platform does not
+	// know either what it does not show to its integration user.
+	Gone bool `json:"gone,omitempty"`
 }
 
 // Begin begins a run for a person. It is moved on by Advance.
@@ -92,6 +95,9 @@ func (f *Flow) Schedule(ctx context.Context, w Wish) (Report, error) {
 func (f *Flow) begin(ctx context.Context, by string, w Wish) (Report, error) {
 	bad := func(field, detail, remedy string) error {
 		return &fault.Error{Class: fault.Malformed, Op: "reconcile", Fields: []string{field}, Detail: detail, Remedy: remedy}
+	}
+	if w.Gone && by == bySchedule {
+		return Report{}, bad("gone", "nobody is there to say that records are gone", "leave it out of the schedule's input")
 	}
 	if w.Entity != "" && !slices.Contains(f.d.Config.Entities(), w.Entity) {
 		return Report{}, bad("entity", fmt.Sprintf("no entity is called %.40q", w.Entity), fmt.Sprintf("known: %v", f.d.Config.Entities()))
@@ -127,7 +133,7 @@ func (f *Flow) sets(w Wish) (out []Set) {
 		}
 		for _, o := range f.d.Objects[p] {
 			m, mapped := f.d.Config.ByObject(p, o.Name)
-			if mapped && (w.Entity == "" || w.Entity == m.Entity) {
+			if mapped && (w.Entity == "" || w.Entity == m.Entity) && (o.Census != "" || w.Full) {
 				out = append(out, Set{Platform: p, Object: o.Name, Entity: m.Entity})
 			}
 		}
@@ -140,6 +146,9 @@ func (f *Flow) line(r Report, action, by string) ledger.LogEntry {
 	detail := fmt.Sprintf("run %s of mode %s over %d set(s)", r.ID, r.Mode, len(r.Sets))
 	if r.DryRun {
 		detail += ", dry"
+	}
+	if r.Wish.Gone {
+		detail += "; what is not known there counts as deleted"
 	}
 	return ledger.LogEntry{At: f.d.Now().UTC(), By: by, Trace: r.ID, Policy: r.Config, Events: []record.Event{{Action: action, By: by, Detail: detail, Trace: r.ID}}}
 }
@@ -331,10 +340,13 @@ func (f *Flow) compare(ctx context.Context, r Report, i int) (Set, error) {
 		part, err = f.d.Ledger.SavePart(ctx, r.ID, i, part, record.Ref{Platform: c.set.Platform, Object: c.set.Object}, done)
 		return err
 	}
-	if r.Mode == Full {
-		err = c.full(ctx, &g, func() error { return save(nil) })
-	} else {
-		err = c.byCounts(ctx)
+	full := func() error { return c.full(ctx, &g, func() error { return save(nil) }) }
+	if r.Mode == Full || g.Mark != nil {
+		err = full()
+	} else if err = c.byCounts(ctx); fault.Is(err, fault.Refused) { // as where a counting user may not see all
+		c.afresh()
+		c.set.Limits = append(c.set.Limits, "everything was read, since the platform refuses to count: "+err.Error())
+		err = full()
 	}
 	if err == nil {
 		err = c.finish(ctx, r.ID)
@@ -345,7 +357,8 @@ func (f *Flow) compare(ctx context.Context, r Report, i int) (Set, error) {
 		g.Mark, g.Heal = nil, nil
 		var done *ledger.Reconciled
 		if !c.dry {
-			done = &ledger.Reconciled{Run: r.ID, AsOf: c.asOf}
+			// What the platform's counts do not show for a while after it happened is looked for by the next run.
+			done = &ledger.Reconciled{Run: r.ID, AsOf: c.asOf.Add(-c.object.Settles)}
 		}
 		f.measure(c)
 		return *c.set, save(done)
@@ -364,6 +377,13 @@ func (f *Flow) compare(ctx context.Context, r Report, i int) (Set, error) {
 	return *c.set, save(nil)
 }
 
+// afresh forgets what was found.
+func (c *comparison) afresh() {
+	s := c.set
+	*s = Set{Platform: s.Platform, Object: s.Object, Entity: s.Entity, State: s.State, AsOf: s.AsOf, Calls: s.Calls}
+	c.seen, c.book, c.heal, c.drifted, c.healable = map[string]sight{}, newBook(c.object.Sum), nil, nil, 0
+}
+
 // begun makes the comparison of a set.
 func (f *Flow) begun(ctx context.Context, r Report, g progress) (*comparison, error) {
 	set := g.Set
@@ -379,7 +399,7 @@ func (f *Flow) begun(ctx context.Context, r Report, g progress) (*comparison, er
 	if g.Mark == nil { // from the beginning
 		set = Set{Platform: set.Platform, Object: set.Object, Entity: set.Entity, Calls: set.Calls}
 	}
-	c := &comparison{f: f, src: f.d.Sources[set.Platform], object: f.d.Objects[set.Platform][at], mapping: m, rule: f.d.Config.Reconciling(m.Entity), set: &set, dry: r.DryRun,
+	c := &comparison{f: f, src: f.d.Sources[set.Platform], object: f.d.Objects[set.Platform][at], mapping: m, rule: f.d.Config.Reconciling(m.Entity), set: &set, dry: r.DryRun, gone: r.Wish.Gone,
 		last: last, seen: map[string]sight{}, heal: g.Heal, healable: len(g.Heal)}
 	c.book = newBook(c.object.Sum)
 	if set.AsOf.IsZero() {
