@@ -30,7 +30,7 @@ type field struct {
 func fields(t *testing.T) map[string]field {
 	t.Helper()
 	all := map[string]field{}
-	for _, folder := range []string{"Account", "Activity", "Case", "Contact", "Opportunity", "Order", "Shipment__c", "Invoice__c", "Contract__c", "Product2"} {
+	for _, folder := range []string{"Account", "Activity", "Case", "Contact", "Opportunity", "Order", "Shipment__c", "Invoice__c", "Contract__c", "Product2", "Pricebook2", "PricebookEntry"} {
 		object := folder
 		if folder == "Activity" { // the fields of tasks and events
 			object = "Task"
@@ -129,7 +129,15 @@ func TestTwinKnowsTheKit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ids := map[string]string{"Product2": product, "Account": account, "Case": support, "Contact": contact, "Opportunity": opportunity, "Task": task, "Order": order, "Shipment__c": shipment, "Invoice__c": invoice, "Contract__c": contract}
+	book, err := twin.Edit("Pricebook2", "", map[string]any{"Name": "A"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	price, err := twin.Edit("PricebookEntry", "", map[string]any{"Product2Id": product, "Pricebook2": map[string]any{"ERP_Price_Level__c": "Base Price"}, "UnitPrice": 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := map[string]string{"Pricebook2": book, "PricebookEntry": price, "Product2": product, "Account": account, "Case": support, "Contact": contact, "Opportunity": opportunity, "Task": task, "Order": order, "Shipment__c": shipment, "Invoice__c": invoice, "Contract__c": contract}
 	there := map[string]string{"Account": account, "Order": order} // what a lookup may point to
 	for name, f := range fields(t) {
 		object, _, _ := strings.Cut(name, ".")
@@ -171,6 +179,9 @@ func TestKitTellsOfChanges(t *testing.T) {
 		may := "<object>" + object + "</object>"
 		if object == "Task" {
 			may = "<name>EditTask</name>" // tasks have no permissions of their own: who may edit the account may edit them
+		}
+		if object == "PricebookEntry" { // nor have prices: who may edit price books and products may edit them
+			may = "<object>Pricebook2</object>"
 		}
 		if !strings.Contains(allowed, may) {
 			t.Errorf("%s is not in the permission set", object)

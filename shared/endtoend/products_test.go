@@ -64,6 +64,56 @@ func TestProductsComeBySchedule(t *testing.T) {
 	s.noTrouble()
 }
 
+// The price list follows its products: what policy wants in a price book is there, after the product, and nothing else is. What
+// sales makes in books of its own is left alone.
+func TestPricesComeBySchedule(t *testing.T) {
+	s := newStage(t, embedded(t.TempDir()))
+	line := func(level, currency, quantity, amount string) map[string]any {
+		return map[string]any{"priceLevel": map[string]any{"id": level}, "currency": map[string]any{"id": currency}, "quantity": quantity, "unitPrice": amount}
+	}
+	list := func(lines ...any) map[string]any { return map[string]any{"price": map[string]any{"items": lines}} }
+	fields := list(line("1", "1", "0", "18.25"), line("1", "1", "100", "15"), line("1", "4", "0", "17"), line("5", "1", "0", "99"))
+	fields["itemId"], fields["displayName"] = "CH-1", "Chai"
+	chai := s.edit("item", "", fields)
+	shows := func(want string) error {
+		p, err := only(s.twins.Salesforce.All("Product2"), "Sorrel_Id__c", minted("product", "item", chai).External())
+		if err != nil {
+			return err
+		}
+		var got string
+		for _, e := range s.twins.Salesforce.All("PricebookEntry") {
+			if e["Product2Id"] == p["Id"] {
+				got += fmt.Sprintf("%v %v, ", plain(e["UnitPrice"]), e["IsActive"])
+			}
+		}
+		if got != want {
+			return fmt.Errorf("prices are %s, want %s", got, want)
+		}
+		return nil
+	}
+	s.list(record.NetSuite)
+	s.eventually(soon, "the base price is there", func() error { return shows("18.25 true, ") })
+	s.eventually(soon, "it has followed", func() error {
+		s.edit("item", chai, list(line("1", "1", "0", "19"), line("5", "1", "0", "98")))
+		s.list(record.NetSuite)
+		return shows("19 true, ")
+	})
+	s.settle(soon)
+	book, err := s.twins.Salesforce.Edit("Pricebook2", "", map[string]any{"Name": "Spring"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := only(s.twins.Salesforce.All("Product2"), "Sorrel_Id__c", minted("product", "item", chai).External())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.twins.Salesforce.Edit("PricebookEntry", "", map[string]any{"Product2Id": p["Id"], "Pricebook2Id": book, "UnitPrice": 12}); err != nil {
+		t.Fatal(err)
+	}
+	s.settle(soon)
+	s.noTrouble()
+}
+
 func title(v any) string {
 	if s, ok := v.(string); ok && s != "" {
 		return string(s[0]-'a'+'A') + s[1:]

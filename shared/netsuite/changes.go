@@ -96,7 +96,7 @@ func (c *Connector) list(ctx context.Context, l layout, at cursor) (platform.Pag
 		if err != nil {
 			return platform.Page{}, fault.Wrap(fault.Contract, "netsuite.changes", l.object+"/"+vendorhttp.Clip(n.row["id"], 20), err)
 		}
-		page.Natives = append(page.Natives, native)
+		page.Natives = append(page.Natives, l.records(native)...)
 		at.At, at.ID = n.row["modified"], n.row["id"]
 	}
 	if at.Done = !more; at.Done {

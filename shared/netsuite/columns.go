@@ -16,8 +16,12 @@ const (
 	itemFulfillment = "itemFulfillment"
 	invoice         = "invoice"
 	contract        = "customrecord_sorrel_contract" // of our kit
+	pricing         = "pricing"                      // lines of items, see layout.each
 	item            = "item"                         // read by SuiteQL only: the record API knows each type of item as an object of its own
 )
+
+// sold are the types of items that are.
+const sold = "itemtype IN ('InvtPart', 'NonInvtPart', 'Service', 'Kit', 'Assembly', 'OthCharge', 'DwnLdItem', 'GiftCert')"
 
 // kind of a field: which shape it has in a Native and how SuiteQL prints it.
 type kind string
@@ -66,6 +70,7 @@ type layout struct {
 	rev      string // counter kept by our SuiteScript
 	user     string // who saved last, kept by our SuiteScript
 	queried  bool   // SuiteQL alone knows it: it is never written, and our script, which has no say in it, counts no saves
+	each     string // the sublist whose lines are the records: what one has in the lowest quantity is one; empty: the rows are
 	fields   []field
 	sub      []child
 }
@@ -139,11 +144,16 @@ func catalogue() []layout {
 			{"custrecord_sorrel_contract_product", "custrecord_sorrel_contract_product", text, false}},
 	}, {
 		object: item, table: item, queried: true, created: field{"createdDate", "createddate", instant, false},
-		where: "itemtype IN ('InvtPart', 'NonInvtPart', 'Service', 'Kit', 'Assembly', 'OthCharge', 'DwnLdItem', 'GiftCert')", // what is sold
+		where: sold,
 		fields: []field{{"itemId", "itemid", text, false}, {"displayName", "displayname", text, false}, {"salesDescription", "description", text, false}, {"itemType", "itemtype", text, false},
 			{"class", "class", choice, false}, {"saleUnit", "saleunit", choice, false}, {"isInactive", "isinactive", boolean, false}},
 		sub: []child{{table: "pricing", key: "item", parent: "id", where: "pricelevel = 1", order: "currency DESC, quantity DESC", // the last one counts
 			lift: []field{{"basePrice", "unitprice", number, false}, {"baseCurrency", "currency", choice, false}}}},
+	}, {
+		object: pricing, table: item, queried: true, each: "price", created: field{"createdDate", "createddate", instant, false}, where: sold,
+		fields: []field{{"isInactive", "isinactive", boolean, false}},
+		sub: []child{{name: "price", list: true, table: "pricing", key: "item", parent: "id", order: "pricelevel, currency, quantity",
+			fields: []field{{"priceLevel", "pricelevel", choice, false}, {"currency", "currency", choice, false}, {"quantity", "quantity", number, false}, {"unitPrice", "unitprice", number, false}}}},
 	}}
 	for i := range all {
 		if all[i].modified.name == "" {

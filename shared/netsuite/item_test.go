@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sorrel/shared/fault"
+	"sorrel/shared/netsuite"
 	"sorrel/shared/netsuite/netsuitetwin"
 	"sorrel/shared/platform"
 	"sorrel/shared/platform/platformtest"
@@ -64,6 +65,50 @@ func TestItem(t *testing.T) {
 	wrote := a.Write(t.Context(), []platform.Write{{Ref: ref("item", chai), External: "product-1", Fields: map[string]any{"displayName": "Tea"}}})
 	if !fault.Is(wrote[0].Err, fault.Contract) {
 		t.Error(wrote)
+	}
+}
+
+// A price list is a record for each level and currency, at the lowest quantity, dated as its item; each is read by its name.
+func TestPriceList(t *testing.T) {
+	t.Parallel()
+	clock := platformtest.NewClock()
+	a := open(t, netsuitetwin.Options{Now: clock.Now}, nil)
+	chai := mustEdit(t, a.twin, "item", "", map[string]any{"itemId": "CH-1", "price": map[string]any{"items": []any{price("1", "4", 0, 17), price("1", "1", 100, 15), price("1", "1", 0, 18.25), price("5", "1", 0, 99)}}})
+	mustEdit(t, a.twin, "item", "", map[string]any{"itemId": "CH-2", "isInactive": true})
+	clock.Advance(5 * time.Second)
+	page, err := a.Changes(t.Context(), "pricing", "")
+	if err != nil || page.More {
+		t.Fatal(page, err)
+	}
+	var got []string
+	for _, n := range page.Natives {
+		read := a.read(t, "pricing", n.ID)
+		same(t, n.Fields, read.Fields)
+		if n.Version != read.Version || !n.Version.At.Equal(clock.Now().Add(-5*time.Second)) || n.External != "" {
+			t.Errorf("%+v", n)
+		}
+		got = append(got, fmt.Sprintf("%s %v %v", n.ID, n.Fields["unitPrice"], n.Fields["item"]))
+	}
+	want := fmt.Sprintf("[%[1]s-1-1 18.25 map[id:%[1]s] %[1]s-1-4 17 map[id:%[1]s] %[1]s-5-1 99 map[id:%[1]s]]", chai)
+	if fmt.Sprint(got) != want {
+		t.Errorf("%v, want %s", got, want)
+	}
+	for id, class := range map[string]fault.Class{chai + "-2-1": fault.NotFound, "99-1-1": fault.NotFound, chai: fault.Contract, chai + "-1-1; x": fault.Contract} {
+		if _, err := a.Read(t.Context(), ref("pricing", id)); !fault.Is(err, class) {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+	if _, err := a.Find(t.Context(), "pricing", "price-1"); !fault.Is(err, fault.NotFound) {
+		t.Error(err)
+	}
+	if _, err := a.Census(t.Context(), "pricing", nil, 0); !fault.Is(err, fault.Contract) {
+		t.Error(err)
+	}
+	// An account with one currency has no such column.
+	one := open(t, netsuitetwin.Options{Now: clock.Now}, func(c *netsuite.Config) { c.Columns = map[string][]string{"pricing": {"-price.currency"}} })
+	id := mustEdit(t, one.twin, "item", "", map[string]any{"itemId": "CH-1", "price": map[string]any{"items": []any{price("1", "1", 0, 18.25)}}})
+	if n := one.read(t, "pricing", id+"-1-0"); n.Fields["unitPrice"] != json.Number("18.25") {
+		t.Error(n.Fields)
 	}
 }
 

@@ -54,7 +54,8 @@
 //
 // The record API has an object of its own for each type of item, and no modification time that a listing could use. The
 // object "item" here is SuiteQL's table of all types that are sold, read only. The price is that of the price level with the id 1
-// (Base Price) in the currency with the lowest id, at the lowest quantity. Our script is not deployed on items: Changes finds
+// (Base Price) in the currency with the lowest id, at the lowest quantity. The object "pricing" is the whole price list: a record for
+// each item, price level and currency, named by their ids and dated as its item. A price that is taken away is told by nothing: it is not found when it is next read. Our script is not deployed on items: Changes finds
 // what was saved. That a changed price level touches its items' modification time is UNCONFIRMED.
 //
 // # Cost
@@ -213,6 +214,10 @@ func (c *Connector) Declaration() platform.Declaration {
 		Errors:     errorTable(),
 	}
 	for _, name := range objects() {
+		if name == pricing { // lines are not counted: their items are
+			d.Objects = append(d.Objects, platform.Object{Name: name, Batch: true, Settles: c.cfg.Overlap})
+			continue
+		}
 		d.Objects = append(d.Objects, platform.Object{Name: name, External: "externalId", Batch: true, Census: platform.Grouped, Sum: platform.SumIDs, Numeric: true, Settles: c.cfg.Overlap})
 	}
 	return d
@@ -343,6 +348,9 @@ func (c *Connector) layoutOf(op, object string) (layout, error) {
 	if !ok {
 		return layout{}, &fault.Error{Class: fault.NotFound, Op: record.NetSuite + "." + op, ID: object,
 			Detail: fmt.Sprintf("object %q is not known", object), Remedy: "use " + strings.Join(objects(), ", ")}
+	}
+	if l.each != "" && op != "changes" && op != "read" && op != "find" && op != "write" {
+		return layout{}, &fault.Error{Class: fault.Contract, Op: record.NetSuite + "." + op, ID: object, Detail: "lines are not counted or listed by themselves", Remedy: "ask for " + l.table}
 	}
 	return l, nil
 }

@@ -26,6 +26,9 @@ import (
 
 // Read reads one record by its internal id. A deleted record is not-found: NetSuite does not tell the two apart.
 func (c *Connector) Read(ctx context.Context, ref record.Ref) (record.Native, error) {
+	if ref.Object == pricing {
+		return c.price(ctx, ref)
+	}
 	if !digits(ref.ID) {
 		return record.Native{}, &fault.Error{Class: fault.Contract, Op: "netsuite.read", ID: ref.String(), Detail: "an internal id has only digits"}
 	}
@@ -44,6 +47,9 @@ func (c *Connector) get(ctx context.Context, op, object, key string) (record.Nat
 	l, err := c.layoutOf(op, object)
 	if err != nil {
 		return record.Native{}, err
+	}
+	if l.each != "" {
+		return record.Native{}, &fault.Error{Class: fault.NotFound, Op: "netsuite." + op, ID: object + "/" + key, Detail: "lines carry no external id"}
 	}
 	if l.queried {
 		if external, byExternal := strings.CutPrefix(key, "eid:"); byExternal {

@@ -43,7 +43,7 @@ func TestEmbeddedConfigurationIsSound(t *testing.T) {
 func TestEmbeddedRules(t *testing.T) {
 	t.Parallel()
 	s := load(t, config.FS)
-	if got := strings.Join(s.Entities(), " "); got != "case contact contract customer invoice opportunity order product shipment task" {
+	if got := strings.Join(s.Entities(), " "); got != "case contact contract customer invoice opportunity order price product shipment task" {
 		t.Errorf("entities %s", got)
 	}
 	if got := strings.Join(s.Platforms(), " "); got != "netsuite salesforce servicenow zendesk" {

@@ -54,7 +54,7 @@ func suites(t *testing.T, h platformtest.Harness) {
 
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	pushed := map[string]salesforcetwin.Push{"Account": {Message: true}, "Contact": {Message: true}, "Order": {Message: true}, "Shipment__c": {Message: true}, "Opportunity": {Message: true}, "Task": {Message: true}, "Case": {Message: true}, "Invoice__c": {Message: true}, "Contract__c": {Message: true}, "Product2": {Message: true}}
+	pushed := map[string]salesforcetwin.Push{"Account": {Message: true}, "Contact": {Message: true}, "Order": {Message: true}, "Shipment__c": {Message: true}, "Opportunity": {Message: true}, "Task": {Message: true}, "Case": {Message: true}, "Invoice__c": {Message: true}, "Contract__c": {Message: true}, "Product2": {Message: true}, "PricebookEntry": {Message: true}}
 	world := func(object string, prepare func(*testing.T, *salesforcetwin.Twin, *platformtest.World)) func(*testing.T, func() time.Time) platformtest.World {
 		return func(t *testing.T, now func() time.Time) platformtest.World {
 			c, twin := start(t, now, salesforcetwin.Options{Push: pushed, RetryBase: time.Millisecond}, func(cfg *salesforce.Config) { cfg.Page = 7 })
@@ -171,6 +171,20 @@ func TestConformance(t *testing.T) {
 		w.Change = map[string]any{"Name": "Thé", "IsActive": false, "ERP_List_Price__c": 19}
 		w.Clear = "ERP_Unit__c"
 		w.Bad = map[string]any{"ERP_Item_Kind__c": "Miracle"}
+	})})
+	suites(t, platformtest.Harness{Name: "PricebookEntry", New: world("PricebookEntry", func(t *testing.T, twin *salesforcetwin.Twin, w *platformtest.World) {
+		w.UnknownID = "01uxx0000000zzzAAA"
+		products := map[int]string{}
+		w.Fields = func(n int) map[string]any { // a product has one price in a book
+			product := products[n]
+			if product == "" {
+				product = edit(t, twin, "Product2", "", map[string]any{"Name": fmt.Sprint("Chai ", n)})
+				products[n] = product
+			}
+			return map[string]any{"Product2Id": product, "Pricebook2": map[string]any{"ERP_Price_Level__c": "Base Price"}, "UnitPrice": 18.5, "IsActive": true}
+		}
+		w.Change = map[string]any{"UnitPrice": 19, "IsActive": false}
+		w.Bad = map[string]any{"UnitPrice": "much"}
 	})})
 	suites(t, platformtest.Harness{Name: "Invoice__c", New: world("Invoice__c", func(t *testing.T, twin *salesforcetwin.Twin, w *platformtest.World) {
 		w.UnknownID = "a01xx0000000zzzAAA"

@@ -54,6 +54,7 @@ func errorTable() []errorRow {
 		row(0, "unsupported_grant_type", fault.Unauthenticated, "flow not enabled for the app"),
 
 		says(row(0, "INVALID_FIELD", fault.MissingReference, "parent named by external id is not there; message says Foreign key external ID"), "Foreign key external ID"),
+		row(0, "STANDARD_PRICE_NOT_DEFINED", fault.MissingReference, "the product has no price in the standard price book yet"),
 		row(0, "INVALID_CROSS_REFERENCE_KEY", fault.MissingReference, "parent id is not there"),
 		row(0, "UNABLE_TO_LOCK_ROW", fault.Conflict, "somebody else writes it now"),
 		row(0, "ALL_OR_NONE_OPERATION_ROLLED_BACK", fault.Conflict, "a batch mate failed"),

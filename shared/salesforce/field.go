@@ -49,6 +49,9 @@ func knownKinds(object string) map[string]Kind {
 	case "Invoice__c":
 		add(Number, "Total__c Amount_Due__c")
 		add(Date, "Issued_On__c Due_On__c Paid_On__c")
+	case "PricebookEntry":
+		add(Number, "UnitPrice")
+		add(Bool, "IsActive IsArchived UseStandardPrice")
 	case "Product2":
 		add(Number, "ERP_List_Price__c")
 		add(Bool, "IsActive IsArchived")

@@ -157,10 +157,11 @@ func DefaultFields() map[string][]string {
 			ERP_Freight__c ERP_Currency__c ERP_Requested_Ship_Date__c ERP_Ship_Method__c ERP_Lines__c`),
 		"Shipment__c": strings.Fields(`Name Order__c Order__r.Sorrel_Id__c Status__c Carrier__c Ship_Method__c Tracking_Numbers__c
 			Shipped_On__c ERP_Fulfilment_Number__c Lines__c`),
-		"Opportunity": strings.Fields(`Name AccountId StageName Amount Currency__c CloseDate Probability Type OwnerId NextStep Sorrel_Status__c Sorrel_Note__c`),
-		"Task":        strings.Fields(`Subject Description WhatId OwnerId Priority ActivityDate Status`),
-		"Contract__c": strings.Fields(`Name ERP_Contract_Number__c Account__c Account__r.Sorrel_Id__c Status__c Tier__c Starts_On__c Ends_On__c Product__c`),
-		"Product2":    strings.Fields(`Name ProductCode Description IsActive ERP_Item_Kind__c ERP_Category__c ERP_Unit__c ERP_Currency__c ERP_List_Price__c`),
+		"Opportunity":    strings.Fields(`Name AccountId StageName Amount Currency__c CloseDate Probability Type OwnerId NextStep Sorrel_Status__c Sorrel_Note__c`),
+		"Task":           strings.Fields(`Subject Description WhatId OwnerId Priority ActivityDate Status`),
+		"Contract__c":    strings.Fields(`Name ERP_Contract_Number__c Account__c Account__r.Sorrel_Id__c Status__c Tier__c Starts_On__c Ends_On__c Product__c`),
+		"PricebookEntry": strings.Fields(`Product2Id Product2.Sorrel_Id__c Pricebook2Id Pricebook2.ERP_Price_Level__c UnitPrice IsActive`),
+		"Product2":       strings.Fields(`Name ProductCode Description IsActive ERP_Item_Kind__c ERP_Category__c ERP_Unit__c ERP_Currency__c ERP_List_Price__c`),
 		"Invoice__c": strings.Fields(`Name ERP_Invoice_Number__c Account__c Account__r.Sorrel_Id__c Order__c Order__r.Sorrel_Id__c Status__c
 			Currency__c Total__c Amount_Due__c Issued_On__c Due_On__c Paid_On__c`),
 		"Case": strings.Fields(`AccountId Account.Sorrel_Id__c Subject Description Status Support_Number__c Support_Desk__c Support_Status__c

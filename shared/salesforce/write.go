@@ -47,11 +47,33 @@ func (c *Connector) Write(ctx context.Context, writes []platform.Write) []platfo
 		calls, pending = plan(writes, pending)
 		var wg sync.WaitGroup
 		for _, call := range calls {
-			wg.Go(func() { c.call(ctx, writes, bodies, call, out) })
+			wg.Go(func() {
+				c.call(ctx, writes, bodies, call, out)
+				for _, i := range call {
+					if rest, made := made(writes[i], bodies[i], out[i].Err); made {
+						out[i] = c.one(ctx, writes[i], rest)
+					}
+				}
+			})
 		}
 		wg.Wait()
 	}
 	return out
+}
+
+// made reports whether an upsert was refused because the record is there already, as after an answer that was lost, and what can still
+// be said of it then: which product and price book a price is of can be said once.
+// https://developer.salesforce.com/docs/atlas.en-us.object_reference.meta/object_reference/sforce_api_objects_pricebookentry.htm
+func made(w platform.Write, body map[string]any, err error) (rest map[string]any, there bool) {
+	var e *fault.Error
+	if w.Ref.Object != "PricebookEntry" || w.Ref.ID != "" || !errors.As(err, &e) || e.Code != "INVALID_FIELD_FOR_INSERT_UPDATE" {
+		return nil, false
+	}
+	rest = maps.Clone(body)
+	for _, name := range []string{"Product2", "Product2Id", "Pricebook2", "Pricebook2Id"} {
+		delete(rest, name)
+	}
+	return rest, len(rest) < len(body)
 }
 
 // plan groups writes into calls. A second write to a record of this round is left for the next one: within

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Field types, in the words of describe.
@@ -35,7 +36,7 @@ type Field struct {
 	Compound     bool     // made of other fields (Name of a Contact): read only, and in events only its parts
 	ReadOnly     bool     // the platform's own
 	ExternalID   bool     // usable in upsert addresses, and unique
-	Repeats      bool     // an external id that is not unique after all
+	Repeats      bool     // found by its value like an external id, but not unique
 	Restricted   bool     // picklist: other values are refused
 	Values       []string // picklist
 	RefersTo     string   // reference: object
@@ -84,7 +85,7 @@ func (o *object) add(f Field) {
 	if f.Relationship != "" {
 		o.parent[strings.ToLower(f.Relationship)] = &f
 	}
-	if f.ExternalID && o.index != nil && o.index[f.Name] == nil {
+	if (f.ExternalID || f.Repeats) && o.index != nil && o.index[f.Name] == nil {
 		o.index[f.Name] = map[string][]*row{}
 	}
 }
@@ -92,7 +93,7 @@ func (o *object) add(f Field) {
 func (o *object) clear() {
 	o.rows, o.ids, o.index, o.log = map[string]*row{}, nil, map[string]map[string][]*row{}, nil
 	for _, f := range o.fields {
-		if f.ExternalID {
+		if f.ExternalID || f.Repeats {
 			o.index[f.Name] = map[string][]*row{}
 		}
 	}
@@ -252,7 +253,7 @@ func standard() map[string]*object {
 	k.add(Field{Name: "Ends_On__c", Type: typeDate})
 	k.text(255, "Product__c")
 
-	return map[string]*object{"contract__c": k, "product2": product(), "account": a, "contact": c, "order": o, "shipment__c": s, "invoice__c": i, "opportunity": opportunity(), "task": task(), "case": support()}
+	return map[string]*object{"contract__c": k, "product2": product(), "pricebook2": pricebook(), "pricebookentry": pricebookEntry(), "account": a, "contact": c, "order": o, "shipment__c": s, "invoice__c": i, "opportunity": opportunity(), "task": task(), "case": support()}
 }
 
 // stages of a new org, in their order, with the probability that each brings along.
@@ -366,6 +367,74 @@ func product() *object {
 	p.text(3, "ERP_Currency__c")
 	p.add(Field{Name: "ERP_List_Price__c", Type: typeDouble, Scale: 2})
 	return p
+}
+
+// pricebook is a list of prices. Every org has a standard one, which nobody can make or delete.
+// https://developer.salesforce.com/docs/atlas.en-us.object_reference.meta/object_reference/sforce_api_objects_pricebook2.htm
+func pricebook() *object {
+	b := newObject("Pricebook2", "01s")
+	b.add(Field{Name: "Name", Type: typeString, Length: 255, Required: true})
+	b.add(Field{Name: "Description", Type: typeString, Length: 255})
+	b.add(Field{Name: "IsActive", Type: typeBoolean})
+	b.add(Field{Name: "IsStandard", Type: typeBoolean, ReadOnly: true})
+	b.external("ERP_Price_Level__c")
+	return b
+}
+
+// pricebookEntry is the price of a product in a price book: one in each, and in the standard one first.
+// https://developer.salesforce.com/docs/atlas.en-us.object_reference.meta/object_reference/sforce_api_objects_pricebookentry.htm
+func pricebookEntry() *object {
+	e := newObject("PricebookEntry", "01u")
+	e.add(Field{Name: "Pricebook2Id", Type: typeReference, RefersTo: "Pricebook2", Relationship: "Pricebook2", Required: true})
+	e.add(Field{Name: "Product2Id", Type: typeReference, RefersTo: "Product2", Relationship: "Product2", Required: true, Repeats: true})
+	e.add(Field{Name: "UnitPrice", Type: typeCurrency, Scale: 2, Required: true})
+	e.add(Field{Name: "IsActive", Type: typeBoolean})
+	e.add(Field{Name: "UseStandardPrice", Type: typeBoolean})
+	e.external("Sorrel_Id__c")
+	return e
+}
+
+// open makes the standard price book as the kit wants it: it stands for NetSuite's base price.
+func (t *Twin) open() {
+	b, at := t.objects["pricebook2"], t.opts.Now().Truncate(time.Second)
+	r := &row{o: b, id: fullID(b.prefix, 0), values: map[string]any{"Name": "Standard Price Book", "IsActive": true, "IsStandard": true, "ERP_Price_Level__c": "Base Price"},
+		created: at, createdBy: IntegrationUser, stamp: at, changedBy: IntegrationUser, logged: -1}
+	b.rows[r.id[:15]] = r
+	b.index["ERP_Price_Level__c"]["base price"] = []*row{r}
+}
+
+// priced refuses what price books refuse: a second price of a product in one, a price elsewhere before the standard one, and a price
+// that moves to another product or book.
+func (x *tx) priced(r *row, set map[string]any, created bool) *apiError {
+	if r.o.name != "PricebookEntry" {
+		return nil
+	}
+	if !created {
+		for _, n := range []string{"Pricebook2Id", "Product2Id"} {
+			if x.origin == byPerson { // whose page offers them once
+				delete(set, n)
+			}
+			if _, said := set[n]; said {
+				return bad("INVALID_FIELD_FOR_INSERT_UPDATE", "Unable to create/update fields: "+n+". Please check the security settings of this field and verify that it is read/write for your profile or permission set.", n)
+			}
+		}
+		return nil
+	}
+	standard := func(id any) bool {
+		b := x.t.objects["pricebook2"].rows[fmt.Sprint(id)[:15]]
+		return b != nil && b.values["IsStandard"] == true
+	}
+	first := standard(set["Pricebook2Id"])
+	for _, other := range r.o.index["Product2Id"][strings.ToLower(fmt.Sprint(set["Product2Id"]))] {
+		if other.values["Pricebook2Id"] == set["Pricebook2Id"] {
+			return bad("DUPLICATE_VALUE", "This price definition already exists in this price book")
+		}
+		first = first || standard(other.values["Pricebook2Id"])
+	}
+	if !first {
+		return bad("STANDARD_PRICE_NOT_DEFINED", "Before creating a custom price, create a standard price.")
+	}
+	return nil
 }
 
 // refers reports whether f may point to a record of an object.

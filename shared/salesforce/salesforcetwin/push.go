@@ -49,6 +49,9 @@ func (t *Twin) push(o *object) Push {
 	if p, ok := t.opts.Push[o.name]; ok {
 		return p
 	}
+	if o.name == "Pricebook2" { // the kit's channel has no member for it
+		return Push{}
+	}
 	return Push{Events: true, Message: slices.Contains([]string{"Account", "Contact", "Opportunity"}, o.name)}
 }
 

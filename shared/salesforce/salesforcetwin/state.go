@@ -202,6 +202,9 @@ func (x *tx) create(o *object, given map[string]any, external *Field, externalVa
 	if err := x.unique(r, set); err != nil {
 		return nil, err
 	}
+	if err := x.priced(r, set, true); err != nil {
+		return nil, err
+	}
 	key := r.id[:15]
 	o.rows[key] = r
 	o.ids = append(o.ids, r) // serial numbers only rise
@@ -226,6 +229,9 @@ func (x *tx) update(r *row, given map[string]any) *apiError {
 	x.assign(r.o, set)
 	staged(r.o, set)
 	if err := x.unique(r, set); err != nil {
+		return err
+	}
+	if err := x.priced(r, set, false); err != nil {
 		return err
 	}
 	x.save(r, set, "UPDATE")

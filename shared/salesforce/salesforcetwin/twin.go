@@ -121,6 +121,7 @@ func New(opts Options) *Twin {
 		opts.RetryBase = time.Second
 	}
 	t := &Twin{opts: opts, rng: rand.New(rand.NewPCG(opts.Seed, 2)), serial: opts.First, objects: standard(), inactive: map[string]bool{}, sessions: map[string]time.Time{}, commit: 1_082_985_000_000}
+	t.open()
 	t.kit = twin.NewKit(twin.Config{Name: "salesforce", Now: opts.Now, Seed: opts.Seed, Throttled: t.throttled})
 	return t
 }
@@ -303,6 +304,7 @@ func (t *Twin) reset() {
 	clear(t.sessions)
 	clear(t.inactive)
 	t.cursors, t.jobs, t.hours = nil, nil, [24]int{}
+	t.open()
 }
 
 func (t *Twin) state() any {
