@@ -42,7 +42,7 @@ func (r row) compare(s row) int {
 }
 
 const (
-	maxHeld = 16 << 20 // bytes of rows in memory
+	maxHeld = 8 << 20 // bytes of rows in memory
 	reading = 16 << 10 // bytes of each run in memory
 )
 
@@ -51,9 +51,15 @@ type sorter struct {
 	scratch func() (Scratch, error)
 	most    int // bytes of rows in memory
 	aside   Scratch
-	held    []row
+	held    []held
 	size    int
 	runs    []int64 // where each ends
+}
+
+// held is a row as it is put aside; as values it would take many times the memory.
+type held struct {
+	row  // without Rows
+	text []byte
 }
 
 // add takes a row.
@@ -62,7 +68,8 @@ func (s *sorter) add(r row) error {
 	if err != nil {
 		return fault.Wrap(fault.Internal, "export.sort", string(r.Record), err)
 	}
-	s.held, s.size = append(s.held, r), s.size+len(b)
+	r.Rows = nil
+	s.held, s.size = append(s.held, held{r, b}), s.size+len(b)
 	if s.size < s.most {
 		return nil
 	}
@@ -76,19 +83,15 @@ func (s *sorter) spill() (err error) {
 			return err
 		}
 	}
-	slices.SortFunc(s.held, row.compare)
+	s.sort()
 	at := int64(0)
 	if n := len(s.runs); n > 0 {
 		at = s.runs[n-1]
 	}
 	out := bufio.NewWriter(s.aside)
-	for _, r := range s.held {
-		b, err := json.Marshal(r)
-		if err != nil {
-			return fault.Wrap(fault.Internal, "export.sort", string(r.Record), err)
-		}
-		at += int64(len(b)) + 1
-		if _, err := out.Write(append(b, '\n')); err != nil {
+	for _, h := range s.held {
+		at += int64(len(h.text)) + 1
+		if _, err := out.Write(append(h.text, '\n')); err != nil {
 			return fault.Wrap(fault.Down, "export.sort", "", err)
 		}
 	}
@@ -97,10 +100,14 @@ func (s *sorter) spill() (err error) {
 	return fault.Wrap(fault.Down, "export.sort", "", out.Flush())
 }
 
+func (s *sorter) sort() {
+	slices.SortFunc(s.held, func(a, b held) int { return a.compare(b.row) })
+}
+
 // sorted gives all rows in order.
 func (s *sorter) sorted() iter.Seq2[row, error] {
 	return func(yield func(row, error) bool) {
-		slices.SortFunc(s.held, row.compare)
+		s.sort()
 		all := &merge{{next: s.held}}
 		from := int64(0)
 		for _, end := range s.runs {
@@ -136,28 +143,30 @@ func (s *sorter) sorted() iter.Seq2[row, error] {
 
 // run is one run of sorted rows: those that were held, or those of a reader.
 type run struct {
-	next []row
-	in   *bufio.Reader
+	next []held
+	in   *bufio.Reader // nil: those that are held
 	at   row
 }
 
 // advance moves on to the next row.
 func (r *run) advance() (bool, error) {
-	if r.in == nil {
-		if len(r.next) == 0 {
+	var text []byte
+	switch {
+	case r.in == nil && len(r.next) == 0:
+		return false, nil
+	case r.in == nil:
+		text, r.next = r.next[0].text, r.next[1:]
+	default:
+		var err error
+		text, err = r.in.ReadBytes('\n')
+		if errors.Is(err, io.EOF) && len(text) == 0 {
 			return false, nil
 		}
-		r.at, r.next = r.next[0], r.next[1:]
-		return true, nil
+		if err != nil {
+			return false, fault.Wrap(fault.Down, "export.sort", "", err)
+		}
 	}
-	b, err := r.in.ReadBytes('\n')
-	if errors.Is(err, io.EOF) && len(b) == 0 {
-		return false, nil
-	}
-	if err != nil {
-		return false, fault.Wrap(fault.Down, "export.sort", "", err)
-	}
-	dec := json.NewDecoder(bytes.NewReader(b))
+	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.UseNumber()
 	r.at = row{}
 	return true, fault.Wrap(fault.Internal, "export.sort", "", dec.Decode(&r.at))
