@@ -30,7 +30,10 @@ func (c *Connector) Census(ctx context.Context, object string, within []platform
 	if width != platform.Day && width != platform.Hour && width != 0 {
 		return nil, &fault.Error{Class: fault.Contract, Op: op, ID: object, Detail: fmt.Sprintf("buckets of %s cannot be counted", width), Remedy: "ask for days, hours or whole spans"}
 	}
-	spans, most := c.widened(within), spansPerQuery
+	spans, most := platform.Merged(c.widened(within)), spansPerQuery
+	if width == 0 {
+		spans = platform.Apart(c.widened(within))
+	}
 	if len(within) == 0 {
 		spans = []platform.Span{{}}
 	}
@@ -124,7 +127,7 @@ func (c *Connector) count(ctx context.Context, l layout, spans []platform.Span, 
 		if width == 0 {
 			return nil, miscounted(l.object, "a single number has more pages")
 		}
-		spans = c.widened(platform.After(spans, end))
+		spans = platform.Merged(c.widened(platform.After(spans, end)))
 	}
 	return counts, nil
 }
@@ -198,7 +201,7 @@ func (c *Connector) repeated(t time.Time) (platform.Span, bool) {
 	return platform.Span{}, false
 }
 
-// widened are the spans in order, merged, in whole seconds, and where one begins or ends in a repeated hour, with all of that.
+// widened are the spans in whole seconds, and where one begins or ends in a repeated hour, with all of that.
 func (c *Connector) widened(spans []platform.Span) []platform.Span {
 	up := func(t time.Time) time.Time {
 		if t.IsZero() {
@@ -220,7 +223,7 @@ func (c *Connector) widened(spans []platform.Span) []platform.Span {
 		}
 		out = append(out, s)
 	}
-	return platform.Merged(out)
+	return out
 }
 
 // earliest is the first moment from which on the account's clocks can show wall or later.
@@ -265,7 +268,7 @@ func (c *Connector) Within(ctx context.Context, object string, within []platform
 	if at.After != "" && !digits(at.After) {
 		return platform.Page{}, &fault.Error{Class: fault.Contract, Op: op, ID: object, Fields: []string{"cursor"}, Detail: "it names no row to go on after", Remedy: "start again with an empty one"}
 	}
-	chunks := slices.Collect(slices.Chunk(c.widened(within), spansPerQuery))
+	chunks := slices.Collect(slices.Chunk(platform.Merged(c.widened(within)), spansPerQuery))
 	if len(within) == 0 {
 		chunks = [][]platform.Span{nil}
 	}

@@ -50,14 +50,19 @@ const (
 )
 
 // Merged are the spans in order of time, those that touch made one. One without bounds is everything. Empty spans are left out.
-func Merged(spans []Span) []Span {
+func Merged(spans []Span) []Span { return joined(spans, true) }
+
+// Apart are the spans in order of time, those that overlap made one. Empty spans are left out.
+func Apart(spans []Span) []Span { return joined(spans, false) }
+
+func joined(spans []Span, touching bool) []Span {
 	sorted := slices.DeleteFunc(slices.Clone(spans), func(s Span) bool { return !s.To.IsZero() && !s.From.Before(s.To) })
 	slices.SortFunc(sorted, func(a, b Span) int { return a.From.Compare(b.From) })
 	out := sorted[:0]
 	for _, s := range sorted {
 		last := len(out) - 1
 		switch {
-		case last < 0 || !out[last].To.IsZero() && s.From.After(out[last].To):
+		case last < 0 || !out[last].To.IsZero() && (s.From.After(out[last].To) || !touching && s.From.Equal(out[last].To)):
 			out = append(out, s)
 		case !out[last].To.IsZero() && (s.To.IsZero() || s.To.After(out[last].To)):
 			out[last].To = s.To
@@ -67,12 +72,12 @@ func Merged(spans []Span) []Span {
 }
 
 // Buckets are the spans that a platform of Ranges is asked for one by one: within cut into buckets of width, in UTC; width 0
-// leaves spans whole.
+// leaves spans whole, neighbours included.
 func Buckets(op, object string, within []Span, width time.Duration) ([]Span, error) {
 	wrong := func(detail, remedy string) ([]Span, error) {
 		return nil, &fault.Error{Class: fault.Contract, Op: op, ID: object, Detail: detail, Remedy: remedy}
 	}
-	spans := Merged(within)
+	spans := Apart(within)
 	if len(within) == 0 {
 		spans = []Span{{}}
 	}

@@ -34,7 +34,15 @@ func TestMerged(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		given := spans(t)
 		before := slices.Clone(given)
-		merged := Merged(given)
+		merged, apart := Merged(given), Apart(given)
+		for i := 1; i < len(apart); i++ {
+			if apart[i-1].To.IsZero() || apart[i-1].To.After(apart[i].From) {
+				t.Fatalf("%v and %v overlap, or are out of order", apart[i-1], apart[i])
+			}
+		}
+		if !slices.Equal(Merged(apart), merged) {
+			t.Fatalf("%v apart and %v merged hold other moments", apart, merged)
+		}
 		if !slices.Equal(given, before) {
 			t.Fatal("it changed its argument")
 		}

@@ -37,6 +37,9 @@ func (c *Connector) Census(ctx context.Context, name string, within []platform.S
 		return nil, &fault.Error{Class: fault.Contract, Op: op, ID: name, Detail: fmt.Sprintf("buckets of %s cannot be counted", width), Remedy: "ask for days, hours or whole spans"}
 	}
 	spans := platform.Merged(within)
+	if width == 0 {
+		spans = platform.Apart(within)
+	}
 	if len(within) == 0 {
 		spans = []platform.Span{{}}
 	}

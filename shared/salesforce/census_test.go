@@ -144,3 +144,12 @@ func TestPageTwice(t *testing.T) {
 		return salesforce.New(salesforce.Config{URL: org, Now: platformtest.NewClock().Now, Credentials: salesforce.Credentials{ClientID: "c", ClientSecret: "s"}, Transport: transport})
 	})
 }
+
+// https://developer.salesforce.com/docs/atlas.en-us.salesforce_app_limits_cheatsheet.meta/salesforce_app_limits_cheatsheet/salesforce_app_limits_platform_api.htm
+func TestAddressesAreNotTooLong(t *testing.T) {
+	t.Parallel()
+	const org = "https://acme.my.salesforce.com"
+	platformtest.Longest(t, org, "Account", `{"done":true,"records":[]}`, 16_384, func(n int) string { return fmt.Sprintf("001xx%010dAAA", n) }, func(transport http.RoundTripper) (platformtest.Connector, error) {
+		return salesforce.New(salesforce.Config{URL: org, Now: platformtest.NewClock().Now, Credentials: salesforce.Credentials{ClientID: "c", ClientSecret: "s"}, Transport: transport})
+	})
+}

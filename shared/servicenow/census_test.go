@@ -176,3 +176,11 @@ func TestPageTwice(t *testing.T) {
 		return servicenow.New(servicenow.Config{URL: instance, Now: platformtest.NewClock().Now, PageSize: 2, Credentials: servicenow.Credentials{Username: "u", Password: "p"}, Transport: transport})
 	})
 }
+
+func TestAddressesAreNotTooLong(t *testing.T) {
+	t.Parallel()
+	const instance = "https://acme.service-now.com"
+	platformtest.Longest(t, instance, servicenow.Account, `{"result":[]}`, 8192, func(n int) string { return fmt.Sprintf("%032x", n) }, func(transport http.RoundTripper) (platformtest.Connector, error) {
+		return servicenow.New(servicenow.Config{URL: instance, Now: platformtest.NewClock().Now, Credentials: servicenow.Credentials{Username: "u", Password: "p"}, Transport: transport})
+	})
+}

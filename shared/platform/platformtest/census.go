@@ -258,6 +258,12 @@ func spanCounts(t *testing.T, s *set) {
 		before := []platform.Span{{To: start}}
 		s.check(t, s.census(t, before, width), truth, before)
 	}
+	neighbours := []platform.Span{{From: start, To: start.Add(3 * time.Hour)}, {From: start.Add(3 * time.Hour), To: start.Add(24 * time.Hour)}, {From: start.Add(24 * time.Hour), To: start.Add(80 * time.Hour)}, {From: start.Add(80 * time.Hour)}}
+	separate := s.census(t, neighbours, 0)
+	s.check(t, separate, truth, nil)
+	if len(separate) != len(neighbours) { // each holds a record
+		t.Errorf("%d neighbouring spans are counted as %v", len(neighbours), separate)
+	}
 	hours := make([]platform.Span, 0, 300) // more than fit one query of any vendor's
 	for h := range 300 {
 		from := start.Add(time.Duration(h*20) * time.Minute)

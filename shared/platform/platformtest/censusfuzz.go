@@ -121,3 +121,44 @@ func PageTwice(t *testing.T, url, object, page string, connect func(transport ht
 		t.Errorf("the same page again: %+v, %v; want a broken contract", second, err)
 	}
 }
+
+// Longest demands that no address of a call is longer than most characters, however many spans and ids are asked for. connect
+// makes a connector to url over a transport; each answer is empty, a page of nothing.
+func Longest(t *testing.T, url, object, empty string, most int, id func(n int) string, connect func(transport http.RoundTripper) (Connector, error)) {
+	t.Helper()
+	long := &longest{canned: canned{url, http.StatusOK, []byte(empty)}}
+	c, err := connect(long)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var spans []platform.Span
+	var ids []string
+	for n := range 2500 {
+		from := time.Date(2026, 1, 1, 2*n, 0, 0, 0, time.UTC)
+		spans, ids = append(spans, platform.Span{From: from, To: from.Add(time.Hour)}), append(ids, id(n))
+	}
+	for cursor, more := "", true; more; {
+		page, err := c.Within(t.Context(), object, spans, cursor)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cursor, more = page.Cursor, page.More
+	}
+	if _, err := c.Among(t.Context(), object, ids); err != nil {
+		t.Fatal(err)
+	}
+	if long.most > most || long.most < most/3 {
+		t.Errorf("the longest address has %d characters; at most %d should be used, and not much less", long.most, most)
+	}
+}
+
+// longest remembers the longest address.
+type longest struct {
+	canned
+	most int
+}
+
+func (l *longest) RoundTrip(r *http.Request) (*http.Response, error) {
+	l.most = max(l.most, len(r.URL.String()))
+	return l.canned.RoundTrip(r)
+}
