@@ -8,7 +8,7 @@ import (
 
 	"sorrel/infra/config"
 	"sorrel/shared/fault"
-	"sorrel/shared/flow/load"
+	files "sorrel/shared/flow/load"
 	"sorrel/shared/policy"
 	"sorrel/shared/trigger"
 )
@@ -19,7 +19,7 @@ type place struct {
 	err  error
 }
 
-func (p *place) List(ctx context.Context) ([]load.File, error) {
+func (p *place) List(ctx context.Context) ([]files.File, error) {
 	at, _ := ctx.Deadline()
 	p.left = time.Until(at)
 	return nil, p.err
@@ -34,7 +34,7 @@ func TestFilesTrigger(t *testing.T) {
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	run := trigger.Files(load.New(load.Deps{Config: set}), p, func() { done++ })
+	run := trigger.Files(files.New(files.Deps{Config: set}), p, func() { done++ })
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	if got, err := run(ctx, []byte("{}")); err != nil || len(got) != 0 || p.left <= 0 || p.left > 4*time.Minute {

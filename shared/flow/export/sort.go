@@ -42,7 +42,7 @@ func (r row) compare(s row) int {
 }
 
 const (
-	maxHeld = 8 << 20 // bytes of rows in memory
+	maxHeld = 8 << 20  // bytes of rows in memory
 	reading = 16 << 10 // bytes of each run in memory
 )
 
