@@ -1,7 +1,6 @@
 package trigger
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	_ "embed" // the description of the interface
@@ -87,8 +86,11 @@ func (l Lookups) consumer(r *http.Request) (policy.Consumer, error) {
 	return policy.Consumer{}, &fault.Error{Class: fault.Unauthenticated, Op: "lookup", Detail: "this API key is nobody's", Remedy: "ask whoever runs Sorrel for one"}
 }
 
-// told is an answer that says about itself how old it is.
-type told interface{ About() *lookup.Told }
+// told is an answer that says about itself how old it is, and what it says apart from that.
+type told interface {
+	About() *lookup.Told
+	Essence() any
+}
 
 // lookupRoute is one question. What it may be asked with stands in openapi.json too, which a test compares.
 type lookupRoute struct {
@@ -276,7 +278,7 @@ func send(w http.ResponseWriter, r *http.Request, answer told) error {
 	if err != nil {
 		return fault.Wrap(fault.Internal, "lookup", "", err)
 	}
-	tag, err := tagOf(body)
+	tag, err := tagOf(answer)
 	if err != nil {
 		return fault.Wrap(fault.Internal, "lookup", "", err)
 	}
@@ -296,36 +298,10 @@ func send(w http.ResponseWriter, r *http.Request, answer told) error {
 
 // tagOf is the weak entity tag of an answer: of what it says, not of when that was asked. So the same values, read once more,
 // need not be sent again; the headers say the new times.
-func tagOf(body []byte) (string, error) {
-	var v any
-	dec := json.NewDecoder(bytes.NewReader(body))
-	dec.UseNumber()
-	if err := dec.Decode(&v); err != nil {
-		return "", err
-	}
-	text, err := json.Marshal(timeless(v, false))
+func tagOf(answer told) (string, error) {
+	text, err := json.Marshal(answer.Essence())
 	sum := sha256.Sum256(text)
 	return `W/"` + hex.EncodeToString(sum[:12]) + `"`, err
-}
-
-// timeless leaves out what is about the asking. Within fields the keys are a record's, and within a value everything is its own.
-func timeless(v any, fields bool) any {
-	switch v := v.(type) {
-	case []any:
-		for i := range v {
-			v[i] = timeless(v[i], false)
-		}
-	case map[string]any:
-		for key, inner := range v {
-			switch {
-			case !fields && slices.Contains([]string{"asOf", "ageSeconds", "maxAgeSeconds", "source", "why", "correlationId"}, key):
-				delete(v, key)
-			case fields || key != "value":
-				v[key] = timeless(inner, !fields && key == "fields")
-			}
-		}
-	}
-	return v
 }
 
 // matches compares weakly, as If-None-Match does. https://www.rfc-editor.org/rfc/rfc9110#name-if-none-match

@@ -32,7 +32,7 @@ import (
 const portalKey = "0f9e8d7c6b5a49382716"
 
 // asks is the lookups over the ledger of a desk.
-func asks(t *testing.T, d *desk, change func(*policy.Lookups)) http.Handler {
+func asks(t testing.TB, d *desk, change func(*policy.Lookups)) http.Handler {
 	t.Helper()
 	return asksOver(d.config, d.ledger, change)
 }

@@ -2,6 +2,8 @@ package lookup
 
 import (
 	"context"
+	"slices"
+	"time"
 
 	"sorrel/shared/entitlement"
 	"sorrel/shared/policy"
@@ -23,6 +25,15 @@ type Entitlement struct {
 	entitlement.Entitled
 	Evidence []Evidence `json:"evidence"` // as far as the consumer may see it
 	Told
+}
+
+// Essence is as that of a record.
+func (e Entitlement) Essence() any {
+	e.Told, e.Evidence = e.Told.essence(), slices.Clone(e.Evidence)
+	for i := range e.Evidence {
+		e.Evidence[i].AsOf = time.Time{}
+	}
+	return e
 }
 
 // AskEntitlement is about whom it is asked: a customer's record id, or the native record that stands for it on a platform.

@@ -100,6 +100,9 @@ type Told struct {
 // About is what the answer says about itself.
 func (t *Told) About() *Told { return t }
 
+// essence is what it says apart from when and how it was asked.
+func (t Told) essence() Told { return Told{Freshness: t.Freshness} }
+
 // Value is one field.
 type Value struct {
 	Value record.Value `json:"value"`
@@ -118,6 +121,29 @@ type Record struct {
 	Told
 }
 
+// Essence is the answer without what is about the asking, so that it is equal as long as it says the same. It is what
+// entity tags are made of.
+func (r Record) Essence() any { return r.essence() }
+
+func (r Record) essence() Record {
+	r.Told = r.Told.essence()
+	fields := make(map[string]Value, len(r.Fields))
+	for name, v := range r.Fields {
+		v.AsOf = time.Time{}
+		fields[name] = v
+	}
+	r.Fields = fields
+	return r
+}
+
+func essences(all []Record) []Record {
+	out := make([]Record, len(all))
+	for i, r := range all {
+		out[i] = r.essence()
+	}
+	return out
+}
+
 // List is a page of records that refer to one.
 type List struct {
 	Customer record.ID `json:"customer"`
@@ -126,11 +152,26 @@ type List struct {
 	Told
 }
 
+// Essence is as that of a record.
+func (l List) Essence() any {
+	l.Told, l.Records = l.Told.essence(), essences(l.Records)
+	return l
+}
+
 // Context is what goes on with a customer.
 type Context struct {
 	Customer Record   `json:"customer"`
 	Affairs  []Affair `json:"about"`
 	Told
+}
+
+// Essence is as that of a record.
+func (c Context) Essence() any {
+	c.Told, c.Customer, c.Affairs = c.Told.essence(), c.Customer.essence(), slices.Clone(c.Affairs)
+	for i := range c.Affairs {
+		c.Affairs[i].Records = essences(c.Affairs[i].Records)
+	}
+	return c
 }
 
 // Affair is what goes on with a customer in one entity.
