@@ -402,3 +402,41 @@ func (l *life) logs() string {
 	}
 	return strings.Join(out, "\n")
 }
+
+// An edit whose record is deleted before it is read says nothing, whichever of the two words comes first. Where the other
+// never comes, people are told.
+func TestHintOfWhatIsDeleted(t *testing.T) {
+	t.Parallel()
+	for _, word := range []string{"before", "after", "never"} {
+		t.Run(word, func(t *testing.T) {
+			t.Parallel()
+			w, _ := prospectWorld(t)
+			id := w.only(w.zendesk)
+			edit := w.zendesk.set("account", id, map[string]any{"name": "Bon app!"})
+			edit.Fields = nil
+			gone := w.zendesk.remove("account", id, "")
+			w.zendesk.reading = func(record.Ref) error { return fault.New(fault.NotFound, "zendesk.read", "no such record") }
+			if word == "before" {
+				w.push(gone)
+				w.work()
+			}
+			w.push(edit)
+			w.work()
+			unmatched := func() bool {
+				return slices.ContainsFunc(w.exceptions(), func(x string) bool { return strings.HasPrefix(x, "unmatched") })
+			}
+			if unmatched() {
+				t.Errorf("people are told at once: %q", w.exceptions())
+			}
+			if word == "after" {
+				w.push(gone)
+			}
+			for range 3 {
+				w.minute()
+			}
+			if unmatched() != (word == "never") {
+				t.Errorf("in the end: %q", w.exceptions())
+			}
+		})
+	}
+}

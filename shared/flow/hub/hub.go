@@ -67,6 +67,7 @@ const (
 	// settleAfter is when a tie can be settled by reading: coarse clocks count seconds.
 	settleAfter = 2 * time.Second
 	recheckIn   = 5 * time.Second
+	lateDeath   = time.Minute // for which a native record that is not found may have been deleted without our knowing
 )
 
 // Apply handles a batch and returns the ids of messages that must come back. When one message of a group
@@ -219,8 +220,13 @@ func (f *Flow) complete(ctx context.Context, m *mapping.Mapping, in []message.In
 	case err == nil:
 		return append(out, sourced{n, hint.CorrelationID, hint.Source, hint.ReceivedAt}), true, nil
 	case fault.Is(err, fault.NotFound):
-		if leaves, err := f.leaves(ctx, ref); err != nil || leaves {
+		linked, over, err := f.stands(ctx, ref)
+		if err != nil || over {
 			return out, false, err
+		}
+		if linked && hint.Source != message.Recheck && hint.Source != message.Replay {
+			return out, false, f.d.Ledger.Postpone(ctx, ledger.Recheck{Ref: ref, NotBefore: f.d.Now().Add(lateDeath), Reason: "the platform does not know this id; word of its deletion may be on its way",
+				Trace: hint.CorrelationID, Class: classOf(hint.Source)})
 		}
 		return out, false, f.park(ctx, ledger.Exception{Type: "unmatched", Native: ref.String(), Platform: ref.Platform,
 			Detail: "the platform does not know this id", Remedy: "check the sender of the event, and the integration user's permission", Trace: hint.CorrelationID})
@@ -508,17 +514,18 @@ func ours(s ledger.State, said []saying) bool {
 	})
 }
 
-// leaves reports whether a native record is one that policy withdraws, or has withdrawn.
-func (f *Flow) leaves(ctx context.Context, ref record.Ref) (bool, error) {
+// stands reports whether a native record is a record's, and whether it is over: policy withdraws it or has withdrawn it, or it
+// is known to be deleted.
+func (f *Flow) stands(ctx context.Context, ref record.Ref) (linked, over bool, err error) {
 	id, linked, err := f.d.Ledger.Lookup(ctx, ref)
 	if err != nil || !linked {
-		return false, err
+		return false, false, err
 	}
 	states, err := f.d.Ledger.Load(ctx, id)
 	r := states[id].Record
 	_, former := r.Former(ref)
 	v := r.Views[ref.Platform]
-	return former || v.ID == ref.ID && v.Leaving, err
+	return true, former || v.ID == ref.ID && (v.Leaving || v.Gone()), err
 }
 
 // restored reports whether people brought back a native record that was withdrawn. Late words about its former life mean
