@@ -54,7 +54,8 @@ func (c *comparison) full(ctx context.Context, g *progress, save func() error) e
 			}
 			return err
 		}
-		differ := make([]record.Native, 0, len(p.Natives))
+		var differ []record.Native
+		var alike []pair
 		for _, n := range p.Natives {
 			if m.After != "" && ledger.CompareIDs(m.After, n.ID) >= 0 {
 				return &fault.Error{Class: fault.Contract, Op: "reconcile.full", ID: n.Ref.String(), Detail: "is listed after " + m.After + ": the platform does not list in order of id",
@@ -74,6 +75,8 @@ func (c *comparison) full(ctx context.Context, g *progress, save func() error) e
 			}
 			if !known || !c.same(n.Version, row.Version) {
 				differ = append(differ, n)
+			} else if row.Record != "" && !n.Hint() {
+				alike = append(alike, pair{n, row})
 			}
 			if known {
 				row, err, some = next()
@@ -93,6 +96,9 @@ func (c *comparison) full(ctx context.Context, g *progress, save func() error) e
 		if err := c.ask(ctx, odd); err != nil {
 			return err
 		}
+		if err := c.values(ctx, alike); err != nil {
+			return err
+		}
 		c.seen = map[string]sight{} // each id is met once
 		m.Cursor, m.Over = p.Cursor, !p.More
 		g.Heal = slices.Clone(c.heal)
@@ -103,6 +109,52 @@ func (c *comparison) full(ctx context.Context, g *progress, save func() error) e
 	}
 	hub, there := m.Hub.Root(), m.There.Root()
 	c.set.Roots = Roots{Hub: Root{Records: hub.Records, Hash: hub.Hash}, Platform: Root{Records: there.Records, Hash: there.Hash}}
+	return nil
+}
+
+// pair is a native with its line of the roll.
+type pair struct {
+	record.Native
+	row ledger.Rolled
+}
+
+// values holds what natives say against what their records know, where versions are the same: something may have been heard of
+// that came after something else that was lost. What is being written there is left alone.
+func (c *comparison) values(ctx context.Context, natives []pair) error {
+	for some := range slices.Chunk(natives, lookupAtOnce) {
+		ids := make([]record.ID, len(some))
+		said := make([]observed, len(some))
+		var refs []record.Ref
+		for i, n := range some {
+			ids[i], said[i] = n.row.Record, c.observe(n.Native)
+			for _, to := range said[i].refs {
+				refs = append(refs, to)
+			}
+		}
+		states, err := c.f.d.Ledger.Load(ctx, ids...)
+		if err != nil {
+			return err
+		}
+		_, links, err := c.f.d.Ledger.Open(ctx, nil, refs)
+		if err != nil {
+			return err
+		}
+		for i, n := range some {
+			s := states[n.row.Record]
+			view := s.Record.Views[c.set.Platform]
+			if _, writing := s.Due[c.set.Platform]; writing || view.ID != n.ID || said[i].err != nil {
+				continue
+			}
+			v := verdict{native: n.Native, row: n.row, rolled: true, found: ledger.Found{State: s, Linked: true}, said: said[i], links: links}
+			if v.fields = v.differing(view); len(v.fields) == 0 {
+				continue
+			}
+			v.kind, v.detail = Changed, "its version is known, and these values are not"
+			if err := c.take(ctx, v); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"sorrel/infra/config"
@@ -151,6 +152,9 @@ func (a *account) Among(_ context.Context, _ string, ids []string) ([]record.Nat
 
 var noon = time.Date(2026, 11, 20, 12, 7, 0, 0, time.UTC)
 
+// delivered is the configuration that is delivered, read once.
+var delivered = sync.OnceValues(func() (*policy.Set, []policy.Problem) { return policy.Load(config.FS, process.Starts) })
+
 // world is an account, and a hub that hears of it.
 type world struct {
 	t       tb
@@ -169,7 +173,7 @@ type world struct {
 
 func newWorld(t tb, object platform.Object, ranges bool) *world {
 	t.Helper()
-	set, problems := policy.Load(config.FS, process.Starts)
+	set, problems := delivered()
 	if len(problems) > 0 {
 		t.Fatalf("%v", problems)
 	}
