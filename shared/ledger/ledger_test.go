@@ -581,6 +581,7 @@ func TestPrices(t *testing.T) {
 	e := said(t, l, order7, "billed", 1, "t1")
 	id := e.After.Record.ID
 	var r Replay
+	var rec Reconciliation
 	rows := []struct {
 		verb         string
 		do           func() error
@@ -620,6 +621,16 @@ func TestPrices(t *testing.T) {
 			}
 			return nil
 		}, shards, shards, 0},
+		{"reconciliation, begun", func() (err error) {
+			rec, err = l.SaveReconciliation(t.Context(), Reconciliation{ID: "r", Active: true, Head: []byte("{}")})
+			return err
+		}, 2, 1, 2 * (1 + 1)},
+		{"reconciliation, moved on", func() (err error) { rec, err = l.SaveReconciliation(t.Context(), rec); return err }, 2, 1, 1},
+		{"reconciliation, its set ends", func() error {
+			_, err := l.SavePart(t.Context(), "r", 0, Part{Body: []byte("{}")}, order7, &Reconciled{Run: "r"})
+			return err
+		}, 2, 1, 2 * (1 + 1)},
+		{"reconciled", func() error { _, _, err := l.LastReconciled(t.Context(), "netsuite", "salesOrder"); return err }, 1, 1, 0},
 		{"commit: written, one due ends", func() error {
 			s := open(t, l, order7).State
 			after := s.Clone()

@@ -1,11 +1,13 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"sorrel/shared/fault"
@@ -105,7 +107,9 @@ func (l *Ledger) Reconciliations(ctx context.Context) ([]Reconciliation, error) 
 		}
 		out = append(out, r)
 	}
-	slices.SortStableFunc(out, func(a, b Reconciliation) int { return b.Created.Compare(a.Created) })
+	slices.SortFunc(out, func(a, b Reconciliation) int {
+		return cmp.Or(b.Created.Compare(a.Created), strings.Compare(b.ID, a.ID))
+	})
 	return out, nil
 }
 

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"slices"
 
@@ -96,6 +97,12 @@ func (c *comparison) full(ctx context.Context, g *progress, save func() error) e
 		if err := c.ask(ctx, odd); err != nil {
 			return err
 		}
+		for _, id := range odd {
+			if s, seen := c.seen[id]; !seen || !s.gone { // not listed, and there
+				c.set.There++
+				c.set.Unexplained++
+			}
+		}
 		if err := c.values(ctx, alike); err != nil {
 			return err
 		}
@@ -106,6 +113,9 @@ func (c *comparison) full(ctx context.Context, g *progress, save func() error) e
 		if err := save(); err != nil {
 			return err
 		}
+	}
+	if n := c.set.Unexplained; n > 0 {
+		c.set.Limits = append(c.set.Limits, fmt.Sprintf("%d record(s) are there that the platform did not list", n))
 	}
 	hub, there := m.Hub.Root(), m.There.Root()
 	c.set.Roots = Roots{Hub: Root{Records: hub.Records, Hash: hub.Hash}, Platform: Root{Records: there.Records, Hash: there.Hash}}
