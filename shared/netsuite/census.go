@@ -23,7 +23,7 @@ const spansPerQuery = 300
 // that begin or end in it are widened to all of it. A role that may not see a record does not count it: let Sorrel's see all.
 func (c *Connector) Census(ctx context.Context, object string, within []platform.Span, width time.Duration) ([]platform.Count, error) {
 	const op = "netsuite.census"
-	l, err := c.layoutOf("census", object)
+	l, err := c.whole("census", object)
 	if err != nil {
 		return nil, err
 	}
@@ -64,6 +64,15 @@ func (c *Connector) Census(ctx context.Context, object string, within []platform
 		spans = nil
 	}
 	return platform.Tally(op, object, spans, apart)
+}
+
+// whole returns the layout of an object whose records are rows: lines have no time and no id of their own.
+func (c *Connector) whole(op, object string) (layout, error) {
+	l, err := c.layoutOf(op, object)
+	if err == nil && l.each != "" {
+		err = &fault.Error{Class: fault.NotFound, Op: record.NetSuite + "." + op, ID: object, Detail: "its records are lines of others, which are neither counted nor listed by themselves", Remedy: "compare " + l.table}
+	}
+	return l, err
 }
 
 func miscounted(object, detail string) error {
@@ -257,7 +266,7 @@ func (c *Connector) moments(at time.Time) []time.Time {
 // record API tells which of the two it was.
 func (c *Connector) Within(ctx context.Context, object string, within []platform.Span, cursor string) (platform.Page, error) {
 	const op = "netsuite.within"
-	l, err := c.layoutOf("within", object)
+	l, err := c.whole("within", object)
 	if err != nil {
 		return platform.Page{}, err
 	}
@@ -335,7 +344,7 @@ func (c *Connector) Deleted(_ context.Context, object string, _ time.Time, _ str
 // or hidden from the role.
 func (c *Connector) Among(ctx context.Context, object string, ids []string) ([]record.Native, error) {
 	const op = "netsuite.among"
-	l, err := c.layoutOf("among", object)
+	l, err := c.whole("among", object)
 	if err != nil {
 		return nil, err
 	}

@@ -144,3 +144,26 @@ func TestItemInTheRepeatedHour(t *testing.T) {
 		}
 	}
 }
+
+// Prices are lines of items: nobody counts or lists them as if they were the items.
+func TestPricesAreNotCompared(t *testing.T) {
+	t.Parallel()
+	clock := platformtest.NewClock()
+	a := open(t, netsuitetwin.Options{Now: clock.Now}, nil)
+	id := mustEdit(t, a.twin, "item", "", map[string]any{"itemId": "CH-1", "price": map[string]any{"items": []any{price("1", "1", 0, 18)}}})
+	clock.Advance(time.Minute)
+	for _, o := range a.Declaration().Objects {
+		if o.Name == "pricing" && (o.Census != "" || !o.Unlisted) {
+			t.Errorf("declared as %+v", o)
+		}
+	}
+	for what, do := range map[string]func() error{
+		"census": func() error { _, err := a.Census(t.Context(), "pricing", nil, 0); return err },
+		"within": func() error { _, err := a.Within(t.Context(), "pricing", nil, ""); return err },
+		"among":  func() error { _, err := a.Among(t.Context(), "pricing", []string{id, id + "-1-1"}); return err },
+	} {
+		if err := do(); !fault.Is(err, fault.NotFound) {
+			t.Errorf("%s: %v, want not-found", what, err)
+		}
+	}
+}

@@ -215,7 +215,7 @@ func (c *Connector) Declaration() platform.Declaration {
 	}
 	for _, name := range objects() {
 		if name == pricing { // lines are not counted: their items are
-			d.Objects = append(d.Objects, platform.Object{Name: name, Batch: true, Settles: c.cfg.Overlap})
+			d.Objects = append(d.Objects, platform.Object{Name: name, Batch: true, Unlisted: true, Settles: c.cfg.Overlap})
 			continue
 		}
 		d.Objects = append(d.Objects, platform.Object{Name: name, External: "externalId", Batch: true, Census: platform.Grouped, Sum: platform.SumIDs, Numeric: true, Settles: c.cfg.Overlap})

@@ -48,7 +48,8 @@ type Object struct {
 	Numeric bool   // its native ids are ordered as numbers, otherwise bytewise
 	Deleted bool   // Deleted lists its deletions
 
-	Settles time.Duration // how long after a change until counts and listings surely show it
+	Unlisted bool          // Within lists neither all of it nor what was modified within spans
+	Settles  time.Duration // how long after a change until counts and listings surely show it
 }
 
 // ErrorRow is one line of the connector's error table: the first row that matches decides.

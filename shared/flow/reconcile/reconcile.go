@@ -133,7 +133,7 @@ func (f *Flow) sets(w Wish) (out []Set) {
 		}
 		for _, o := range f.d.Objects[p] {
 			m, mapped := f.d.Config.ByObject(p, o.Name)
-			if mapped && (w.Entity == "" || w.Entity == m.Entity) && (o.Census != "" || w.Full) {
+			if mapped && (w.Entity == "" || w.Entity == m.Entity) && (o.Census != "" || w.Full && !o.Unlisted) {
 				out = append(out, Set{Platform: p, Object: o.Name, Entity: m.Entity})
 			}
 		}
