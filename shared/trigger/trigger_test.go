@@ -246,8 +246,11 @@ func TestSchedulesTakeOnlyTheirInput(t *testing.T) {
 	l := ledger.New(store.NewMemory(now), now)
 	tele, inbound := telemetry.New(nil, now, nil), queue.NewMemory(queue.Settings{}, nil, now)
 	flushed := 0
-	list := trigger.Batch(batch.New(batch.Deps{Ledger: l, Sources: map[string]batch.Source{record.Zendesk: empty{}}, EntityOf: func(_, object string) string { return object }, Inbound: inbound, Now: now, NewID: func() string { return "t" }, Telemetry: tele}), func() { flushed++ })
+	list := trigger.Batch(batch.New(batch.Deps{Ledger: l, Sources: map[string]batch.Source{record.Zendesk: empty{}}, Objects: map[string][]string{record.Zendesk: {"organization"}}, EntityOf: func(_, object string) string { return object }, Inbound: inbound, Now: now, NewID: func() string { return "t" }, Telemetry: tele}), func() { flushed++ })
 	if got, err := list(t.Context(), []byte(`{"platform":"zendesk"}`)); err != nil || got.Platform != "zendesk" || !got.Complete {
+		t.Errorf("%+v (%v)", got, err)
+	}
+	if got, err := list(t.Context(), []byte(`{"platform":"zendesk","load":"organization","again":true}`)); err != nil || !got.Complete || got.Load == nil || got.Load.Ended.IsZero() {
 		t.Errorf("%+v (%v)", got, err)
 	}
 	if _, err := list(t.Context(), []byte(`{"platform":"oracle"}`)); !fault.Is(err, fault.NotFound) {
@@ -257,7 +260,7 @@ func TestSchedulesTakeOnlyTheirInput(t *testing.T) {
 	if got, err := clean(t.Context(), []byte(`{}`)); err != nil || got.Woken != 0 {
 		t.Errorf("%+v (%v)", got, err)
 	}
-	if flushed != 3 {
+	if flushed != 4 {
 		t.Errorf("%d flushes", flushed)
 	}
 	for _, bad := range []string{``, `[]`, `"x"`, `{"platform":1}`, `{"platform":"zendesk","full":true}`, `{"platform":"zendesk"}{}`} {

@@ -69,7 +69,7 @@ const (
 	pageTime = deadline.Call + 5*time.Second
 	// hold is how long a run has a listing in hand; each page renews it. It is well above the time of one page, and short enough that
 	// what follows a crash soon goes on.
-	hold = 45 * time.Second
+	hold = 2 * time.Minute
 	// maxAhead bounds how far a platform's clock may be ahead of ours. A cursor made of a wilder time would leave out what
 	// changes from now on.
 	maxAhead = 24 * time.Hour
@@ -80,6 +80,9 @@ const (
 
 // OtherAccount is the Code of the answer that a cursor is another account's.
 const OtherAccount = "other-account"
+
+// ShortListing is the Code of the answer that a platform counts more than it listed.
+const ShortListing = "short-listing"
 
 // Listed is what one run did.
 type Listed struct {

@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"sorrel/shared/budget"
+	"sorrel/shared/deadline"
 	"sorrel/shared/fault"
 	"sorrel/shared/ledger"
+	"sorrel/shared/platform"
 )
 
 // LoadOptions of one load.
@@ -39,19 +41,19 @@ type Loaded struct {
 // schedule does. Whoever is told of it afterwards is told in class reconcile: live changes go first. It returns what it did with
 // Complete false where the vendor is not ready yet or has no room: call it again a little later. When it is complete the
 // schedule goes on from there.
-func (f *Flow) Load(ctx context.Context, platform, entity string, o LoadOptions) (Loaded, error) {
-	out := Loaded{Platform: platform, Entity: entity}
-	src, err := f.source(platform)
+func (f *Flow) Load(ctx context.Context, name, entity string, o LoadOptions) (Loaded, error) {
+	out := Loaded{Platform: name, Entity: entity}
+	src, err := f.source(name)
 	if err != nil {
 		return out, err
 	}
-	if out.Object, err = f.objectOf(platform, entity); err != nil {
+	if out.Object, err = f.objectOf(name, entity); err != nil {
 		return out, err
 	}
 	if err := f.settled(ctx, entity, o); err != nil {
 		return out, err
 	}
-	at, err := f.d.Ledger.Listing(ctx, platform, out.Object)
+	at, err := f.d.Ledger.Listing(ctx, name, out.Object)
 	if err != nil {
 		return out, err
 	}
@@ -80,12 +82,7 @@ func (f *Flow) Load(ctx context.Context, platform, entity string, o LoadOptions)
 		before = r.at.Loading.Records
 	}
 	if c, is := src.(Counter); is && o.Progress != nil { // for those who watch; a load does without
-		counts, err := c.Census(budget.For(ctx, budget.Purpose{Class: budget.Reconcile, Entity: entity}), out.Object, nil, 0)
-		for _, n := range counts {
-			if err == nil {
-				out.Total += n.Records
-			}
-		}
+		out.Total, _ = r.counted(ctx, c, nil)
 	}
 	stand := func() Loaded {
 		out.Queued, out.Resumed, out.Pages, out.Complete = r.records, before, r.pages, r.complete
@@ -99,7 +96,41 @@ func (f *Flow) Load(ctx context.Context, platform, entity string, o LoadOptions)
 		r.told = func() { o.Progress(stand()) }
 	}
 	err = r.list(ctx)
+	if c, is := src.(Counter); is && err == nil && r.complete {
+		err = r.short(ctx, c)
+	}
 	return stand(), fault.Wrap("", "batch.load", r.id(), err)
+}
+
+// skew is how far the platform's clock and ours may be apart for short.
+const skew = 10 * time.Minute
+
+// short tells of a listing that left something out: what was last changed before the load began has to be among what it listed. What is
+// changed or deleted under the reader only makes the platform's number smaller. A platform that cannot count is believed.
+func (r *run) short(ctx context.Context, c Counter) error {
+	if !deadline.Fits(ctx, deadline.Call) {
+		return nil
+	}
+	began := r.at.Loading.Began
+	there, err := r.counted(ctx, c, []platform.Span{{To: began.Add(-skew)}})
+	if err != nil || there <= r.at.Loading.Records {
+		return nil
+	}
+	return &fault.Error{Class: fault.Contract, Op: "batch.load", ID: r.id(), Code: ShortListing,
+		Detail: fmt.Sprintf("the platform listed %d, but counts %d that were last changed before the load began: it has left some out", r.at.Loading.Records, there),
+		Remedy: "what was listed is queued; load it with --again, or reconcile in full mode, which finds what is missing"}
+}
+
+func (r *run) counted(ctx context.Context, c Counter, within []platform.Span) (int, error) {
+	counts, err := c.Census(budget.For(ctx, budget.Purpose{Class: budget.Reconcile, Entity: r.entity()}), r.at.Object, within, 0)
+	if err != nil {
+		return 0, err
+	}
+	sum := 0
+	for _, n := range counts {
+		sum += n.Records
+	}
+	return sum, nil
 }
 
 // settled refuses to load what is matched before it is known what exists on the other platforms: what is there already would be
