@@ -106,6 +106,7 @@ func (d *demo) story() []chapter {
 		{"Tickets show whether service is owed, also with the ERP down", d.entitled},
 		{"Nobody decides for five days", d.undecided},
 		{"Sales works on an account: the desks see it, and a subscriber is told, twice if it asks", d.listened},
+		{"Customers are changed, added, deleted and merged while no webhook is sent: reconciliation finds all of it", d.unheard},
 		{"No loops, and nothing forgotten", d.noLoops},
 	}
 }
