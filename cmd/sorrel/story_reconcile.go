@@ -112,7 +112,7 @@ func (d *demo) behindBack(cast []company) (behind, error) {
 		fields   map[string]any
 	}{
 		{record.NetSuite, map[string]any{"creditLimit": 27000}}, {record.Salesforce, map[string]any{"Industry": "Retail"}},
-		{record.ServiceNow, map[string]any{"phone": "0555 33932"}}, {record.Zendesk, map[string]any{"organization_fields": map[string]any{"support_tier": "tier_premium"}}},
+		{record.ServiceNow, map[string]any{"phone": "0555 33932"}}, {record.Zendesk, map[string]any{"notes": "Rings on Mondays"}},
 	} {
 		if _, err := d.does(e.platform, cast[i].on[e.platform], e.fields); err != nil {
 			return nil, err

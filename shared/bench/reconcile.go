@@ -383,16 +383,26 @@ func (x *reconcileRun) leg(ctx context.Context, share float64) error {
 	if !heal || share == 0 {
 		return nil
 	}
-	if err := x.settle(ctx); err != nil {
-		return err
+	// Healing writes, and not every platform tells of that: the first run afterwards may find versions that are newer with
+	// values that are known, and nothing else. The second finds nothing.
+	for n := range 2 {
+		if err := x.settle(ctx); err != nil {
+			return err
+		}
+		x.clock.jump(time.Hour)
+		leg, err := x.run(ctx, share, nil, n > 0)
+		if err != nil {
+			return err
+		}
+		leg.Again = true
+		x.report.Legs = append(x.report.Legs, leg)
+		name, left := fmt.Sprintf("left of %s after it was healed", percent(share)), leg.sum(func(p ReconcilePlatform) int { return p.Found })
+		if n == 0 {
+			name, left = name+", but versions", left-leg.sum(func(p ReconcilePlatform) int { return p.Kinds[string(reconcile.Stale)] })
+		}
+		x.check(name, left, 0)
 	}
-	x.clock.jump(time.Hour)
-	leg, err = x.run(ctx, share, nil, true)
-	leg.Again = true
-	x.report.Legs = append(x.report.Legs, leg)
-	left := leg.sum(func(p ReconcilePlatform) int { return p.Found })
-	x.check(fmt.Sprintf("left of %s after it was healed", percent(share)), left, 0)
-	return err
+	return nil
 }
 
 func (x *reconcileRun) judge(l ReconcileLeg, calls bool) {

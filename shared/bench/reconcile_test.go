@@ -26,7 +26,7 @@ func TestReconcile(t *testing.T) {
 			t.Errorf("wider than 80: %q", line)
 		}
 	}
-	if len(r.Legs) != 4 || len(r.Legs[3].Platforms) != 4 || r.Legs[1].Platforms[0].Drifted < 20 || len(r.Full) != 4 || len(r.Checks) < 10 {
+	if len(r.Legs) != 5 || len(r.Legs[4].Platforms) != 4 || r.Legs[1].Platforms[0].Drifted < 20 || len(r.Full) != 4 || len(r.Checks) < 10 {
 		t.Errorf("not all was measured: %+v", r)
 	}
 }

@@ -33,13 +33,15 @@ const (
 	lookupAtOnce = 100 // lines of the roll, or states, read at once
 	readAtOnce   = 500 // natives read by id at once
 	// cheap is how many records are listed rather than counted more finely, on a platform that counts one bucket per call.
-	cheap      = 100
-	maxSteps   = 400
-	callTime   = deadline.Call + 5*time.Second // must be left of the function's time to begin another call
-	overlap    = time.Hour                     // before the last comparison, deletions are listed again
-	oldDeaths  = 30 * 24 * time.Hour           // deletions are listed so far back at the first comparison
-	recentDays = 8                             // days since the last comparison that are counted by hours in any case
-	mostFirst  = 16                            // buckets of the first round on a platform of ranges, each twice as long as the one after it
+	cheap     = 100
+	maxSteps  = 400
+	callTime  = deadline.Call + 5*time.Second // must be left of the function's time to begin another call
+	overlap   = time.Hour                     // before the last comparison, deletions are listed again
+	oldDeaths = 30 * 24 * time.Hour           // deletions are listed so far back at the first comparison
+	// fewSince is how many records the hub may have heard of since the last comparison for all of that time to be listed.
+	fewSince   = 500
+	recentDays = 8  // days since the last comparison that are counted by hours in any case
+	mostFirst  = 16 // buckets of the first round on a platform of ranges, each twice as long as the one after it
 )
 
 // errUnfinished says that the function's time is over, or the platform has no room: the next tick goes on.
@@ -274,7 +276,10 @@ type bucket struct {
 
 // byCounts compares by counts.
 func (c *comparison) byCounts(ctx context.Context) error {
-	recent := map[string]bool{}
+	// What was modified since the last comparison is listed rather than counted, if the hub has heard of few such records: what
+	// it has not heard of has to be listed anyway.
+	since := c.last.AsOf.Truncate(quarter)
+	recent, lately := map[string]bool{}, map[string]bool{}
 	tree := &certificate.Tree{}
 	err := c.stream(ctx, func(r ledger.Rolled) {
 		if c.young(r.Version) {
@@ -288,9 +293,15 @@ func (c *comparison) byCounts(ctx context.Context) error {
 		if !r.Version.At.Before(c.edge) {
 			recent[r.ID] = true
 		}
+		if len(lately) <= fewSince && !r.Version.At.Before(since) {
+			lately[r.ID] = true
+		}
 	})
 	if err != nil {
 		return err
+	}
+	if !c.last.AsOf.IsZero() && len(lately) <= fewSince {
+		c.edge, recent = since, lately
 	}
 	root := tree.Root()
 	c.set.Roots.Hub = Root{Records: root.Records, Hash: root.Hash}
