@@ -349,9 +349,6 @@ func (c *Connector) layoutOf(op, object string) (layout, error) {
 		return layout{}, &fault.Error{Class: fault.NotFound, Op: record.NetSuite + "." + op, ID: object,
 			Detail: fmt.Sprintf("object %q is not known", object), Remedy: "use " + strings.Join(objects(), ", ")}
 	}
-	if l.each != "" && op != "changes" && op != "read" && op != "find" && op != "write" {
-		return layout{}, &fault.Error{Class: fault.Contract, Op: record.NetSuite + "." + op, ID: object, Detail: "lines are not counted or listed by themselves", Remedy: "ask for " + l.table}
-	}
 	return l, nil
 }
 
