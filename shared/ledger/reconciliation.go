@@ -39,6 +39,9 @@ type Part struct {
 type Reconciled struct {
 	Run  string    `json:"run"`
 	AsOf time.Time `json:"asOf"` // up to which modifications counted
+	// FullCalls is how many calls the last full comparison took to list FullOf records.
+	FullCalls int `json:"fullCalls,omitempty"`
+	FullOf    int `json:"fullOf,omitempty"`
 }
 
 type storedReconciliation struct {

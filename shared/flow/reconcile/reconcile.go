@@ -358,7 +358,10 @@ func (f *Flow) compare(ctx context.Context, r Report, i int) (Set, error) {
 		var done *ledger.Reconciled
 		if !c.dry {
 			// What the platform's counts do not show for a while after it happened is looked for by the next run.
-			done = &ledger.Reconciled{Run: r.ID, AsOf: c.asOf.Add(-c.object.Settles)}
+			done = &ledger.Reconciled{Run: r.ID, AsOf: c.asOf.Add(-c.object.Settles), FullCalls: c.last.FullCalls, FullOf: c.last.FullOf}
+			if c.set.Roots.Platform.Hash != "" {
+				done.FullCalls, done.FullOf = c.set.Calls.List, c.set.There
+			}
 		}
 		f.measure(c)
 		return *c.set, save(done)
@@ -463,6 +466,12 @@ func (c *comparison) conclude() {
 		}
 	}
 	s.Compared = s.There + gone
+	if c.last.FullOf > 0 { // as many to a call as when everything was read last
+		s.FullCalls = (s.There*c.last.FullCalls + c.last.FullOf - 1) / c.last.FullOf
+	}
+	if s.Roots.Platform.Hash != "" {
+		s.FullCalls = s.Calls.List
+	}
 	s.Equal = max(0, s.Compared-s.Found())
 	for _, at := range c.drifted {
 		i, _ := slices.BinarySearchFunc(s.Buckets, at, func(b Bucket, at time.Time) int {
@@ -583,7 +592,7 @@ func (f *Flow) open(ctx context.Context, s *Set) (map[string]ledger.Exception, e
 }
 
 func (c *comparison) except(ctx context.Context, x ledger.Exception) error {
-	if len(c.set.Exceptions) < MaxSamples {
+	if len(c.set.Exceptions) < MaxExceptions {
 		c.set.Exceptions = append(c.set.Exceptions, idOf(x))
 	}
 	c.f.d.Telemetry.Count("Parked", c.set.Platform, 1)

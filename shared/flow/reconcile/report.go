@@ -87,7 +87,8 @@ type Set struct {
 	// counts lag behind.
 	Unexplained int `json:"unexplained,omitempty"`
 	Rounds      int `json:"rounds"` // of counting and listing until nothing differed
-	// Calls were made to the platform, by what for: census, list, deleted, read. A full read would take about FullCalls.
+	// Calls were made to the platform, by what for: census, list, deleted, read. A full read would take about FullCalls; 0 where
+	// there was none yet to go by.
 	Calls      Calls    `json:"calls"`
 	FullCalls  int      `json:"fullCalls"`
 	Buckets    []Bucket `json:"buckets"` // counts of the first round, oldest first, neighbours joined to at most MaxBuckets
@@ -106,10 +107,11 @@ type Tally struct {
 	Samples  []Sample `json:"samples,omitempty"`
 }
 
-// MaxSamples of each kind are shown, and MaxBuckets of a set.
+// MaxSamples of each kind are shown, and MaxBuckets and MaxExceptions of a set.
 const (
-	MaxSamples = 20
-	MaxBuckets = 400
+	MaxSamples    = 20
+	MaxExceptions = 500
+	MaxBuckets    = 400
 )
 
 // Sample is one native record that differs.
