@@ -24,6 +24,7 @@ type benchCommand struct {
 	Link      benchLink      `cmd:"" help:"sorrel link over customers of which it is known who is who: precision, recall."`
 	Load      benchLoad      `cmd:"" help:"A first load that is killed again and again: nothing lost, nothing twice."`
 	Reconcile benchReconcile `cmd:"" help:"What reconciliation finds of what was changed unheard, and its calls against a full read."`
+	Compare   benchCompare   `cmd:"" help:"Full comparisons of 100,000 and 1,000,000 records: memory, and records per core."`
 	Cost      benchCost      `cmd:"" help:"What each kind of change costs in DynamoDB, SQS and provider requests."`
 	Waiting   benchWaiting   `cmd:"" help:"What runs of workflows cost while they wait: nothing in the sweeps of an hour."`
 	Lookup    benchLookup    `cmd:"" help:"Answers to programs against a bare handler, and with an ERP that is slow or down."`
@@ -340,5 +341,28 @@ func (c benchReconcile) Validate() error {
 // Run fails if anything is missed or invented, or takes too many calls.
 func (c benchReconcile) Run(ctx binding, s screen) error {
 	r, err := bench.Reconcile(ctx, bench.ReconcileOptions{Customers: c.Customers, Shares: c.Shares, Heal: c.Heal, Seed: c.Seed, Progress: s.err})
+	return s.report(r, c.JSON, err)
+}
+
+type benchCompare struct {
+	Records []int `default:"100000,1000000" help:"How many, one run each."`
+	JSON    bool  `help:"Print JSON."`
+}
+
+// Validate refuses what cannot be measured.
+func (c benchCompare) Validate() error {
+	var b bounds
+	for _, n := range c.Records {
+		b.whole("records", n, 1)
+	}
+	return b.err()
+}
+
+// Run fails if anything differs, or memory grows with the records.
+func (c benchCompare) Run(ctx binding, s screen) error {
+	r, err := bench.Compare(ctx, bench.CompareOptions{Records: c.Records, Progress: s.err})
+	if len(r.Legs) == 0 {
+		return err
+	}
 	return s.report(r, c.JSON, err)
 }

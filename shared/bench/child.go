@@ -71,6 +71,9 @@ func Child(args []string) error {
 }
 
 func startChild(c childConfig) (string, func() error, error) {
+	if c.Peer == comparing {
+		return startComparing(c)
+	}
 	if c.Peer != "Sorrel" {
 		return floor.Start(floor.Config{Kind: c.Peer, Dir: c.Dir, Target: c.Target})
 	}
