@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"sorrel/shared/boot"
+	"sorrel/shared/budget"
 	"sorrel/shared/deadline"
 	"sorrel/shared/flow/batch"
 	"sorrel/shared/ledger"
@@ -283,12 +284,22 @@ func (f *firstLoad) drained(ctx context.Context, r *FirstLoadReport) (err error)
 	if err != nil {
 		return err
 	}
+	due, urgent := 0, 0
+	for p, err := range w.Ledger.DueFor(ctx, record.Salesforce) {
+		if err != nil {
+			return err
+		}
+		if due++; p.Class != budget.Reconcile {
+			urgent++
+		}
+	}
 	stands := 0
 	if l := listing.Loading; l != nil && !l.Ended.IsZero() && listing.Holder == nil {
 		stands = 1
 	}
 	r.Checks = append(r.Checks, Check{"items without a record", missing, 0}, Check{"records", made, f.Records}, Check{"records with another item's number", wrong, 0},
-		Check{"changes of records after they were made", again, 0}, Check{"exceptions", len(open), 0}, Check{"loads that are ended and let go", stands, 1})
+		Check{"changes of records after they were made", again, 0}, Check{"exceptions", len(open), 0},
+		Check{"copies that wait for live changes to go first", due, f.Records}, Check{"copies that do not", urgent, 0}, Check{"loads that are ended and let go", stands, 1})
 	return nil
 }
 
