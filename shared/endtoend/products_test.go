@@ -93,8 +93,8 @@ func TestPricesComeBySchedule(t *testing.T) {
 	}
 	s.list(record.NetSuite)
 	s.eventually(soon, "the base price is there", func() error { return shows("18.25 true, ") })
+	s.edit("item", chai, list(line("1", "1", "0", "19"), line("5", "1", "0", "98")))
 	s.eventually(soon, "it has followed", func() error {
-		s.edit("item", chai, list(line("1", "1", "0", "19"), line("5", "1", "0", "98")))
 		s.list(record.NetSuite)
 		return shows("19 true, ")
 	})
