@@ -97,7 +97,7 @@ func readRolled(e store.Entry) (Rolled, error) {
 // rolls is what the roll shall say of a state: its native records that are known to exist.
 func rolls(s State, into map[record.Ref]Rolled) {
 	for _, v := range s.Record.Views {
-		if v.Exists() {
+		if v.Exists() && v.Platform != record.Files { // a file holds nothing that could be counted again
 			newest := v.Heard
 			newest.Final = false // it is of the moment that it is of, however surely
 			into[v.Ref] = Rolled{ID: v.ID, Record: s.Record.ID, Version: newest}

@@ -165,6 +165,7 @@ func (w *world) check() {
 func (w *world) verified() {
 	w.claims()
 	w.referrers()
+	w.rolls()
 	if v, err := w.god.Verify(context.Background(), func(int) {}); err != nil || len(v.Broken) > 0 {
 		w.wrong("audit: %+v %v", v, err)
 	}
@@ -310,6 +311,39 @@ func (w *world) referrers() {
 				w.wrong("referring: %s refers to %s, and is not listed", from, id)
 			}
 		}
+	}
+}
+
+// rolls expects that the roll has a line for each native record that is known to exist, of its record, and no other. Versions
+// may be behind, where a process died between the state and its line.
+func (w *world) rolls() {
+	want, objects := map[record.Ref]record.ID{}, map[record.Ref]bool{}
+	for _, id := range w.records() {
+		r := w.state(id).Record
+		for _, v := range append(slices.Collect(maps.Values(r.Views)), r.Withdrawn...) {
+			objects[record.Ref{Platform: v.Platform, Object: v.Object}] = true
+		}
+		for _, v := range r.Views {
+			if v.Exists() {
+				want[v.Ref] = id
+			}
+		}
+	}
+	for of := range objects {
+		for line, err := range w.god.Roll(context.Background(), of.Platform, of.Object, "") {
+			if err != nil {
+				w.wrong("cannot look: %v", err)
+				return
+			}
+			of.ID = line.ID
+			if line.Record != want[of] {
+				w.wrong("roll: %s is enrolled for %q, want %q", of, line.Record, want[of])
+			}
+			delete(want, of)
+		}
+	}
+	for ref, id := range want {
+		w.wrong("roll: %s of %s is not enrolled", ref, id)
 	}
 }
 

@@ -228,6 +228,9 @@ type Advanced struct {
 // counts: what was found is observed again, and that is no news.
 func (f *Flow) Advance(ctx context.Context) (Advanced, error) {
 	var out Advanced
+	if f.d.Sources == nil { // another process has the connectors
+		return out, nil
+	}
 	ids, err := f.d.Ledger.Reconciling(ctx)
 	if err != nil {
 		return out, err
@@ -266,7 +269,7 @@ func (f *Flow) advance(ctx context.Context, id string, out *Advanced) (bool, err
 			continue
 		}
 		if _, connected := f.d.Sources[s.Platform]; !connected {
-			over = false // another process has the connector
+			s.State, s.Reason, s.Ended = Failed, "the platform is not connected any more", f.d.Now().UTC()
 			continue
 		}
 		if !deadline.Fits(ctx, 2*callTime) {
