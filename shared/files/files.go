@@ -13,6 +13,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"sorrel/shared/fault"
 )
@@ -45,6 +46,7 @@ type Layout struct {
 	Format    string   // CSV or JSONLines
 	Encoding  string
 	Delimiter string   // one of , ; | or a tab
+	Dated     string   // the form of the date in a file's name that says of when its content is, as package time writes it
 	Empty     []string // unquoted texts that mean no value, such as NULL
 	Loose     string   // the column whose values may hold unquoted delimiters
 	Key       string   // the column whose value names the native record
@@ -60,6 +62,25 @@ func (l Layout) Takes(name string) bool {
 		ok, err := path.Match(p, name)
 		return ok && err == nil
 	})
+}
+
+// AsOf is the time that a file's content is of: when the file was changed, unless its name says the day. Of two files of one day
+// the one that was changed later counts more, and never as much as one of the next day.
+func (l Layout) AsOf(name string, changed time.Time) (time.Time, error) {
+	if l.Dated == "" {
+		return changed, nil
+	}
+	for i := 0; i+len(l.Dated) <= len(name); i++ {
+		day, err := time.Parse(l.Dated, name[i:i+len(l.Dated)])
+		if err != nil {
+			continue
+		}
+		const whole = 24 * time.Hour
+		late := max(0, changed.Sub(day).Seconds())
+		return day.Add(time.Duration(float64(whole) * late / (whole.Seconds() + late))), nil
+	}
+	return changed, &fault.Error{Class: fault.Contract, Op: "files", ID: name, Detail: "the file's name does not say the day that its content is of, such as " + changed.UTC().Format(l.Dated),
+		Remedy: "name it so, or remove dated: from the mapping"}
 }
 
 // For completes the layout for a file.

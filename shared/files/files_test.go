@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 	"unicode/utf16"
 
 	"pgregory.net/rapid"
@@ -200,6 +201,31 @@ func TestWriteThenRead(t *testing.T) {
 			t.Fatalf("after the last row: %v", err)
 		}
 	})
+}
+
+// The day in a file's name says of when it is. Later is later among the files of a day, and never as late as the next day.
+func TestAsOf(t *testing.T) {
+	t.Parallel()
+	day := time.Date(2026, 11, 2, 0, 0, 0, 0, time.UTC)
+	for _, form := range []struct{ layout, name string }{{"2006-01-02", "customers-2026-11-02.csv"}, {"20060102", "9920261102x.csv"}, {"02.01.2006", "02.11.2026.csv"}} {
+		l := files.Layout{Dated: form.layout}
+		last := day.Add(-1)
+		for _, late := range []time.Duration{-time.Hour, time.Second, 2 * time.Second, 23 * time.Hour, 25 * time.Hour, 400 * 24 * time.Hour, 400*24*time.Hour + time.Second} {
+			got, err := l.AsOf(form.name, day.Add(late))
+			if err != nil || !got.After(last) || !got.Before(day.AddDate(0, 0, 1)) {
+				t.Errorf("%s, %s late: %s after %s, %v", form.name, late, got, last, err)
+			}
+			last = got
+		}
+	}
+	if got, err := (files.Layout{}).AsOf("a-2026-11-02.csv", day.Add(time.Hour)); err != nil || !got.Equal(day.Add(time.Hour)) {
+		t.Error(got, err)
+	}
+	for _, name := range []string{"customers.csv", "customers-2026-13-02.csv", "2026-11-2"} {
+		if _, err := (files.Layout{Dated: "2006-01-02"}).AsOf(name, day); !fault.Is(err, fault.Contract) || !strings.Contains(err.Error(), "such as 2026-11-02") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
 
 func TestWriteRefuses(t *testing.T) {

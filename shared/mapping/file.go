@@ -44,11 +44,7 @@ func (l *loader) file(root source.Node) map[string]files.Layout {
 		return nil
 	}
 	l.forms.comma = l.oneOf(block, "decimal", "point", "comma") == "comma"
-	if s := block.String(l.ps, "dates", false); s != "" {
-		if l.forms.dates = dateForm(s); l.forms.dates == "" {
-			l.ps.Add(block.Get("dates"), fmt.Sprintf("%q is no form of dates", s), "write it with YYYY, MM and DD, such as DD.MM.YYYY")
-		}
-	}
+	l.forms.dates = l.dates(block, "dates")
 	l.m.layouts = []files.Layout{l.layout(block, files.Layout{}, "decimal", "dates", "lists")}
 	lists := map[string]files.Layout{}
 	for _, e := range block.Get("lists").Entries {
@@ -63,8 +59,18 @@ func (l *loader) file(root source.Node) map[string]files.Layout {
 	return lists
 }
 
+// dates reads a form of dates, as Go's layout.
+func (l *loader) dates(n source.Node, key string) string {
+	s := n.String(l.ps, key, false)
+	form := dateForm(s)
+	if s != "" && form == "" {
+		l.ps.Add(n.Get(key), fmt.Sprintf("%q is no form of dates", s), "write it with YYYY, MM and DD, such as DD.MM.YYYY")
+	}
+	return form
+}
+
 func (l *loader) layout(n source.Node, like files.Layout, more ...string) files.Layout {
-	n.Known(l.ps, "a kind of files", append(more, "name", "format", "encoding", "delimiter", "empty", "loose", "key", "external")...)
+	n.Known(l.ps, "a kind of files", append(more, "name", "dated", "format", "encoding", "delimiter", "empty", "loose", "key", "external")...)
 	like.Names = nil
 	if n.Get("name").Kind == source.Text {
 		like.Names = []string{n.String(l.ps, "name", true)}
@@ -86,6 +92,7 @@ func (l *loader) layout(n source.Node, like files.Layout, more ...string) files.
 			*to = value
 		}
 	}
+	set(&like.Dated, l.dates(n, "dated"))
 	set(&like.Format, l.oneOf(n, "format", files.CSV, files.JSONLines))
 	set(&like.Encoding, l.oneOf(n, "encoding", files.Encodings()...))
 	set(&like.Delimiter, strings.Replace(l.oneOf(n, "delimiter", ",", ";", "|", "tab"), "tab", "\t", 1))

@@ -78,6 +78,8 @@ func TestFiles(t *testing.T) {
 		{"files", `file: {key: Nr}, `, "c", "not said which files"},
 		{"files", `file: {name: a, key: Nr, decimal: dot}, `, "c", `unknown decimal "dot"`},
 		{"files", `file: {name: a, key: Nr, dates: DD.MM.}, `, "c", "is no form of dates"},
+		{"files", `file: {name: a, key: Nr, dated: YYYYMMDD}, `, "c", ""},
+		{"files", `file: {name: a, key: Nr, dated: YYMMDD}, `, "c", "is no form of dates"},
 		{"files", `file: {name: a, key: Nr, encoding: latin1}, `, "c", `unknown encoding "latin1"`},
 		{"files", `file: {name: a, key: Nr, lists: {rows: {name: b, key: Nr}}}, `, "c", "no field is read from list rows"},
 		{"files", `file: {name: a, key: Nr, lists: {c: {name: b, key: Nr}}}, `, "c", "is no table"},

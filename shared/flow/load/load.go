@@ -51,8 +51,8 @@ func New(d Deps) *Flow { return &Flow{d} }
 
 // File is one file. It is opened twice: to look at all of it before anything is taken, and to take it.
 type File struct {
-	Name    string // without its folder
-	Changed time.Time
+	Name    string    // without its folder
+	Changed time.Time // its content is of then, unless its name says of when it is
 	Open    func(ctx context.Context) (io.ReadCloser, error)
 	// Same names this very content where that is known without reading it, such as the place and the entity tag of an object.
 	// Then it is looked at once, however many runs it takes, and passed over when it is done. Empty: not known.
@@ -120,7 +120,8 @@ type kind struct {
 type work struct {
 	File
 	kind
-	out Loaded
+	dated error // its name does not say of when it is
+	out   Loaded
 }
 
 // position is what is noted of a file, by its content.
@@ -147,7 +148,9 @@ func (f *Flow) Apply(ctx context.Context, all []File, o Options) ([]Loaded, erro
 		case len(takes) > 1:
 			out = append(out, Loaded{File: file.Name, Status: Refused, Detail: fmt.Sprintf("%s and %s both take a file of this name", takes[0].mapping.File, takes[1].mapping.File)})
 		default:
-			works = append(works, work{file, takes[0], Loaded{File: file.Name, Entity: takes[0].mapping.Entity}})
+			w := work{File: file, kind: takes[0], out: Loaded{File: file.Name, Entity: takes[0].mapping.Entity}}
+			w.Changed, w.dated = w.layout.AsOf(file.Name, file.Changed)
+			works = append(works, w)
 		}
 	}
 	slices.SortStableFunc(works, func(a, b work) int {
@@ -285,6 +288,9 @@ func (w *work) open(ctx context.Context, do func(io.Reader) error) error {
 
 // take takes one file. known says that nothing is new about it, and that it was not even read.
 func (f *Flow) take(ctx context.Context, w *work, o Options) (known bool, err error) {
+	if w.dated != nil {
+		return false, w.dated
+	}
 	if w.layout, err = w.layout.For(w.Name); err != nil {
 		return false, err
 	}
@@ -299,6 +305,7 @@ func (f *Flow) take(ctx context.Context, w *work, o Options) (known bool, err er
 		return true, nil
 	}
 	if y := w.Changed.Year(); w.Changed.Sub(f.d.Now()) > maxAhead || y < firstYear {
+		w.Same = "" // its time may come: it is not refused for good
 		return false, &fault.Error{Class: fault.Contract, Op: "load", ID: w.Name, Detail: "the file says that it was changed at " + w.Changed.UTC().Format(time.RFC3339),
 			Remedy: "set its time to when its content was true (touch -d): a later file counts more than an earlier one"}
 	}

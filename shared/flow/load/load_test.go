@@ -34,11 +34,20 @@ func now() time.Time { return at }
 // northwind is a configuration in which files own customers and orders.
 func northwind(t *testing.T) *policy.Set {
 	t.Helper()
+	return northwindWith(t, func(s string) string { return s })
+}
+
+// northwindWith changes its mappings.
+func northwindWith(t *testing.T, change func(string) string) *policy.Set {
+	t.Helper()
 	all := fstest.MapFS{}
 	add := func(from fs.FS, name string) {
 		b, err := fs.ReadFile(from, name)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if strings.HasPrefix(name, "mapping/") {
+			b = []byte(change(string(b)))
 		}
 		all[name] = &fstest.MapFile{Data: b}
 	}
@@ -234,6 +243,31 @@ func TestLateFile(t *testing.T) {
 	}
 }
 
+// Where names say the day, a file that comes late is as old as its name says, whenever it was put there.
+func TestDatedFiles(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.set = northwindWith(t, func(s string) string {
+		return strings.Replace(s, "  key: customerID", "  key: customerID\n  dated: YYYYMMDD", 1)
+	})
+	got := w.load(load.Options{}, text("customers-20261102.csv", header+customer("A", "New"), 3*time.Hour), text("customers-20261101.csv", header+customer("A", "Old"), time.Hour),
+		text("customers-x.csv", header+customer("A", "Undated"), 0), text("customers-20261231.csv", header+customer("A", "Ahead"), 0))
+	var what []string
+	for _, l := range got {
+		what = append(what, l.File+" "+l.Status)
+	}
+	if fmt.Sprint(what) != "[customers-20261101.csv loaded customers-20261102.csv loaded customers-x.csv refused customers-20261231.csv refused]" {
+		t.Errorf("%v", what)
+	}
+	if w.hear(); w.golden("customers", "A", "name") != "New" {
+		t.Errorf("the name is %s", w.golden("customers", "A", "name"))
+	}
+	w.load(load.Options{}, text("customers-20261030.csv", header+customer("A", "Late"), 0))
+	if w.hear(); w.golden("customers", "A", "name") != "New" {
+		t.Error("a late file counts more than a newer one")
+	}
+}
+
 // A customer that no file has told of keeps its order waiting, as a message that comes back.
 func TestUnknownReference(t *testing.T) {
 	t.Parallel()
@@ -349,9 +383,9 @@ func (s *shelf) List(context.Context) ([]load.File, error) { return s.files, nil
 func TestKnownFiles(t *testing.T) {
 	t.Parallel()
 	w, s := newWorld(t), &shelf{opened: map[string]int{}}
-	for name, content := range map[string]string{"customers-1.csv": header + customer("A", "Ann"), "customers-2.csv": header + customer("A", "Ann"), "customers-3.csv": "wrong\n"} {
-		f := text(name, content, time.Hour)
-		f.Same = name + "/etag"
+	for i, content := range []string{header + customer("A", "Ann"), header + customer("A", "Ann"), "wrong\n"} {
+		f := text(fmt.Sprintf("customers-%d.csv", i+1), content, time.Hour)
+		f.Same = f.Name + "/etag"
 		s.put(f)
 	}
 	run := func() string {
@@ -371,6 +405,17 @@ func TestKnownFiles(t *testing.T) {
 	before := fmt.Sprint(s.opened)
 	if got := run(); got != "" || fmt.Sprint(s.opened) != before {
 		t.Errorf("again %q, opened %v, before %s", got, s.opened, before)
+	}
+	s.files[2].Changed = at.Add(48 * time.Hour) // too far ahead today, and not for ever
+	s.files[2].Same, s.files[2].Open = "ahead", text("", header+customer("B", "Bob"), 0).Open
+	for range 2 {
+		if got := run(); got != "customers-3.csv refused" {
+			t.Errorf("ahead: %q", got)
+		}
+	}
+	s.files[2].Changed = at
+	if got := run(); got != "customers-3.csv loaded" {
+		t.Errorf("no longer ahead: %q", got)
 	}
 	s.files[0].Same += "2" // another version of the object, whatever it is
 	if got := run(); got == "" {
