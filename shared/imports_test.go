@@ -74,8 +74,8 @@ func broken(from, to string, standard bool) string {
 		return "only cloud imports the AWS SDK"
 	case !under(from, "shared/trigger", "shared/local", "functions") && strings.HasPrefix(to, "github.com/aws/aws-lambda-go"):
 		return "only trigger, functions and local import aws-lambda-go"
-	case under(to, "shared/store/boltstore", "shared/queue/durable") && !under(from, "shared/store", "shared/queue", "shared/boot", "cmd"):
-		return "only boot chooses an embedded adapter"
+	case under(to, "shared/store/boltstore", "shared/queue/durable") && !under(from, "shared/store", "shared/queue", "shared/boot", "shared/bench", "cmd"):
+		return "only boot chooses an embedded adapter, and bench measures one"
 	case isTwin(to) && !isTwin(from) && !isTestHelper(from) && !under(from, "cmd/sorrel", "shared/bench", "shared/simulation"):
 		return "twins are for tests, cmd/sorrel and bench, and for the simulation, which these play"
 	case under(to, "shared/simulation") && !under(from, "cmd/sorrel", "shared/bench", "shared/simulation"):
