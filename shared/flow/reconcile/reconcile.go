@@ -300,6 +300,9 @@ func (f *Flow) advance(ctx context.Context, id string, out *Advanced) (bool, err
 			failed = append(failed, s.Platform+"/"+s.Object)
 		}
 	}
+	if len(r.Sets) == 0 {
+		r.State, r.Reason = Failed, "nothing of what was asked for can be compared"
+	}
 	if len(failed) > 0 {
 		r.State, r.Reason = Failed, "could not be compared: "+strings.Join(failed, ", ")
 	}
