@@ -34,11 +34,16 @@ func verdict(r reconcile.Report) (line string, open []string) {
 	return fmt.Sprintf("open: %s differed, %s healed, %s left to people", count(found), count(healed), count(excepted)), open
 }
 
-// total adds up the sets.
+// total adds up the sets. What a full read takes is known in total only if it is of each.
 func total(sets []reconcile.Set) (t reconcile.Set, calls int) {
+	known := true
 	for _, s := range sets {
+		known = known && (s.FullCalls > 0 || s.Calls.Sum() == 0)
 		t.There, t.Here, t.Compared, t.Equal, t.FullCalls = t.There+s.There, t.Here+s.Here, t.Compared+s.Compared, t.Equal+s.Equal, t.FullCalls+s.FullCalls
 		calls += s.Calls.Sum()
+	}
+	if !known {
+		t.FullCalls = 0
 	}
 	return t, calls
 }

@@ -123,6 +123,17 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
+// Where no full run has told what it takes, no share is told.
+func TestFullCallsThatAreNotKnown(t *testing.T) {
+	t.Parallel()
+	r := example()
+	r.Sets = append([]reconcile.Set{}, r.Sets...)
+	r.Sets[0].FullCalls = 0
+	if text := strings.Join(strings.Fields(asText(t, r)), " "); !strings.Contains(text, "calls to the platforms: 60; what reading everything takes is known after a full run") || strings.Contains(text, "%") {
+		t.Errorf("want no share in\n%s", text)
+	}
+}
+
 // Colours come from the caller alone, around whole lines.
 func TestPaint(t *testing.T) {
 	t.Parallel()

@@ -97,6 +97,10 @@ func (t *text) sets(sets []reconcile.Set) {
 	if len(sets) > 1 {
 		row("together", "", all, found, healed, excepted, calls)
 	}
+	if all.FullCalls == 0 {
+		t.line(Faint, 0, fmt.Sprintf("calls to the platforms: %s; what reading everything takes is known after a full run", count(calls)))
+		return
+	}
 	t.line(Faint, 0, fmt.Sprintf("calls to the platforms: %s, where reading everything takes about %s: %s", count(calls), count(all.FullCalls), share(calls, all.FullCalls)))
 }
 
