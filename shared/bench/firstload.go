@@ -253,6 +253,10 @@ func (f *firstLoad) drained(ctx context.Context, r *FirstLoadReport) (err error)
 			return errors.Join(err, h.Close(context.WithoutCancel(ctx)))
 		}
 	}
+	dead, err := w.Queues[strings.TrimSuffix(boot.InboundQueue, ".fifo")+"-dlq.fifo"].Depth(ctx)
+	if err != nil {
+		return err
+	}
 	missing, wrong := 0, 0
 	for i, id := range f.items {
 		ref := record.Ref{Platform: record.NetSuite, Object: "item", ID: id}
@@ -298,7 +302,7 @@ func (f *firstLoad) drained(ctx context.Context, r *FirstLoadReport) (err error)
 		stands = 1
 	}
 	r.Checks = append(r.Checks, Check{"items without a record", missing, 0}, Check{"records", made, f.Records}, Check{"records with another item's number", wrong, 0},
-		Check{"changes of records after they were made", again, 0}, Check{"exceptions", len(open), 0},
+		Check{"changes of records after they were made", again, 0}, Check{"exceptions", len(open), 0}, Check{"dead letters", dead.Visible + dead.InFlight, 0},
 		Check{"copies that wait for live changes to go first", due, f.Records}, Check{"copies that do not", urgent, 0}, Check{"loads that are ended and let go", stands, 1})
 	return nil
 }
