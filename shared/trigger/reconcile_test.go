@@ -1,11 +1,16 @@
 package trigger_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
+	"sorrel/shared/certificate"
 	"sorrel/shared/fault"
 	"sorrel/shared/flow/reconcile"
 	"sorrel/shared/platform"
@@ -62,6 +67,11 @@ func TestReconciliations(t *testing.T) {
 	if did, err := idle(t.Context(), []byte(`{}`)); err != nil || did.Sets != 0 {
 		t.Errorf("without platforms: %+v, %v", did, err)
 	}
+	key, err := certificate.NewKey(bytes.NewReader(make([]byte, 32)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	deps.Key = func(context.Context) (*certificate.Key, error) { return key, nil }
 	deps.Sources = map[string]reconcile.Source{record.ServiceNow: nothing{}}
 	deps.Objects = map[string][]platform.Object{record.ServiceNow: {{Name: "customer_account", Census: platform.Ranges}}}
 	function := trigger.Reconcile(reconcile.New(deps), func() {})
@@ -75,6 +85,24 @@ func TestReconciliations(t *testing.T) {
 	}
 	if d.ok("GET", "/v1/reconciliations/r1", "", &r); r.State != reconcile.Done || len(r.Sets) != 1 || r.Sets[0].Object != "customer_account" {
 		t.Errorf("%+v", r)
+	}
+	get := func(path string) *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		d.routes.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		return w
+	}
+	file := get("/v1/reconciliations/r1/certificate")
+	if c, err := certificate.Read(file.Body.Bytes()); err != nil || c.Verify(key.Public()) != nil || c.Statement.Run != "r1" || file.Header().Get("X-Content-Type-Options") != "nosniff" {
+		t.Errorf("the certificate: %v, %v", err, file.Header())
+	}
+	if page := get("/v1/reconciliations/r1/page"); !strings.HasPrefix(page.Body.String(), "<!doctype html>") || !strings.HasPrefix(page.Header().Get("Content-Type"), "text/html") {
+		t.Errorf("the page: %v %.80s", page.Header(), page.Body)
+	}
+	d.refused("GET", "/v1/reconciliations/none/certificate", "", 404, "no certificate of that run")
+	d.refused("GET", "/v1/reconciliations/none/page", "", 404, "no such run")
+	var keys struct{ Keys []struct{ ID, PEM string } }
+	if d.ok("GET", "/v1/reconciliations/keys", "", &keys); len(keys.Keys) != 1 || keys.Keys[0].ID != key.Public().ID() {
+		t.Errorf("keys: %+v", keys)
 	}
 	if did, err := function(t.Context(), []byte(`{"platform":"servicenow"}`)); err != nil || did.Run == "" || did.Sets != 1 {
 		t.Errorf("by schedule: %+v, %v", did, err)
