@@ -115,31 +115,37 @@ func (b *batch) roll(entries []Entry) (after []store.Op) {
 		rolls(e.After, is)
 	}
 	var ops []store.Op
-	moved := len(b.ops) == 1 // nothing but a state
+	alone := len(b.ops) == 1 // nothing but a state
 	for ref, now := range is {
-		if old, known := was[ref]; known && old.Record == now.Record && old.Version.Compare(now.Version) == 0 {
+		if old, known := was[ref]; known && old.Record == now.Record && !moved(old.Version, now.Version) {
 			continue
 		} else if !known || old.Record != now.Record {
-			moved = false
+			alone = false
 		}
 		ops = append(ops, store.Op{Kind: store.Put, Key: rollKey(ref), Value: rollValue(now.Record, now.Version)})
 	}
 	for ref := range was {
 		if _, still := is[ref]; !still {
-			moved = false
+			alone = false
 			ops = append(ops, store.Op{Kind: store.Delete, Key: rollKey(ref)})
 		}
 	}
 	slices.SortFunc(ops, func(a, b store.Op) int {
 		return cmp.Or(strings.Compare(a.Key.Part, b.Key.Part), strings.Compare(a.Key.Sort, b.Key.Sort))
 	})
-	if moved {
+	if alone {
 		return ops
 	}
 	for _, op := range ops {
 		b.add(op)
 	}
 	return nil
+}
+
+// moved reports whether two versions are of different modifications: of one, one channel may tell a sequence number, and
+// another none.
+func moved(a, b record.Version) bool {
+	return !a.At.Equal(b.At) || a.Seq > 0 && b.Seq > 0 && a.Seq != b.Seq
 }
 
 // Enrol says in the roll that a native record of a record was heard of in a version that says nothing new, or mends its line.

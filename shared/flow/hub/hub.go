@@ -423,7 +423,7 @@ func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, re
 			}
 		}
 		// It was modified there in nothing that is of concern, or by us. What an echo shows beside that and nobody has told is left to be found.
-		if last := newest(said); view.Exists() && later(last.Version, view.Heard) && !last.Gone && view.KnowsAll(last.Observation) {
+		if last := newest(said); view.Exists() && (later(last.Version, view.Heard) || last.source == message.Reconcile) && !last.Gone && view.KnowsAll(last.Observation) {
 			at := last.Version
 			at.Final = false
 			if err := f.d.Ledger.Enrol(ctx, ref, before.Record.ID, at); err != nil {
@@ -483,9 +483,10 @@ func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, re
 	return f.merged(ctx, entry.After.Record, trace, w, depth)
 }
 
-// later reports whether a version is of a later modification than another: two channels may tell of one more or less exactly.
+// later reports whether a version is surely of a later modification than another: one channel may tell of a modification with
+// a sequence number, and another without.
 func later(v, heard record.Version) bool {
-	return v.At.After(heard.At) || v.At.Equal(heard.At) && !heard.Final && v.Seq > heard.Seq
+	return v.At.After(heard.At) || v.At.Equal(heard.At) && heard.Seq > 0 && v.Seq > heard.Seq
 }
 
 // newest is the saying of the newest version.
