@@ -50,7 +50,8 @@ func KeysOf(rules match.Rules, entity string, fields map[string]record.Value) ma
 
 // claim brings the match claims of a record up to date, and suspects it of being a duplicate of those that claim the
 // same: by any key when the record is new, by strong ones later. known are other records that this one is known to be,
-// or not to be. Two workers who make records with one key at the same moment conflict, and the second finds the first.
+// or not to be. Two workers who make records with one key at the same moment conflict, and the second finds the first:
+// whoever has looked who claims a key says so in the cause, so that nothing comes in between.
 func claim(ctx context.Context, l *ledger.Ledger, rules match.Rules, before ledger.State, after *ledger.State, cause Cause, known []record.ID) (map[ledger.Claim]ledger.Claiming, error) {
 	wanted := Keys(rules, after.Record)
 	touched := map[ledger.Claim]bool{}
@@ -68,10 +69,16 @@ func claim(ctx context.Context, l *ledger.Ledger, rules match.Rules, before ledg
 	if len(touched) == 0 {
 		return nil, nil
 	}
-	claimed, err := l.Claimed(ctx, slices.Collect(maps.Keys(touched))...)
+	claimed := maps.Clone(cause.Claimed)
+	if claimed == nil {
+		claimed = map[ledger.Claim]ledger.Claimed{}
+	}
+	unread := slices.DeleteFunc(slices.Collect(maps.Keys(touched)), func(c ledger.Claim) bool { _, is := claimed[c]; return is })
+	more, err := l.Claimed(ctx, unread...)
 	if err != nil {
 		return nil, err
 	}
+	maps.Copy(claimed, more)
 	id := after.Record.ID
 	after.Claims = slices.SortedFunc(maps.Keys(wanted), compareClaims)
 	out := map[ledger.Claim]ledger.Claiming{}

@@ -32,6 +32,8 @@ type Cause struct {
 	// records: people may be making the same one there at this moment, and what says so may be on its way.
 	Patience time.Duration
 	Says     []workflow.Saying // business events that come about with it
+	// Claimed is who claimed match keys when it was decided whose record it is: if that has changed, the commit conflicts.
+	Claimed map[ledger.Claim]ledger.Claimed
 }
 
 // Settled is a record ready to be committed. Links and Steps may be added to Entry; everything else is as it must be.

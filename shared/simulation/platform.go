@@ -333,7 +333,7 @@ func (t tale) compare(o tale) int {
 type telling struct {
 	times   int
 	first   time.Time
-	account string // where the record's reference led then
+	account string // where the record's reference led when it was loaded for that
 	coming  bool   // and whether that was still to get there
 }
 
@@ -346,7 +346,8 @@ type telling struct {
 // What was approved only after the first. What somebody asks for meanwhile waits until the owner has answered to what was
 // approved before, and may be approved by itself then.
 //
-// A reference to a record that has another native record here than when the first was sent, because records became one.
+// A reference to a record that has another native record here than when the record was loaded for the first, because records
+// became one.
 //
 // One after a read that shows what was there before the first, and is answered after it: a platform that does not tell the
 // version of a write does not tell either that this is over.
@@ -357,6 +358,9 @@ func (s *site) recount(p *process, ref record.Ref, w platform.Write, account str
 	id, _ := record.ParseExternal(w.External)
 	t, last := s.since[tale{ref.ID, id}], s.rows[ref].last
 	if t == nil {
+		if before, some := p.led[tale{s.name, id}]; some {
+			account = before
+		}
 		s.since[tale{ref.ID, id}] = &telling{1, s.w.now, account, coming}
 		return
 	}
@@ -387,8 +391,7 @@ func (s *site) approved(id record.ID, field string, after time.Time) bool {
 }
 
 // leads is the native record here that the reference of a record leads to, if there is one, and whether one is still to come.
-func (s *site) leads(external string) (account string, coming bool) {
-	id, _ := record.ParseExternal(external)
+func (s *site) leads(id record.ID) (account string, coming bool) {
 	to := record.ID(s.w.followed(s.w.state(id).Record.Golden["account"].Value).Raw())
 	if to.Validate() != nil {
 		return "", false
@@ -457,7 +460,8 @@ func (o port) Write(ctx context.Context, writes []platform.Write) []platform.Wri
 		what := fmt.Sprintf("%s %s%s (%s) %s", w.Ref.Object, w.Ref.ID, map[bool]string{true: " delete"}[w.Delete], w.External, body)
 		account, coming := "", false
 		if o.since != nil {
-			account, coming = o.leads(w.External)
+			id, _ := record.ParseExternal(w.External)
+			account, coming = o.leads(id)
 		}
 		err := o.call(ctx, "write", what, func() error {
 			out[i] = o.apply(o.p, w, account, coming)

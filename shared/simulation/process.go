@@ -41,6 +41,7 @@ type process struct {
 	saving   *saving                 // what it writes of a budget now
 	wrote    []*row                  // by its present task
 	loaded   map[record.ID]time.Time // when its present task last loaded them
+	led      map[tale]string         // where the references of some led then, by platform
 	unknown  []unknown               // likewise
 	hook     hook                    // that intake is taking
 	ledger   *ledger.Ledger
@@ -113,7 +114,7 @@ func (p *process) correlation() string {
 
 // begin makes a process ready for its next task.
 func (p *process) begin() {
-	p.began, p.wrote, p.unknown, p.loaded = p.w.now, nil, nil, map[record.ID]time.Time{}
+	p.began, p.wrote, p.unknown, p.loaded, p.led = p.w.now, nil, nil, map[record.ID]time.Time{}, map[tale]string{}
 }
 
 func (p *process) alive() {
@@ -200,7 +201,13 @@ func (e edges) GetMany(ctx context.Context, keys ...store.Key) (found []store.En
 	err = e.p.call("store", "get", shown(keys), func() error {
 		found, err = e.p.w.store.GetMany(ctx, keys...)
 		for _, k := range keys {
-			e.p.loaded[record.ID(k.Part[strings.LastIndexByte(k.Part, 1)+1:])] = e.p.w.now // the last component of a record's key
+			id := record.ID(k.Part[strings.LastIndexByte(k.Part, 1)+1:]) // the last component of a record's key
+			e.p.loaded[id] = e.p.w.now
+			for _, s := range e.p.w.sites {
+				if s.since != nil && id.Entity() == "person" {
+					e.p.led[tale{s.name, id}], _ = s.leads(id)
+				}
+			}
 		}
 		return err
 	})

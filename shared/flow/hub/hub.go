@@ -342,7 +342,7 @@ func (f *Flow) translate(ctx context.Context, m *mapping.Mapping, natives []sour
 // govern reads the record, merges what was said into its view, settles, and commits.
 func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, read bool, w *wakes, depth int) error {
 	ref := said[0].Ref
-	found, links, matched, err := f.open(ctx, m, said, w, depth)
+	found, links, matched, claimed, err := f.open(ctx, m, said, w, depth)
 	switch {
 	case err != nil:
 		return err
@@ -433,7 +433,7 @@ func (f *Flow) govern(ctx context.Context, m *mapping.Mapping, said []saying, re
 		return f.merged(ctx, before.Record, trace, w, depth)
 	}
 	now := f.d.Now().UTC()
-	cause := govern.Cause{Trace: trace, Class: classOf(said[0].source), Now: now}
+	cause := govern.Cause{Trace: trace, Class: classOf(said[0].source), Now: now, Claimed: claimed}
 	for _, s := range said {
 		cause.Class = budget.Urgent(cause.Class, classOf(s.source))
 	}
@@ -834,7 +834,7 @@ type link struct {
 
 // open finds the record and what it refers to. A referenced native record that nobody has seen is read and
 // governed first; if that cannot be done now, its id is fixed here and a recheck is left.
-func (f *Flow) open(ctx context.Context, m *mapping.Mapping, said []saying, w *wakes, depth int) (found ledger.Found, links map[record.Ref]link, matched string, err error) {
+func (f *Flow) open(ctx context.Context, m *mapping.Mapping, said []saying, w *wakes, depth int) (found ledger.Found, links map[record.Ref]link, matched string, claimed map[ledger.Claim]ledger.Claimed, err error) {
 	sighting := ledger.Sighting{Ref: said[0].Ref, Entity: m.Entity}
 	wanted := map[record.Ref]struct{}{}
 	for _, s := range said {
@@ -848,7 +848,7 @@ func (f *Flow) open(ctx context.Context, m *mapping.Mapping, said []saying, w *w
 	refs := slices.SortedFunc(maps.Keys(wanted), func(a, b record.Ref) int { return strings.Compare(a.String(), b.String()) })
 	all, known, err := f.d.Ledger.Open(ctx, []ledger.Sighting{sighting}, refs)
 	if err != nil {
-		return found, nil, "", err
+		return found, nil, "", nil, err
 	}
 	found, links = all[0], map[record.Ref]link{}
 	for _, to := range refs {
@@ -858,21 +858,21 @@ func (f *Flow) open(ctx context.Context, m *mapping.Mapping, said []saying, w *w
 		}
 		l, err := f.follow(ctx, to, said[0].trace, w, depth)
 		if err != nil {
-			return found, nil, "", err
+			return found, nil, "", nil, err
 		}
 		links[to] = l
 	}
 	if found.Linked || found.State.Exists() {
-		return found, links, "", nil
+		return found, links, "", nil, nil
 	}
-	found.State, matched, err = f.match(ctx, found.State, said)
-	return found, links, matched, err
+	found.State, matched, claimed, err = f.match(ctx, found.State, said)
+	return found, links, matched, claimed, err
 }
 
 // match finds the record that a newcomer is, by what it says: the only one that a strong key names, if that has no
 // native record on the newcomer's platform yet. Whatever is less certain makes a record of its own, which settling it
-// suspects of being a duplicate. by is the evidence, empty for a record of its own.
-func (f *Flow) match(ctx context.Context, fresh ledger.State, said []saying) (s ledger.State, by string, err error) {
+// suspects of being a duplicate. by is the evidence, empty for a record of its own. claimed is who claims its keys.
+func (f *Flow) match(ctx context.Context, fresh ledger.State, said []saying) (s ledger.State, by string, claimed map[ledger.Claim]ledger.Claimed, err error) {
 	entity := fresh.Record.ID.Entity()
 	rules := f.d.Config.Match(entity)
 	fields := map[string]record.Value{}
@@ -881,11 +881,11 @@ func (f *Flow) match(ctx context.Context, fresh ledger.State, said []saying) (s 
 	}
 	keys := govern.KeysOf(rules, entity, fields)
 	if len(keys) == 0 {
-		return fresh, "", nil
+		return fresh, "", nil, nil
 	}
-	claimed, err := f.d.Ledger.Claimed(ctx, slices.Collect(maps.Keys(keys))...)
+	claimed, err = f.d.Ledger.Claimed(ctx, slices.Collect(maps.Keys(keys))...)
 	if err != nil {
-		return fresh, "", err
+		return fresh, "", nil, err
 	}
 	var claims []match.Claim
 	for c, k := range keys {
@@ -895,17 +895,17 @@ func (f *Flow) match(ctx context.Context, fresh ledger.State, said []saying) (s 
 	}
 	d := match.Decide(claims)
 	if d.Outcome != match.Link {
-		return fresh, "", nil
+		return fresh, "", claimed, nil
 	}
 	s, err = f.d.Ledger.Follow(ctx, d.ID)
 	if err != nil || !s.Exists() || s.Record.Views[said[0].Platform].Exists() {
-		return fresh, "", err
+		return fresh, "", claimed, err
 	}
 	evidence := d.Candidates[0].Evidence[0]
 	by = fmt.Sprintf("%s by %s: both have %s", said[0].Ref, evidence.Rule, evidence.Shown)
 	f.d.Telemetry.Count("Matched", said[0].Platform, 1)
 	f.d.Telemetry.Event(ctx, telemetry.Event{Step: "matched", Platform: said[0].Platform, Record: string(s.Record.ID), Trace: said[0].trace, Detail: by})
-	return s, by, nil
+	return s, by, claimed, nil
 }
 
 // find is follow for a native record that may be linked.
